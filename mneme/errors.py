@@ -1,0 +1,86 @@
+"""Every error a user can cause, in one tree.
+
+    MnemeError                 exit code 1
+    └── UserError              exit code 2: bad input; the message is one line and names the fix
+        ├── ConfigError        a setting that can't be
+        ├── ModelError         a model that can't be found, read or used
+        │   └── PairError      two models that can't be compared
+        ├── CorpusError        text that is missing, unreadable or too short
+        ├── ActivationError    NaN or infinite activations, a cache of another pair
+        ├── CrosscoderError    a checkpoint that can't be read or lacks a part
+        ├── OutcomesError      measured outcomes that don't fit the run
+        ├── LabelError         a labelling server or reply that can't be used
+        ├── RunError           a folder that is no run, or can't be written
+        │   ├── CorruptRunError    a file of the run is damaged
+        │   └── NewerSchemaError   the run was written by a later mneme
+        ├── DiskFullError      no space left on the device
+        └── PortInUseError     the dashboard's port is taken
+
+The command line prints `error: <message>` and exits with `exit_code`; library users catch the class.
+"""
+
+from __future__ import annotations
+
+
+class MnemeError(Exception):
+    """Base of all errors mneme raises on purpose."""
+
+    exit_code = 1
+
+
+class UserError(MnemeError):
+    """Bad input. The message is one line that says what is wrong and what to do."""
+
+    exit_code = 2
+
+
+class ConfigError(UserError):
+    """A setting that can't be."""
+
+
+class ModelError(UserError):
+    """A model that can't be found, read or used."""
+
+
+class PairError(ModelError):
+    """Two models that can't be compared: other width, depth or vocabulary."""
+
+
+class CorpusError(UserError):
+    """Text that is missing, unreadable or too short."""
+
+
+class ActivationError(UserError):
+    """NaN or infinite activations, or a cache that belongs to another pair."""
+
+
+class CrosscoderError(UserError):
+    """A crosscoder checkpoint that can't be read or lacks a part."""
+
+
+class OutcomesError(UserError):
+    """Measured outcomes that don't fit the run."""
+
+
+class LabelError(UserError):
+    """A labelling server or reply that can't be used."""
+
+
+class RunError(UserError):
+    """A folder that is not a run, or can't be written."""
+
+
+class CorruptRunError(RunError):
+    """A file of the run is damaged."""
+
+
+class NewerSchemaError(RunError):
+    """The run was written by a later version of mneme."""
+
+
+class DiskFullError(UserError):
+    """No space left on the device."""
+
+
+class PortInUseError(UserError):
+    """The dashboard's port is taken."""

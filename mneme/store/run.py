@@ -1,0 +1,262 @@
+"""A run on disk: read it, or write one stage of it so that nothing half-written is ever seen.
+
+    runs/NAME/
+      run.toml  run.duckdb  manifest.json  analyst.duckdb
+      crosscoder/  activations/  codes/  report/
+
+Reading: one read-only connection a process, a fresh `cursor()` a query (a shared DuckDB connection used
+from several threads returns other threads' rows). Writing: `Run.stage_writer()` works on a copy of
+run.duckdb and renames it into place at the end, so that an open dashboard never blocks a run, and a killed
+run leaves the last whole file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+
+from mneme.errors import CorruptRunError, DiskFullError, NewerSchemaError, RunError
+from mneme.store.schema import MIGRATIONS, SCHEMA_VERSION
+
+INFO_KEYS = {
+    "name": "the run's name",
+    "base": "the base model, as given",
+    "tuned": "the tuned model, as given",
+    "layer": "index of the layer whose output is read",
+    "n_layers": "layers of the models",
+    "width": "d",
+    "latents": "F",
+    "k": "active latents a token in training",
+    "variant": "batchtopk, topk or l1",
+    "corpus": "where the text came from",
+    "n_documents": "documents read",
+    "n_tokens": "tokens whose activations were kept",
+    "n_skipped_bos": "BOS and padding tokens left out",
+    "n_skipped_sinks": "attention-sink tokens left out",
+    "created_at": "ISO time",
+    "mneme_version": "the version that wrote it",
+    "verdict_sentence": "the run's verdict in one sentence",
+    "synthetic": "'true' when the tables were made up for tests",
+}
+
+_LOCK = threading.Lock()
+_CONNECTIONS: dict[Path, tuple[tuple[int, int], duckdb.DuckDBPyConnection]] = {}
+
+
+class Run:
+    """One analysis, in one folder."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @property
+    def database(self) -> Path:
+        return self.path / "run.duckdb"
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    # reading
+
+    def sql(self, query: str, parameters: Sequence[Any] | dict[str, Any] | None = None) -> pd.DataFrame:
+        """Rows of a query as a data frame; safe from any thread."""
+        return self._cursor().execute(query, parameters).df()
+
+    def arrow(self, query: str, parameters: Sequence[Any] | dict[str, Any] | None = None) -> pa.Table:
+        """Rows of a query as an Arrow table; safe from any thread."""
+        return self._cursor().execute(query, parameters).to_arrow_table()
+
+    def rows(self, query: str, parameters: Sequence[Any] | dict[str, Any] | None = None) -> list[tuple]:
+        """Rows of a query as tuples; safe from any thread."""
+        return self._cursor().execute(query, parameters).fetchall()
+
+    def info(self) -> dict[str, str]:
+        """The facts of INFO_KEYS that are known so far."""
+        return dict(self.rows("SELECT key, value FROM run_info"))
+
+    def latents(self) -> pd.DataFrame:
+        """A row a latent, with its best label."""
+        return self.sql(
+            "SELECT l.*, b.label FROM latents l LEFT JOIN ("
+            " SELECT latent, arg_max(label, coalesce(score, 0) + (method <> 'offline')::INT) AS label"
+            " FROM labels GROUP BY latent) b USING (latent) ORDER BY latent"
+        )
+
+    def effects(self) -> pd.DataFrame:
+        """A row a category: predicted effect, and the measured outcome where there is one."""
+        return self.sql(
+            "SELECT e.*, o.base AS outcome_base, o.tuned AS outcome_tuned, o.change AS outcome_change"
+            " FROM effects e LEFT JOIN outcomes o USING (category) ORDER BY e.effect DESC"
+        )
+
+    def contexts(self, latent: int) -> pd.DataFrame:
+        """The latent's contexts, strongest first."""
+        return self.sql(
+            "SELECT * FROM contexts WHERE latent = ? ORDER BY quantile = 0 DESC, quantile DESC, rank",
+            [latent],
+        )
+
+    def finished(self, stage: str) -> str | None:
+        """The fingerprint a stage was finished with, or None."""
+        if not self.database.exists():
+            return None
+        found = self.rows("SELECT fingerprint FROM stages WHERE stage = ?", [stage])
+        return found[0][0] if found else None
+
+    def _cursor(self) -> duckdb.DuckDBPyConnection:
+        try:
+            stat = self.database.stat()
+        except OSError as error:
+            raise RunError(
+                f"{self.path} is not a run: it has no run.duckdb; make one with `mneme run --out {self.path}`"
+            ) from error
+        stamp = (stat.st_ino, stat.st_mtime_ns)
+        key = self.database.resolve()
+        with _LOCK:
+            held = _CONNECTIONS.get(key)
+            if held is None or held[0] != stamp:
+                # The file was replaced by a finished stage: cursors of the old one stay valid until dropped.
+                held = (stamp, _open_checked(self.database, read_only=True))
+                _CONNECTIONS[key] = held
+            return held[1].cursor()
+
+    # writing
+
+    @contextlib.contextmanager
+    def stage_writer(self) -> Iterator[StageWriter]:
+        """Write one stage: all of it is seen at the end, or none of it."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        temporary = self.path / "run.duckdb.tmp"
+        with translate_os_errors(self.path):
+            temporary.unlink(missing_ok=True)
+            (self.path / "run.duckdb.tmp.wal").unlink(missing_ok=True)
+            if self.database.exists():
+                shutil.copyfile(self.database, temporary)
+            connection = _open_checked(temporary, read_only=False)
+            try:
+                yield StageWriter(connection)
+                connection.execute("CHECKPOINT")
+                connection.close()
+                os.replace(temporary, self.database)
+            finally:
+                with contextlib.suppress(duckdb.Error):
+                    connection.close()
+                temporary.unlink(missing_ok=True)
+
+
+class StageWriter:
+    """What a stage may do to the tables."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        self.connection = connection
+
+    def replace(self, table: str, rows: pd.DataFrame | pa.Table) -> None:
+        """The table holds exactly these rows; columns are matched by name, missing ones are NULL."""
+        self.connection.execute(f"DELETE FROM {table}")
+        self.append(table, rows)
+
+    def append(self, table: str, rows: pd.DataFrame | pa.Table) -> None:
+        """These rows too."""
+        self.connection.register("_rows", rows)
+        try:
+            self.connection.execute(f"INSERT INTO {table} BY NAME SELECT * FROM _rows")
+        finally:
+            self.connection.unregister("_rows")
+
+    def update_latents(self, columns: pd.DataFrame) -> None:
+        """Set columns of `latents`; the frame has `latent` and the columns to set."""
+        names = [c for c in columns.columns if c != "latent"]
+        self.connection.register("_rows", columns)
+        try:
+            self.connection.execute(
+                f"UPDATE latents SET {', '.join(f'{n} = _rows.{n}' for n in names)} FROM _rows"
+                " WHERE latents.latent = _rows.latent"
+            )
+        finally:
+            self.connection.unregister("_rows")
+
+    def set_info(self, **facts: Any) -> None:
+        """Facts of INFO_KEYS."""
+        for key, value in facts.items():
+            if key not in INFO_KEYS:
+                raise KeyError(key)
+            self.connection.execute("INSERT OR REPLACE INTO run_info VALUES (?, ?)", [key, str(value)])
+
+
+def open_run(path: str | Path) -> Run:
+    """Open a finished (or half-finished) run to read it.
+
+    Raises RunError when the folder is no run, CorruptRunError when its database is damaged,
+    NewerSchemaError when a later mneme wrote it.
+    """
+    run = Run(path)
+    run._cursor().close()
+    return run
+
+
+@contextlib.contextmanager
+def translate_os_errors(path: Path) -> Iterator[None]:
+    """A full disk or a folder that can't be written becomes an error that names the fix."""
+    try:
+        yield
+    except (OSError, duckdb.IOException) as error:
+        number = getattr(error, "errno", None)
+        if number == errno.ENOSPC or "No space left" in str(error):
+            raise DiskFullError(
+                f"no space left where {path} lies: free some, then run the same command again"
+            ) from error
+        if number in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR):
+            raise RunError(f"{path} can't be written: choose another folder with --out") from error
+        raise
+
+
+def _open_checked(file: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+    try:
+        connection = duckdb.connect(str(file), read_only=read_only)
+        tables = {row[0] for row in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+        version = 0
+        if "schema_version" in tables:
+            version = connection.execute("SELECT max(version) FROM schema_version").fetchall()[0][0] or 0
+        elif tables or read_only:
+            connection.close()
+            raise RunError(f"{file} is not a mneme run: delete it or name another folder")
+    except duckdb.IOException as error:
+        if "No space left" in str(error):
+            raise
+        raise CorruptRunError(f"{file} is damaged: delete it and run the same command again") from error
+    except duckdb.Error as error:
+        raise CorruptRunError(f"{file} is damaged: delete it and run the same command again") from error
+    if version > SCHEMA_VERSION:
+        connection.close()
+        raise NewerSchemaError(
+            f"{file} was written by a later mneme (schema {version}, this one reads {SCHEMA_VERSION}):"
+            " install the newer version"
+        )
+    if version < SCHEMA_VERSION:
+        if read_only:
+            connection.close()
+            _migrate_in_place(file)
+            return _open_checked(file, read_only=True)
+        for number, migration in enumerate(MIGRATIONS[version:], start=version + 1):
+            migration(connection)
+            connection.execute("INSERT INTO schema_version VALUES (?)", [number])
+    return connection
+
+
+def _migrate_in_place(file: Path) -> None:
+    """Bring an older run up to date, through a copy."""
+    temporary = file.with_suffix(".migrating")
+    shutil.copyfile(file, temporary)
+    _open_checked(temporary, read_only=False).close()
+    os.replace(temporary, file)
