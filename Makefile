@@ -50,6 +50,7 @@ screenshots: setup
 	$(BIN)/python docs/make_screenshots.py
 
 lock: setup
+	rm -f requirements.lock  # an old lock's version wins over a wheel on disk
 	echo 'torch==2.13.0' | $(UV) pip compile --quiet --constraints - --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links \
 	  --no-annotate --group dev --extra peft pyproject.toml --output-file requirements.lock
 # a local CPU build's version (2.13.0+cpu) is not to be had elsewhere

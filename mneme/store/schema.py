@@ -146,7 +146,8 @@ CREATE TABLE outcomes (
 );
 
 CREATE TABLE evaluation (
-    method VARCHAR, metric VARCHAR,  -- method: crosscoder | mean_kl | ...; metric: pearson, spearman, auroc, ...
+    method VARCHAR,                  -- crosscoder | mean_kl | ...
+    metric VARCHAR,                  -- pearson, spearman, auroc, ...
     subset VARCHAR,                  -- all | outside_forget
     value DOUBLE, ci_low DOUBLE, ci_high DOUBLE, n INTEGER
 );
@@ -158,7 +159,8 @@ CREATE TABLE health (
 );
 
 CREATE TABLE nulls (
-    kind VARCHAR, n INTEGER, n_false INTEGER, rate DOUBLE, ci_low DOUBLE, ci_high DOUBLE, margin DOUBLE, detail VARCHAR
+    kind VARCHAR, n INTEGER, n_false INTEGER, rate DOUBLE, ci_low DOUBLE, ci_high DOUBLE,
+    margin DOUBLE, detail VARCHAR
 )
 """
 
