@@ -174,6 +174,14 @@ class StageWriter:
         finally:
             self.connection.unregister("_rows")
 
+    def upsert(self, table: str, rows: pd.DataFrame | pa.Table) -> None:
+        """These rows, in place of those with the same primary key."""
+        self.connection.register("_rows", rows)
+        try:
+            self.connection.execute(f"INSERT OR REPLACE INTO {table} BY NAME SELECT * FROM _rows")
+        finally:
+            self.connection.unregister("_rows")
+
     def update_latents(self, columns: pd.DataFrame) -> None:
         """Set columns of `latents`; the frame has `latent` and the columns to set."""
         names = [c for c in columns.columns if c != "latent"]

@@ -67,7 +67,7 @@ CREATE TABLE latents (
     kl DOUBLE,                              -- KL(base || tuned), firing-weighted mean over its tokens
     nll_change DOUBLE,                      -- tuned - base next-token NLL, the same mean
     severity DOUBLE,                        -- how much the latent moves: see docs/method.md
-    stability DOUBLE,                       -- share of retrained dictionaries that find it again, NULL: not run
+    stability DOUBLE,                       -- share of retrained dictionaries that find it again
     verdict VARCHAR,                        -- amplified, suppressed, unchanged, uncertain, dead
     redirected BOOLEAN,                     -- the two decoders point in other directions
     dead BOOLEAN, dense BOOLEAN,
@@ -117,7 +117,7 @@ CREATE TABLE categories (
     n_tokens BIGINT, n_documents INTEGER    -- corpus text assigned to it
 );
 
-CREATE TABLE latent_categories (latent INTEGER, category VARCHAR, weight DOUBLE);  -- weights sum to <= 1 a latent
+CREATE TABLE latent_categories (latent INTEGER, category VARCHAR, weight DOUBLE);  -- sums to <= 1
 
 CREATE TABLE document_categories (document INTEGER, category VARCHAR, weight DOUBLE);
 
@@ -135,7 +135,7 @@ CREATE TABLE effects (
 
 CREATE TABLE effect_latents (category VARCHAR, latent INTEGER, rank INTEGER, contribution DOUBLE);
 
-CREATE TABLE baselines (category VARCHAR, method VARCHAR, value DOUBLE);  -- mean_kl, activation_difference_norm, ...
+CREATE TABLE baselines (category VARCHAR, method VARCHAR, value DOUBLE);  -- mean_kl, ...
 
 CREATE TABLE outcomes (
     category VARCHAR, base DOUBLE, tuned DOUBLE, change DOUBLE,  -- NLL a token of the benchmark's text

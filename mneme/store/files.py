@@ -1,0 +1,79 @@
+"""Files of a run: written whole or not at all, one writer at a time, described by a manifest."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from mneme.errors import RunError
+from mneme.store.run import translate_os_errors
+
+_VERSIONS = ("torch", "transformers", "nnsight", "numpy", "duckdb", "umap-learn")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file through a temporary one, so that a killed process leaves the old or the new."""
+    with translate_os_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(path.name + ".tmp")
+        temporary.write_text(text, encoding="utf-8")
+        os.replace(temporary, path)
+
+
+@contextlib.contextmanager
+def only_writer(folder: Path) -> Iterator[None]:
+    """Hold the run for writing; the lock goes with the process, however it ends.
+
+    Raises RunError when another process holds it or the folder can't be written.
+    """
+    with translate_os_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = open(folder / "run.lock", "w")  # noqa: SIM115
+    with handle:
+        try:
+            _lock(handle)
+        except OSError as error:
+            raise RunError(f"another mneme works in {folder}: wait, or choose another --out") from error
+        yield
+
+
+def _lock(handle: Any) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows: one writer is then the user's care
+        return
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, hex."""
+    with open(path, "rb") as handle:
+        return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """What computed the numbers: Python and the packages that matter."""
+    found = {"python": platform.python_version(), "mneme": metadata.version("mneme")}
+    for name in _VERSIONS:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
+    """manifest.json: the facts, versions and the SHA-256 of every artefact of the run."""
+    skipped = {"manifest.json", "progress.json", "run.lock", "analyst.duckdb"}
+    artefacts = {
+        str(path.relative_to(folder)): sha256(path)
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name not in skipped and path.suffix not in {".tmp", ".wal", ".log"}
+    }
+    text = json.dumps({**facts, "versions": versions(), "artefacts": artefacts}, indent=2, sort_keys=True)
+    write_text(folder / "manifest.json", text + "\n")
