@@ -1,0 +1,91 @@
+"""A GGUF file, converted once to an ordinary transformers folder.
+
+llama.cpp's format packs weights in 4 bits; transformers reads it but takes a while over it, and refuses to
+save what it read. So the dequantised weights go into a fresh model of the same config, which is saved as
+bfloat16 safetensors in the cache; every later load is an ordinary one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from mneme.errors import DiskFullError, ModelError
+from mneme.models.quiet import quiet_transformers
+
+
+def cache_folder() -> Path:
+    """Where converted models are kept: $MNEME_CACHE, else ~/.cache/mneme."""
+    return Path(os.environ.get("MNEME_CACHE") or Path.home() / ".cache" / "mneme")
+
+
+def converted_folder(file: Path, identity: str | None = None) -> Path:
+    """The transformers folder made from a GGUF file, made now if it isn't in the cache.
+
+    `identity` tells one content from another; by default the file's path, size and time of change.
+    Safe when several processes ask at once, and when one is killed: the folder appears whole or not at all.
+
+    Raises ModelError for a file that is no GGUF model of a known architecture, DiskFullError.
+    """
+    if identity is None:
+        stat = file.stat()
+        identity = f"{file.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
+    name = f"{file.stem}-{hashlib.sha256(identity.encode()).hexdigest()[:10]}"
+    target = cache_folder() / name
+    if target.is_dir():
+        return target
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # Dequantised 4-bit weights in bfloat16 are about four times the file.
+        if shutil.disk_usage(target.parent).free < 5 * file.stat().st_size:
+            raise DiskFullError(
+                f"not enough room in {target.parent} to unpack {file.name}: free some or set MNEME_CACHE"
+            )
+        temporary = Path(tempfile.mkdtemp(prefix=f".{name}-", dir=target.parent))
+    except OSError as error:
+        raise ModelError(f"{target.parent} can't be written: set MNEME_CACHE to another folder") from error
+    try:
+        _convert(file, temporary)
+        try:
+            temporary.rename(target)
+        except OSError:
+            if not target.is_dir():  # else another process was first, with the same content
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return target
+
+
+def _convert(file: Path, folder: Path) -> None:
+    """Write `file`'s model, tokenizer and config into `folder`."""
+    with quiet_transformers():
+        try:
+            loaded = AutoModelForCausalLM.from_pretrained(
+                file.parent, gguf_file=file.name, dtype=torch.float32
+            )
+            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
+        except (OSError, ValueError, RuntimeError, KeyError, IndexError, ImportError) as error:
+            raise ModelError(
+                f"{file} can't be read as a GGUF model ({_first_line(error)}): give another file or a folder"
+            ) from error
+        weights = loaded.state_dict()
+        # In the fresh model nothing remembers the file it came from, least of all the quantisation.
+        settings = loaded.config.to_dict()
+        settings.pop("quantization_config", None)
+        config = AutoConfig.for_model(**settings)
+        config.dtype = torch.bfloat16
+        fresh = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+        fresh.load_state_dict(weights)
+        fresh.generation_config = loaded.generation_config
+        fresh.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,175 @@
+"""The pair: a model before and after an intervention, checked, sharing what they have in common.
+
+The two must have the same width and depth, and the base's tokenizer must mean the same to both: its ids index
+both embeddings. Parameters that are equal are held once. The first layer whose weights differ says from where on
+the two residual streams can differ at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+import torch
+from nnsight import TransformersModel
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from mneme.errors import PairError
+from mneme.models import layers
+from mneme.models.delta import share_equal_parameters
+from mneme.models.load import has_tokenizer, load_source, tokenizer_of
+from mneme.models.sources import Source, resolve
+
+_SAMPLE = "Two models, one text: naïve café, 数学, 3.14 * r**2, `def f(x):`\n\tDoes it read the same?  Yes!"
+
+
+@dataclass(frozen=True)
+class ModelPair:
+    """Two models that can be compared; made by `load_pair` or, from models in memory, by `pair_models`."""
+
+    base: TransformersModel = field(metadata={"doc": "the model before, wrapped for tracing"})
+    tuned: TransformersModel = field(metadata={"doc": "the model after, wrapped for tracing"})
+    tokenizer: PreTrainedTokenizerBase = field(metadata={"doc": "the base's, used for both"})
+    n_layers: int = field(metadata={"doc": "decoder layers of each"})
+    width: int = field(metadata={"doc": "d of the residual stream"})
+    vocab_size: int = field(metadata={"doc": "next-token logits that both models have"})
+    base_id: str = field(metadata={"doc": "the base, as the user wrote it"})
+    tuned_id: str = field(metadata={"doc": "the tuned model, as the user wrote it"})
+    fingerprint: str = field(
+        metadata={"doc": "SHA-256 of both models' parameters and the tokenizer's vocabulary"}
+    )
+    first_changed_layer: int | None = field(
+        metadata={
+            "doc": "first layer whose weights differ; 0 also when the embeddings do; None: no layer differs"
+        }
+    )
+    changed_parameters: tuple[str, ...] = field(metadata={"doc": "names of the tuned model's own tensors"})
+    layers_path: str = field(metadata={"doc": "dotted path of the decoder's layer list"})
+
+    @property
+    def middle_layer(self) -> int:
+        """Where mneme reads by default: the last layer of the first half."""
+        return max(self.n_layers // 2 - 1, 0)
+
+
+def load_pair(base: str, tuned: str, *, dtype: str = "auto", device: str = "auto") -> ModelPair:
+    """Load both models and check that they can be compared. Specs: see mneme/models/sources.py.
+
+    Raises ModelError for a model that can't be had, PairError for two that don't fit together.
+    """
+    before = resolve(base)
+    after = resolve(tuned)
+    base_model = load_source(before, dtype, device)
+    tokenizer = tokenizer_of(before)
+    tuned_model = load_source(after, dtype, device, base=(before, base_model))
+    if has_tokenizer(after):
+        _check_tokenizers(tokenizer, tokenizer_of(after), before, after)
+    return pair_models(base_model, tuned_model, tokenizer, base_id=base, tuned_id=tuned)
+
+
+def pair_models(
+    base: PreTrainedModel,
+    tuned: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    base_id: str = "base",
+    tuned_id: str = "tuned",
+) -> ModelPair:
+    """Make a pair of two models in memory. Equal parameters of `tuned` are replaced by the base's tensors.
+
+    Raises PairError when width, depth or vocabulary differ.
+    """
+    for what, measure in (("width", layers.width), ("layers", layers.n_layers)):
+        if measure(base) != measure(tuned):
+            raise PairError(
+                f"{base_id} and {tuned_id} differ in {what} ({measure(base)} and {measure(tuned)}):"
+                " compare a model with its own fine-tune"
+            )
+    vocab_size = _check_vocabulary(base, tuned, tokenizer, base_id, tuned_id)
+    path = layers.layers_path(base)
+    if layers.layers_path(tuned) != path:
+        raise PairError(
+            f"{base_id} and {tuned_id} are of different architectures: compare a model with its tune"
+        )
+    changed = share_equal_parameters(base, tuned)
+    return ModelPair(
+        base=_wrap(base, tokenizer),
+        tuned=_wrap(tuned, tokenizer),
+        tokenizer=tokenizer,
+        n_layers=layers.n_layers(base),
+        width=layers.width(base),
+        vocab_size=vocab_size,
+        base_id=base_id,
+        tuned_id=tuned_id,
+        fingerprint=_fingerprint(base, tuned, changed, tokenizer),
+        first_changed_layer=_first_changed_layer(changed, path),
+        changed_parameters=tuple(changed),
+        layers_path=path,
+    )
+
+
+def _wrap(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> TransformersModel:
+    # Without `device` the pipeline nnsight builds would move the model to an accelerator of its choice.
+    return TransformersModel(model, tokenizer=tokenizer, task="text-generation", device=model.device)
+
+
+def _check_vocabulary(
+    base: PreTrainedModel,
+    tuned: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    base_id: str,
+    tuned_id: str,
+) -> int:
+    """The number of next-token logits both models have; PairError when the vocabularies can't be one."""
+    rows = [model.get_input_embeddings().weight.shape[0] for model in (base, tuned)]
+    # A tune may add a few special tokens or pad its embedding; the base's tokenizer never makes those ids.
+    if abs(rows[0] - rows[1]) > 0.01 * rows[0] or min(rows) < len(tokenizer):
+        raise PairError(
+            f"{base_id} and {tuned_id} have vocabularies of {rows[0]} and {rows[1]} tokens, the tokenizer"
+            f" {len(tokenizer)}: compare a model with its own fine-tune"
+        )
+    return min(rows)
+
+
+def _check_tokenizers(
+    base: PreTrainedTokenizerBase, tuned: PreTrainedTokenizerBase, before: Source, after: Source
+) -> None:
+    """Every token of the base keeps its id, and a sample text is cut into the same ids."""
+    known = tuned.get_vocab()
+    moved = sum(known.get(token) != index for token, index in base.get_vocab().items())
+    if moved or base(_SAMPLE)["input_ids"] != tuned(_SAMPLE)["input_ids"]:
+        raise PairError(
+            f"{before.spec} and {after.spec} have different vocabularies ({moved} tokens of the base have another"
+            " id or none): compare a model with its own fine-tune"
+        )
+
+
+def _first_changed_layer(changed: list[str], path: str) -> int | None:
+    """0 when something before the layers differs; parameters after the layers don't count."""
+    found = [layers.layer_of_parameter(name, path) for name in changed]
+    inside = [layer for layer in found if layer is not None]
+    outside = [name for name, layer in zip(changed, found, strict=True) if layer is None]
+    if any(not _after_layers(name) for name in outside):
+        return 0
+    return min(inside, default=None)
+
+
+def _after_layers(name: str) -> bool:
+    """Final norms and output heads: what follows the last layer in every decoder of transformers."""
+    parts = name.split(".")
+    return parts[0] in ("lm_head", "embed_out") or any(
+        part in ("norm", "ln_f", "final_layer_norm", "final_layernorm") for part in parts
+    )
+
+
+def _fingerprint(
+    base: PreTrainedModel, tuned: PreTrainedModel, changed: list[str], tokenizer: PreTrainedTokenizerBase
+) -> str:
+    digest = hashlib.sha256()
+    of_tuned = dict(tuned.named_parameters(remove_duplicate=False))
+    for name, parameter in [*base.named_parameters(), *((n, of_tuned[n]) for n in changed)]:
+        digest.update(f"{name} {parameter.dtype} {tuple(parameter.shape)}".encode())
+        digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy())
+    for token, index in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1]):
+        digest.update(f"{index} {token}\n".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
