@@ -23,7 +23,7 @@ def width(model: nn.Module) -> int:
 
 
 def layers_path(model: nn.Module) -> str:
-    """The dotted path of the decoder's layer list: the largest ModuleList as long as the config's layer count.
+    """The dotted path of the layer list: the largest ModuleList as long as the config's layer count.
 
     model.layers for Llama, Qwen, Gemma; transformer.h for GPT-2; gpt_neox.layers for Pythia; ...
 

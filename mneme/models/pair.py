@@ -1,14 +1,15 @@
 """The pair: a model before and after an intervention, checked, sharing what they have in common.
 
-The two must have the same width and depth, and the base's tokenizer must mean the same to both: its ids index
-both embeddings. Parameters that are equal are held once. The first layer whose weights differ says from where on
-the two residual streams can differ at all.
+The two must have the same width and depth, and the base's tokenizer must mean the same to both: its ids
+index both embeddings. Parameters that are equal are held once. The first layer whose weights differ says from
+where on the two residual streams can differ at all.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from nnsight import TransformersModel
@@ -40,7 +41,7 @@ class ModelPair:
     )
     first_changed_layer: int | None = field(
         metadata={
-            "doc": "first layer whose weights differ; 0 also when the embeddings do; None: no layer differs"
+            "doc": "first layer whose weights differ, 0 when embeddings or settings do, None when no layer differs"
         }
     )
     changed_parameters: tuple[str, ...] = field(metadata={"doc": "names of the tuned model's own tensors"})
@@ -102,7 +103,7 @@ def pair_models(
         base_id=base_id,
         tuned_id=tuned_id,
         fingerprint=_fingerprint(base, tuned, changed, tokenizer),
-        first_changed_layer=_first_changed_layer(changed, path),
+        first_changed_layer=_first_changed_layer(changed, path) if _same_settings(base, tuned) else 0,
         changed_parameters=tuple(changed),
         layers_path=path,
     )
@@ -121,7 +122,8 @@ def _check_vocabulary(
     tuned_id: str,
 ) -> int:
     """The number of next-token logits both models have; PairError when the vocabularies can't be one."""
-    rows = [model.get_input_embeddings().weight.shape[0] for model in (base, tuned)]
+    embeddings: list[Any] = [model.get_input_embeddings() for model in (base, tuned)]
+    rows = [int(embedding.weight.shape[0]) for embedding in embeddings]
     # A tune may add a few special tokens or pad its embedding; the base's tokenizer never makes those ids.
     if abs(rows[0] - rows[1]) > 0.01 * rows[0] or min(rows) < len(tokenizer):
         raise PairError(
@@ -139,9 +141,20 @@ def _check_tokenizers(
     moved = sum(known.get(token) != index for token, index in base.get_vocab().items())
     if moved or base(_SAMPLE)["input_ids"] != tuned(_SAMPLE)["input_ids"]:
         raise PairError(
-            f"{before.spec} and {after.spec} have different vocabularies ({moved} tokens of the base have another"
-            " id or none): compare a model with its own fine-tune"
+            f"{before.spec} and {after.spec} have different vocabularies ({moved} tokens of the base have"
+            " another id or none): compare a model with its own fine-tune"
         )
+
+
+def _same_settings(base: PreTrainedModel, tuned: PreTrainedModel) -> bool:
+    """Whether equal weights compute the same in both: their configs differ in names and special tokens only."""
+    harmless = {"_name_or_path", "architectures", "dtype", "transformers_version", "use_cache", "vocab_size"}
+    harmless |= {"bos_token_id", "eos_token_id", "pad_token_id"}
+    settings = [
+        {key: value for key, value in model.config.to_dict().items() if key not in harmless}
+        for model in (base, tuned)
+    ]
+    return settings[0] == settings[1]
 
 
 def _first_changed_layer(changed: list[str], path: str) -> int | None:
@@ -169,7 +182,7 @@ def _fingerprint(
     of_tuned = dict(tuned.named_parameters(remove_duplicate=False))
     for name, parameter in [*base.named_parameters(), *((n, of_tuned[n]) for n in changed)]:
         digest.update(f"{name} {parameter.dtype} {tuple(parameter.shape)}".encode())
-        digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy())
+        digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().data)
     for token, index in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1]):
         digest.update(f"{index} {token}\n".encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
