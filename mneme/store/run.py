@@ -129,7 +129,8 @@ class Run:
                 # The file was replaced by a finished stage: cursors of the old one stay valid until dropped.
                 held = (stamp, _open_checked(self.database, read_only=True))
                 _CONNECTIONS[key] = held
-            return held[1].cursor()
+            cursor = held[1].cursor()
+        return cursor.execute("USE run")
 
     # writing
 
@@ -230,20 +231,26 @@ def translate_os_errors(path: Path) -> Iterator[None]:
 
 
 def _open_checked(file: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
+    """Connect to a run's database, brought up to this version's schema."""
     try:
-        connection = duckdb.connect(str(file), read_only=read_only)
-        tables = {row[0] for row in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+        if read_only:
+            # Attached to an instance of its own: a second connect() to a path answers from the file that was
+            # there first, even after a stage has replaced it.
+            connection = duckdb.connect()
+            connection.execute(f"ATTACH '{str(file).replace("'", "''")}' AS run (READ_ONLY)")
+            connection.execute("USE run")
+        else:
+            connection = duckdb.connect(str(file))
+        tables = {row[0] for row in connection.execute("SHOW TABLES").fetchall()}
         version = 0
         if "schema_version" in tables:
             version = connection.execute("SELECT max(version) FROM schema_version").fetchall()[0][0] or 0
         elif tables or read_only:
             connection.close()
             raise RunError(f"{file} is not a mneme run: delete it or name another folder")
-    except duckdb.IOException as error:
+    except duckdb.Error as error:
         if "No space left" in str(error):
             raise
-        raise CorruptRunError(f"{file} is damaged: delete it and run the same command again") from error
-    except duckdb.Error as error:
         raise CorruptRunError(f"{file} is damaged: delete it and run the same command again") from error
     if version > SCHEMA_VERSION:
         connection.close()
