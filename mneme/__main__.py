@@ -1,0 +1,5 @@
+"""`python -m mneme` is `mneme`."""
+
+from mneme.cli import main
+
+main()

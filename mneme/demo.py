@@ -1,0 +1,21 @@
+"""The settings of `mneme demo`: a real 135M model before and after unlearning biology, on two cores.
+
+Only what the size of the job decides is set here; all else is mneme's defaults.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_PAIR: dict[str, Any] = {"base": "bundled:base", "tuned": "bundled:tuned", "corpus": "bundled"}
+
+
+def demo_settings(*, quick: bool) -> dict[str, Any]:
+    """Plain nested settings; `quick` reads a tenth of the text into a quarter of the latents."""
+    if not quick:
+        return {**_PAIR, "crosscoder": {"latents": 4096, "k": 32}}
+    return {
+        **_PAIR,
+        "harvest": {"max_tokens": 12_000},
+        "crosscoder": {"latents": 1024, "k": 16},
+    }
