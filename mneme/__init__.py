@@ -1,6 +1,7 @@
 """mneme: what else did fine-tuning change?
 
-The stable Python interface is what `__all__` names; importing the package is cheap, torch comes with first use.
+The stable Python interface is what `__all__` names. Importing the package is cheap: torch
+comes with first use.
 """
 
 from __future__ import annotations

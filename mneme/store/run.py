@@ -237,7 +237,8 @@ def _open_checked(file: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
             # Attached to an instance of its own: a second connect() to a path answers from the file that was
             # there first, even after a stage has replaced it.
             connection = duckdb.connect()
-            connection.execute(f"ATTACH '{str(file).replace("'", "''")}' AS run (READ_ONLY)")
+            quoted = str(file).replace("'", "''")
+            connection.execute(f"ATTACH '{quoted}' AS run (READ_ONLY)")
             connection.execute("USE run")
         else:
             connection = duckdb.connect(str(file))
