@@ -41,7 +41,7 @@ class ModelPair:
     )
     first_changed_layer: int | None = field(
         metadata={
-            "doc": "first layer whose weights differ, 0 when embeddings or settings do, None when no layer differs"
+            "doc": "first layer whose weights differ; 0 if embeddings or settings do; None if no layer does"
         }
     )
     changed_parameters: tuple[str, ...] = field(metadata={"doc": "names of the tuned model's own tensors"})
@@ -147,7 +147,7 @@ def _check_tokenizers(
 
 
 def _same_settings(base: PreTrainedModel, tuned: PreTrainedModel) -> bool:
-    """Whether equal weights compute the same in both: their configs differ in names and special tokens only."""
+    """Whether equal weights compute the same in both: names and special tokens apart."""
     harmless = {"_name_or_path", "architectures", "dtype", "transformers_version", "use_cache", "vocab_size"}
     harmless |= {"bos_token_id", "eos_token_id", "pad_token_id"}
     settings = [
