@@ -1,0 +1,1 @@
+"""Which latents were amplified, suppressed or left alone, and how sure that is."""
