@@ -46,7 +46,5 @@ class Corpus:
             digest.update(key + len(topic).to_bytes(4, "little") + topic)
             kept.append(Document(text, document.topic))
         if not kept:
-            raise CorpusError(
-                f"the corpus {source} has no text: give a file with one document a line or field"
-            )
+            raise CorpusError(f"the corpus {source} has no text: give a file that holds some")
         return cls(kept, source, digest.hexdigest(), n_duplicates)

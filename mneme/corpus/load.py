@@ -45,9 +45,7 @@ def bundled_corpus() -> Path:
     except ModelError as error:
         raise CorpusError(str(error)) from error
     if not file.is_file():
-        raise CorpusError(
-            f"the bundled corpus isn't at {file}: get the whole repository, or name another text"
-        )
+        raise CorpusError(f"the bundled corpus isn't at {file}: get the whole repository, or name a text")
     return file
 
 

@@ -22,6 +22,14 @@ from mneme.errors import CorpusError
 TEXT_FIELDS = ("text", "content")
 _SUFFIXES = (".txt", ".md", ".jsonl", ".parquet", ".csv")
 _PACKED = (".gz", ".zst")
+_DAMAGED = (
+    OSError,
+    EOFError,
+    UnicodeDecodeError,
+    zlib.error,
+    zstandard.ZstdError,
+    pyarrow.ArrowException,
+)
 
 
 def read_path(path: Path) -> Iterator[Document]:
@@ -39,7 +47,7 @@ def read_path(path: Path) -> Iterator[Document]:
     suffix = _suffix(path)
     if suffix not in _SUFFIXES:
         raise CorpusError(
-            f"{path} is of no known kind: give {', '.join(_SUFFIXES)} (.gz and .zst too), or a folder of these"
+            f"{path} is of no known kind: give {', '.join(_SUFFIXES)} (.gz, .zst too), or a folder of these"
         )
     try:
         if suffix == ".parquet":
@@ -54,14 +62,7 @@ def read_path(path: Path) -> Iterator[Document]:
                 yield Document(lines.read())
     except FileNotFoundError as error:
         raise CorpusError(f"no corpus at {path}: check the path, or use --corpus bundled") from error
-    except (
-        OSError,
-        EOFError,
-        UnicodeDecodeError,
-        zlib.error,
-        zstandard.ZstdError,
-        pyarrow.ArrowException,
-    ) as error:
+    except _DAMAGED as error:
         raise CorpusError(
             f"{path} can't be read ({type(error).__name__}): make it again, as UTF-8"
         ) from error

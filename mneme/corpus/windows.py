@@ -1,8 +1,8 @@
 """Documents -> token windows that a model reads in one go.
 
 A document's tokens are cut into windows of at most `context_length` tokens. Where the tokenizer has a
-beginning-of-sequence token, every window starts with it: it is what the model was trained to see first, and it
-takes the attention-sink role that would otherwise fall on a token of the text.
+beginning-of-sequence token, every window starts with it: it is what the model was trained to see first, and
+it takes the attention-sink role that would otherwise fall on a token of the text.
 """
 
 from __future__ import annotations

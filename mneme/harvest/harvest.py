@@ -1,0 +1,233 @@
+"""Read both models on the corpus, shard by shard.
+
+For every shard of documents: batches of like length go through both models, the activations land at their
+tokens' places, what should not be learned from is left out (BOS and padding never get in; attention sinks,
+whose norm is many times the median, would dominate any squared loss), and the shard is written whole. A
+harvest that was stopped goes on after its last whole shard.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mneme.corpus import Corpus
+from mneme.corpus.windows import Window
+from mneme.errors import ActivationError, ConfigError, DiskFullError
+from mneme.harvest import shards
+from mneme.harvest.behaviour import compare_predictions
+from mneme.harvest.cache import ActivationCache
+from mneme.harvest.config import HarvestConfig
+from mneme.harvest.forward import PairReader
+from mneme.harvest.plan import Plan, make_plan, shard_batches
+from mneme.models import ModelPair
+from mneme.progress import NULL_PROGRESS, Progress, Task
+
+_LOGITS = 2**27  # elements of one model's logits held at once: 268 MB in bfloat16
+
+
+def harvest(
+    pair: ModelPair,
+    corpus: Corpus,
+    config: HarvestConfig,
+    folder: str | Path,
+    progress: Progress = NULL_PROGRESS,
+) -> ActivationCache:
+    """Activations of both models after the layer, on every token of the corpus, cached in `folder`.
+
+    A finished harvest of the same pair, corpus and settings is returned as it is; an unfinished one goes on;
+    one of something else is replaced.
+
+    Raises ConfigError (layer out of range), CorpusError (too short), ActivationError (a model gives NaN or
+    infinity), DiskFullError (checked before the start).
+    """
+    folder = Path(folder)
+    layer = resolve_layer(config, pair)
+    plan = make_plan(corpus, pair.tokenizer, config)
+    reader = PairReader(pair, layer, config.share_layers)
+    fingerprint = harvest_fingerprint(pair, corpus, config)
+    index = _resume(folder, fingerprint) or {
+        "format": shards.FORMAT,
+        "complete": False,
+        "fingerprint": fingerprint,
+        "pair": pair.fingerprint,
+        "base": pair.base_id,
+        "tuned": pair.tuned_id,
+        "layer": layer,
+        "n_layers": pair.n_layers,
+        "n_shared_layers": reader.n_shared,
+        "width": pair.width,
+        "store_dtype": config.store_dtype,
+        "sink_ratio": config.sink_ratio,
+        "median_norm": None,
+        "shards": [],
+        "topics": plan.topics,
+        "previews": plan.previews,
+        "lengths": [len(ids) for ids in plan.tokens],
+    }
+    done = len(index["shards"])
+    _check_room(folder, plan, pair.width, config, done)
+    behaviour_tokens = _LOGITS // pair.vocab_size
+    with progress.task("harvest", total=plan.n_tokens, unit="tokens") as task:
+        for number, documents in enumerate(plan.shards):
+            if number < done:
+                task.advance(sum(len(plan.tokens[d]) for d in documents))
+                continue
+            shard = _Shard(plan, number, pair.width, getattr(torch, config.store_dtype))
+            for batch in shard_batches(plan, number, config, behaviour_tokens):
+                _read_batch(reader, plan, batch, shard, task)
+            if index["median_norm"] is None:
+                index["median_norm"] = shard.median_norms()
+            tensors, counts = shard.kept([config.sink_ratio * norm for norm in index["median_norm"]])
+            index["shards"].append({**shards.write_shard(folder, number, tensors), **counts})
+            shards.write_index(folder, index)
+    index["complete"] = True
+    shards.write_index(folder, index)
+    return ActivationCache(folder)
+
+
+def resolve_layer(config: HarvestConfig, pair: ModelPair) -> int:
+    """The layer to read. Raises ConfigError when the models have no such layer."""
+    layer = pair.middle_layer if config.layer is None else config.layer
+    if not 0 <= layer < pair.n_layers:
+        raise ConfigError(
+            f"layer {layer} is out of range: {pair.base_id} has {pair.n_layers} layers,"
+            f" give 0 to {pair.n_layers - 1}"
+        )
+    return layer
+
+
+def harvest_fingerprint(pair: ModelPair, corpus: Corpus, config: HarvestConfig) -> str:
+    """What a cache was made from: the pair's weights and tokenizer, the text, the settings."""
+    settings = {key: value for key, value in asdict(config).items() if key not in ("dtype", "device")}
+    settings["layer"] = resolve_layer(config, pair)
+    text = json.dumps([pair.fingerprint, corpus.fingerprint, settings], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def estimated_bytes(n_tokens: int, width: int, config: HarvestConfig) -> int:
+    """Disk space that the activations of so many tokens take."""
+    item = getattr(torch, config.store_dtype).itemsize
+    return n_tokens * (2 * width * item + shards.ROW_BYTES + 4)
+
+
+class _Shard:
+    """One shard in the making: a row for every token of its documents."""
+
+    def __init__(self, plan: Plan, number: int, width: int, dtype: torch.dtype) -> None:
+        documents = plan.shards[number]
+        lengths = torch.tensor([len(plan.tokens[d]) for d in documents])
+        self.first = documents.start
+        self.starts = torch.cumsum(lengths, 0) - lengths
+        self.token = torch.cat([torch.from_numpy(plan.tokens[d]) for d in documents])
+        self.document = torch.repeat_interleave(torch.arange(documents.start, documents.stop), lengths).int()
+        self.position = (torch.arange(len(self.token)) - self.starts.repeat_interleave(lengths)).int()
+        self.activations = torch.empty(len(self.token), 2, width, dtype=dtype)
+        self.norms = torch.empty(len(self.token), 2)
+        self.behaviour = torch.full((3, len(self.token)), torch.nan)
+        self.n_bos = 0
+
+    def rows(self, window: Window) -> slice:
+        """Where a window's tokens lie."""
+        start = int(self.starts[window.document - self.first]) + window.start
+        return slice(start, start + window.length)
+
+    def median_norms(self) -> list[float]:
+        """Of base and tuned."""
+        return [float(norm) for norm in self.norms.median(0).values]
+
+    def kept(self, limits: list[float]) -> tuple[dict[str, torch.Tensor], dict[str, int]]:
+        """The shard's tensors without tokens whose norm is over the limit in either model, and the counts."""
+        keep = (self.norms <= torch.tensor(limits)).all(1)
+        kl, nll_base, nll_tuned = self.behaviour[:, keep]
+        tensors = {
+            "activations": self.activations[keep],
+            "document": self.document[keep],
+            "position": self.position[keep],
+            "token": self.token[keep],
+            "kl": kl,
+            "nll_base": nll_base,
+            "nll_tuned": nll_tuned,
+            "document_tokens": self.token,
+        }
+        return tensors, {"n_skipped_bos": self.n_bos, "n_skipped_sinks": int((~keep).sum())}
+
+
+def _read_batch(reader: PairReader, plan: Plan, batch: list[Window], shard: _Shard, task: Task) -> None:
+    """Run both models on a batch of windows and put what they give at the windows' rows."""
+    measured = bool(plan.behaviour[batch[0].document])
+    before = plan.bos is not None
+    ids = torch.full((len(batch), before + max(w.length for w in batch)), plan.pad)
+    if before:
+        ids[:, 0] = int(plan.bos or 0)
+        shard.n_bos += len(batch)
+    for row, window in enumerate(batch):
+        text = plan.tokens[window.document][window.start : window.start + window.length]
+        ids[row, before : before + window.length] = torch.from_numpy(text).long()
+    output = reader.read(ids, logits=measured)
+    for row, window in enumerate(batch):
+        inside = slice(before, before + window.length)
+        rows = shard.rows(window)
+        pair = torch.stack([output.base[row, inside], output.tuned[row, inside]], dim=1)  # (T, 2, d)
+        norms = pair.float().norm(dim=-1)
+        if not bool(norms.isfinite().all()):
+            _refuse(reader, window, f"activations after layer {reader.layer}", norms)
+        shard.activations[rows] = pair.to(shard.activations)
+        shard.norms[rows] = norms.cpu()
+        if output.base_logits is not None and output.tuned_logits is not None:
+            following = torch.full((window.length,), -1)
+            after = torch.from_numpy(plan.tokens[window.document][window.start + 1 :][: window.length])
+            following[: len(after)] = after.long()
+            found = compare_predictions(
+                output.base_logits[row, inside], output.tuned_logits[row, inside], following
+            )
+            if not bool(found.kl.isfinite().all()):
+                _refuse(reader, window, "predictions", torch.stack([found.nll_base, found.nll_tuned], 1))
+            shard.behaviour[:, rows] = torch.stack(list(found))
+        task.advance(window.length)
+
+
+def _refuse(reader: PairReader, window: Window, what: str, values: torch.Tensor) -> None:
+    """Say which model gives numbers that are none."""
+    pair = reader.pair
+    culprit = pair.base_id if not bool(values[:, 0].isfinite().all()) else pair.tuned_id
+    raise ActivationError(
+        f"{culprit} gives NaN or infinite {what} in document {window.document}: try dtype float32, or check"
+        " the model's weights"
+    )
+
+
+def _resume(folder: Path, fingerprint: str) -> dict[str, Any] | None:
+    """The index of an earlier harvest of the same, up to its first damaged shard; None: start afresh."""
+    folder.mkdir(parents=True, exist_ok=True)
+    index = shards.read_index(folder)
+    if index is None or index["fingerprint"] != fingerprint:
+        for file in (folder / shards.INDEX, *folder.glob("*.safetensors"), *folder.glob("*.tmp")):
+            file.unlink(missing_ok=True)
+        return None
+    whole: list[dict[str, Any]] = []
+    for entry in index["shards"]:
+        try:
+            shards.check_shard(folder, entry, content=True)
+        except ActivationError:
+            break
+        whole.append(entry)
+    return {**index, "complete": False, "shards": whole}
+
+
+def _check_room(folder: Path, plan: Plan, width: int, config: HarvestConfig, done: int) -> None:
+    """Refuse to start what the disk can't hold."""
+    tokens = sum(len(plan.tokens[d]) for documents in plan.shards[done:] for d in documents)
+    needed = estimated_bytes(tokens, width, config)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise DiskFullError(
+            f"the activations need {needed / 1e9:.1f} GB and {folder} has {free / 1e9:.1f} GB free:"
+            " free some, name another folder, or lower max_tokens"
+        )
