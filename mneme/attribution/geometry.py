@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 BASE, TUNED = 0, 1
@@ -49,7 +48,10 @@ class Geometry:
 
     @property
     def delta_norm(self) -> np.ndarray:
-        """(F,): 0 base only, 0.5 shared, 1 tuned only: (1 + (n_t - n_b) / max(n_t, n_b)) / 2; NaN if both are 0."""
+        """(F,): 0 base only, 0.5 shared, 1 tuned only; NaN where both decoders are zero.
+
+        (1 + (n_t - n_b) / max(n_t, n_b)) / 2 of the norms n (Minder et al. 2025, eq. 5).
+        """
         base, tuned = self.norms
         return 0.5 * (1 + _divide(tuned - base, np.maximum(base, tuned)))
 
@@ -57,8 +59,8 @@ class Geometry:
     def contrast(self) -> tuple[np.ndarray, np.ndarray]:
         """The probe each model is judged with, (F,) each: the main one, or its own for a redirected latent.
 
-        A direction that turned by 60 degrees, as large as before, has beta_base = 0.5 on the tuned probe. That
-        is a turn, not an amplification: such a latent's size is measured along each model's own decoder.
+        A direction that turned by 60 degrees, as large as before, has beta_base = 0.5 on the tuned probe.
+        That is a turn, not an amplification: such a latent's size is measured along each model's own decoder.
         """
         base = np.where(self.redirected, BASE, self.probe)
         tuned = np.where(self.redirected, TUNED, self.probe)

@@ -1,0 +1,82 @@
+"""A Poisson bootstrap over documents, streamed: the weight of a document in a replicate is a hash of both.
+
+Each document enters replicate r with a Poisson(1) weight (Hanley & MacGibbon 2006; Chamandy et al. 2012), so
+documents can be added one at a time, in any order, on any machine, and the replicates of two passes just add up.
+What is kept is F x replicates x 2 sums in float32 (131,072 latents, 200 replicates: 210 MB) however many
+documents there are.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import sparse
+
+from mneme.attribution.evidence import LOG_LIMIT, DocumentShares
+
+_POISSON_CDF = np.cumsum(np.exp(-1.0) / np.array([1, 1, 2, 6, 24, 120, 720, 5040, 40320]))
+
+
+def poisson_weights(documents: np.ndarray, replicates: int, seed: int) -> np.ndarray:
+    """(D, R) float32 Poisson(1) weights, a pure function of (seed, document, replicate)."""
+    counter = documents.astype(np.uint64)[:, None] * np.uint64(0x9E3779B97F4A7C15)
+    counter = counter + np.arange(1, replicates + 1, dtype=np.uint64) * np.uint64(0xD1B54A32D192ED03)
+    bits = _splitmix64(_splitmix64(counter) ^ np.uint64(seed & 0xFFFFFFFFFFFFFFFF))
+    uniform = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return np.searchsorted(_POISSON_CDF, uniform, side="right").astype(np.float32)
+
+
+def _splitmix64(z: np.ndarray) -> np.ndarray:
+    """Steele, Lea & Flood 2014: a bijective mixer of 64-bit integers (wraps around on purpose)."""
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+class BootstrapSums:
+    """S^b and S^t of F latents in each of R replicates."""
+
+    def __init__(self, n_latents: int, replicates: int, seed: int = 0) -> None:
+        self.replicates, self.seed = replicates, seed
+        self.sums = np.zeros((2, n_latents, replicates), dtype=np.float32)
+
+    def update(self, rows: DocumentShares) -> None:
+        """Add whole documents."""
+        if not len(rows.latent):
+            return
+        latents, i = np.unique(rows.latent, return_inverse=True)
+        documents, k = np.unique(rows.document, return_inverse=True)
+        weights = poisson_weights(documents, self.replicates, self.seed)
+        for m in (0, 1):
+            shares = sparse.csr_array(
+                (rows.shares[:, m].astype(np.float32), (i, k)), shape=(len(latents), len(documents))
+            )
+            self.sums[m, latents] += shares @ weights
+
+    def merge(self, other: BootstrapSums) -> None:
+        """Add the replicates of other documents."""
+        self.sums += other.sums
+
+    def log_ratios(self) -> np.ndarray:
+        """(F, R): ln(|S^t| / |S^b|) of each replicate, within +-LOG_LIMIT; NaN where a replicate is empty."""
+        base, tuned = np.abs(self.sums.astype(np.float64))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.clip(np.log(tuned) - np.log(base), -LOG_LIMIT, LOG_LIMIT)
+
+    def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+        """(F,) percentile interval of log_ratio; NaN where more than half of the replicates are empty."""
+        ratios = self.log_ratios()
+        enough = np.isfinite(ratios).sum(1) > self.replicates / 2
+        low, high = np.full(len(ratios), np.nan), np.full(len(ratios), np.nan)
+        tails = [(1 - level) / 2, (1 + level) / 2]
+        if enough.any():
+            low[enough], high[enough] = np.nanquantile(ratios[enough], tails, axis=1)
+        return low, high
+
+    def margin_p_values(self, margin: float, reference: float = 0.0) -> np.ndarray:
+        """(F,): twice the smaller share of replicates that do not clear the margin, (k + 1) / (R + 1)."""
+        ratios = self.log_ratios() - reference
+        n = np.isfinite(ratios).sum(1)
+        up = ((ratios <= margin).sum(1) + 1) / (n + 1)
+        down = ((ratios >= -margin).sum(1) + 1) / (n + 1)
+        p = np.minimum(1.0, 2 * np.minimum(up, down))
+        return np.where(n > self.replicates / 2, p, np.nan)

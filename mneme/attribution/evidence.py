@@ -1,0 +1,204 @@
+"""How sure a change is: document-level sums, the interval of their ratio, and p-values against a margin.
+
+Tokens of one document are not independent, documents nearly are. So the unit of evidence is the document:
+for latent j, document i and model m let s_i^m be the document's share of the numerator of beta_j^m (error
+target, main probe). Both models share the denominator, so
+
+    beta_tuned / beta_base = S^t / S^b,    S^m = sum_i s_i^m
+
+is a ratio of two sums over documents. For any ratio r, S^t - r S^b is a plain sum whose variance over documents
+is known from the second moments of (s^b, s^t), and the ratios that a t-test does not reject at the level form
+the interval (Fieller 1954). It needs six sums a latent, no replicates, no table of latents by documents, and stays
+right where a logarithm's standard error does not: when one model does not hold the latent at all, the interval is
+open on that side.
+
+Why not bootstrap percentiles? A document bootstrap has this same covariance, but its percentiles are too narrow
+when a latent fires in few documents (measured in `benchmarks/planted.py`); the t quantile with one degree of
+freedom less than the number of documents is what corrects it. `mneme.attribution.bootstrap` keeps the replicates
+for those who want them.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from mneme.attribution.geometry import Geometry, _divide
+from mneme.attribution.scaling import PairSums
+
+LOG_LIMIT = 7.0
+"""log ratios are cut at +-7 (a factor of 1,100): beyond it a model simply does not hold the latent."""
+
+
+class DocumentShares(NamedTuple):
+    """What whole documents add to each latent, U (document, latent) pairs."""
+
+    document: np.ndarray
+    """(U,) int64."""
+    latent: np.ndarray
+    """(U,) int64."""
+    power: np.ndarray
+    """(U,) float64: sum f^2."""
+    shares: np.ndarray
+    """(U, 2) float64: s_i^m, base and tuned: sum f (p . y_error^m) / |p|, raw units."""
+
+
+class DocumentJoiner:
+    """Joins a document's pieces from successive batches; gives only documents that are complete."""
+
+    def __init__(self, geometry: Geometry) -> None:
+        self._n = geometry.n_latents
+        base, tuned = geometry.contrast
+        which = np.arange(self._n)
+        self._probes = np.stack([base, tuned])  # (2, F)
+        self._own = np.stack([geometry.dots[0, base, which], geometry.dots[1, tuned, which]])
+        self._norm = np.stack([geometry.norms[base, which], geometry.norms[tuned, which]])
+        self._held: DocumentShares | None = None
+
+    def push(self, pairs: PairSums) -> DocumentShares:
+        """Add one batch; the documents that are now complete (all but the last one seen)."""
+        shares = np.empty((len(pairs.latent), 2))
+        for m in (0, 1):
+            residual = pairs.dots[np.arange(len(shares)), 1, m, self._probes[m, pairs.latent]]
+            whole = residual + pairs.power * self._own[m, pairs.latent]
+            shares[:, m] = _divide(whole, self._norm[m, pairs.latent])
+        new = DocumentShares(pairs.document, pairs.latent, pairs.power, shares)
+        if self._held is not None:
+            new = _sum_duplicates(
+                DocumentShares(*map(np.concatenate, zip(self._held, new, strict=True))), self._n
+            )
+        if not len(new.document):
+            return new
+        last = new.document == new.document[-1]
+        self._held = DocumentShares(*(part[last] for part in new))
+        return DocumentShares(*(part[~last] for part in new))
+
+    def finish(self) -> DocumentShares | None:
+        """The document still held back."""
+        held, self._held = self._held, None
+        return held
+
+
+def _sum_duplicates(rows: DocumentShares, n_latents: int) -> DocumentShares:
+    """One row a (document, latent), in order of first appearance of the document."""
+    _, first, run = np.unique(rows.document, return_index=True, return_inverse=True)
+    rank = np.argsort(np.argsort(first))
+    key = rank[run] * n_latents + rows.latent
+    _, first, where = np.unique(key, return_index=True, return_inverse=True)
+    power, shares = np.zeros(len(first)), np.zeros((len(first), 2))
+    np.add.at(power, where, rows.power)
+    np.add.at(shares, where, rows.shares)
+    return DocumentShares(rows.document[first], rows.latent[first], power, shares)
+
+
+class DocumentMoments:
+    """First and second moments over documents of F latents' shares, whole and in two halves; float64."""
+
+    def __init__(self, n_latents: int) -> None:
+        self.n = np.zeros(n_latents, dtype=np.int64)
+        self.totals = np.zeros((2, n_latents))
+        """S^m."""
+        self.squares = np.zeros((3, n_latents))
+        """sum over documents of s^b s^b, s^b s^t, s^t s^t."""
+        self.half_totals = np.zeros((2, 2, n_latents))
+        """(half, model, F): documents of even and of odd number."""
+        self.half_power = np.zeros((2, n_latents))
+
+    def update(self, rows: DocumentShares) -> None:
+        """Add whole documents."""
+        base, tuned = rows.shares.T
+        np.add.at(self.n, rows.latent, 1)
+        for m, share in enumerate((base, tuned)):
+            np.add.at(self.totals[m], rows.latent, share)
+            for half in (0, 1):
+                mine = rows.document % 2 == half
+                np.add.at(self.half_totals[half, m], rows.latent[mine], share[mine])
+        for c, product in enumerate((base * base, base * tuned, tuned * tuned)):
+            np.add.at(self.squares[c], rows.latent, product)
+        for half in (0, 1):
+            mine = rows.document % 2 == half
+            np.add.at(self.half_power[half], rows.latent[mine], rows.power[mine])
+
+    def merge(self, other: DocumentMoments) -> None:
+        """Add the moments of other documents."""
+        for name in ("n", "totals", "squares", "half_totals", "half_power"):
+            getattr(self, name)[...] += getattr(other, name)
+
+    def log_ratio(self) -> np.ndarray:
+        """(F,): ln(|S^t| / |S^b|), within +-LOG_LIMIT; NaN where neither model has anything."""
+        base, tuned = np.abs(self.totals)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.clip(np.log(tuned) - np.log(base), -LOG_LIMIT, LOG_LIMIT)
+
+    def covariance(self) -> np.ndarray:
+        """(3, F): variance of S^b, covariance, variance of S^t over documents; NaN with fewer than two."""
+        base, tuned = self.totals
+        n = np.where(self.n > 1, self.n, np.nan)
+        centred = self.squares - np.stack([base * base, base * tuned, tuned * tuned]) / n
+        centred[[0, 2]] = np.maximum(centred[[0, 2]], 0)
+        return centred * n / (n - 1)
+
+    def half_betas(self, geometry: Geometry) -> np.ndarray:
+        """(half, model, F): beta on the error target and the contrast's probes, from half the documents."""
+        norm = geometry.norms[np.stack(geometry.contrast), np.arange(geometry.n_latents)]
+        return _divide(self.half_totals, self.half_power[:, None] * norm[None])
+
+
+def fieller_interval(moments: DocumentMoments, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """(F,) low and high end of the interval of log_ratio; NaN with fewer than two documents.
+
+    Fieller 1954: the ratios r with (S^t - r S^b)^2 <= t^2 Var(S^t - r S^b), a quadratic in r; then ln|r|.
+    """
+    base, tuned = moments.totals
+    v_base, cov, v_tuned = moments.covariance()
+    n = moments.n
+    t2 = stats.t.ppf(0.5 + level / 2, np.maximum(n - 1, 1)) ** 2
+    a = base**2 - t2 * v_base
+    b = base * tuned - t2 * cov
+    c = tuned**2 - t2 * v_tuned
+    disc = b * b - a * c
+    root = np.sqrt(np.maximum(disc, 0))
+    r1, r2 = _divide(b - root, a), _divide(b + root, a)
+    r1, r2 = np.fmin(r1, r2), np.fmax(r1, r2)
+    spans_zero = c <= 0  # r = 0 is not rejected: tuned may hold nothing
+    small, large = np.minimum(np.abs(r1), np.abs(r2)), np.maximum(np.abs(r1), np.abs(r2))
+    low = np.where(spans_zero, 0.0, small)
+    high = np.where(a > 0, large, np.inf)  # a <= 0: base may hold nothing
+    unknown = (a <= 0) & ((disc < 0) | spans_zero)
+    low = np.where(unknown, 0.0, low)
+    # a = 0 exactly: one root, c / 2b
+    low = np.where((a == 0) & ~spans_zero, np.abs(_divide(c, 2 * b)), low)
+    with np.errstate(divide="ignore"):
+        low, high = np.log(low), np.log(high)
+    undefined = (n < 2) | ~np.isfinite(disc) | ((base == 0) & (tuned == 0))
+    low[undefined] = high[undefined] = np.nan
+    return np.clip(low, -LOG_LIMIT, LOG_LIMIT), np.clip(high, -LOG_LIMIT, LOG_LIMIT)
+
+
+def margin_p_values(moments: DocumentMoments, margin: float, reference: float = 0.0) -> np.ndarray:
+    """(F,) two-sided p-value of "the change is no larger than the margin": |log_ratio - reference| <= margin.
+
+    Twice the smaller of the two one-sided t-tests at the margin's edges, so that p < 1 - level exactly when
+    the interval clears the margin. NaN with fewer than two documents.
+    """
+    up = _exceeds(moments, np.exp(reference + margin), tuned_over_base=True)
+    down = _exceeds(moments, np.exp(-(reference - margin)), tuned_over_base=False)
+    return np.minimum(1.0, 2 * np.minimum(up, down))
+
+
+def _exceeds(moments: DocumentMoments, r: float, *, tuned_over_base: bool) -> np.ndarray:
+    """One-sided p-value of |S^top| <= r |S^bottom|: both S^top - r S^bottom and S^top + r S^bottom must be large."""
+    v_base, cov, v_tuned = moments.covariance()
+    bottom, top = moments.totals if tuned_over_base else moments.totals[::-1]
+    v_top, v_bottom = (v_tuned, v_base) if tuned_over_base else (v_base, v_tuned)
+    worst = np.zeros(len(top))
+    for sign in (1.0, -1.0):
+        mean = np.sign(np.where(top == 0, 1, top)) * (top - sign * r * bottom)
+        sd = np.sqrt(np.maximum(v_top - 2 * sign * r * cov + r * r * v_bottom, 0))
+        sd = np.where(np.isnan(cov), np.nan, sd)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            p = stats.t.sf(mean / sd, np.maximum(moments.n - 1, 1))
+        worst = np.maximum(worst, np.where(sd == 0, np.where(mean > 0, 0.0, 1.0), p))
+    return worst

@@ -1,0 +1,57 @@
+"""From evidence to a word: amplified, suppressed, unchanged, uncertain or dead.
+
+Let r be the log_ratio most latents share (0 unless the whole residual stream grew) and M the margin:
+
+    amplified    interval above r + M  and  q < fdr        suppressed   interval below r - M  and  q < fdr
+    unchanged    interval within [r - M, r + M]            dead         never fires
+    uncertain    everything else, and everything undefined
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import stats
+
+VERDICTS = ("amplified", "suppressed", "unchanged", "uncertain", "dead")
+
+
+def false_discovery_q(p: np.ndarray) -> np.ndarray:
+    """Benjamini-Hochberg q-values of the p-values that are not NaN; NaN elsewhere."""
+    q = np.full(len(p), np.nan)
+    known = np.isfinite(p)
+    if known.any():
+        q[known] = stats.false_discovery_control(p[known], method="bh")
+    return q
+
+
+def common_log_ratio(log_ratio: np.ndarray, minimum: int = 20) -> float:
+    """The log_ratio most latents share: the median of the shortest interval that holds a third of them.
+
+    log_ratio: those of the live latents with evidence. 0 when there are fewer than `minimum`. Like a mode, it
+    ignores the changed latents wherever they lie, as long as the unchanged ones are the densest third.
+    """
+    values = np.sort(log_ratio[np.isfinite(log_ratio)])
+    if len(values) < minimum:
+        return 0.0
+    k = len(values) // 3
+    start = int(np.argmin(values[k:] - values[:-k]))
+    return float(np.median(values[start : start + k + 1]))
+
+
+def decide(
+    low: np.ndarray,
+    high: np.ndarray,
+    q: np.ndarray,
+    dead: np.ndarray,
+    margin: float,
+    reference: float,
+    fdr: float,
+) -> np.ndarray:
+    """(F,) verdicts. low, high: interval ends of log_ratio, NaN undefined; q: false-discovery q-values."""
+    verdict = np.full(len(low), "uncertain", dtype="<U10")
+    sure = q < fdr
+    verdict[sure & (low > reference + margin)] = "amplified"
+    verdict[sure & (high < reference - margin)] = "suppressed"
+    verdict[(low >= reference - margin) & (high <= reference + margin)] = "unchanged"
+    verdict[dead] = "dead"
+    return verdict
