@@ -1,0 +1,80 @@
+"""Categories: what was predicted, what was measured, and how good the prediction is."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from mneme.store.run import Run
+
+# A measured change counts when its interval leaves zero out; `none` otherwise.
+_MEASURED = (
+    "CASE WHEN o.change IS NULL THEN NULL WHEN o.ci_low > 0 THEN 'degraded' WHEN o.ci_high < 0 THEN 'improved'"
+    " WHEN o.ci_low IS NULL AND abs(o.change) > 0.05 THEN if(o.change > 0, 'degraded', 'improved')"
+    " ELSE 'none' END"
+)
+
+
+def effects(run: Run) -> pd.DataFrame:
+    """A row a category, the largest effect first, with its outcome and whether the prediction holds.
+
+    `measured`: degraded | improved | none | NULL, from the outcome's interval. `call`: hit (a predicted change
+    in the measured direction), miss (a measured change that was not predicted), false alarm (a predicted change
+    that was not measured), wrong direction, agreed none, or NULL where nothing was measured.
+    """
+    return run.sql(
+        f"WITH e AS (SELECT e.*, coalesce(k.name, e.category) AS name, k.grp, k.domain,"
+        " o.base AS outcome_base, o.tuned AS outcome_tuned, o.change, o.ci_low AS change_low,"
+        " o.ci_high AS change_high, o.accuracy_base, o.accuracy_tuned, o.n AS n_items, o.source,"
+        f" {_MEASURED} AS measured"
+        " FROM effects e LEFT JOIN categories k USING (category) LEFT JOIN outcomes o USING (category))"
+        " SELECT *, CASE WHEN measured IS NULL THEN NULL"
+        " WHEN verdict IN ('degraded', 'improved') AND measured = verdict THEN 'hit'"
+        " WHEN verdict IN ('degraded', 'improved') AND measured = 'none' THEN 'false alarm'"
+        " WHEN verdict IN ('degraded', 'improved') THEN 'wrong direction'"
+        " WHEN measured = 'none' THEN 'agreed none' ELSE 'miss' END AS call"
+        " FROM e ORDER BY effect DESC NULLS LAST, category"
+    )
+
+
+def baselines(run: Run) -> pd.DataFrame:
+    """A row a category, a column a baseline method."""
+    found = run.sql("SELECT category, method, value FROM baselines")
+    if found.empty:
+        return found
+    return found.pivot_table(index="category", columns="method", values="value").reset_index()
+
+
+def evaluation(run: Run) -> pd.DataFrame:
+    """method, metric, subset, value, ci_low, ci_high, n."""
+    return run.sql("SELECT * FROM evaluation ORDER BY subset, metric, method = 'crosscoder' DESC, value DESC")
+
+
+def winners(run: Run) -> list[tuple[str, str, str, float, float]]:
+    """(subset, metric, best method, its value, the crosscoder's value) for every metric and subset."""
+    return run.rows(
+        "SELECT subset, metric, arg_max(method, value), max(value),"
+        " max(value) FILTER (method = 'crosscoder') FROM evaluation"
+        " WHERE value IS NOT NULL AND isfinite(value) GROUP BY 1, 2"
+        " HAVING count(*) FILTER (method = 'crosscoder') > 0 ORDER BY 1, 2"
+    )
+
+
+def top_latents(run: Run, category: str, limit: int = 12) -> pd.DataFrame:
+    """The latents that make up a category's effect: latent, contribution, verdict, label, log_ratio, kl, ..."""
+    return run.sql(
+        "SELECT t.latent, t.contribution, l.verdict, any_value(b.label) AS label, l.log_ratio, l.q_value,"
+        " l.firing_rate, l.nll_change FROM effect_latents t LEFT JOIN latents l USING (latent)"
+        " LEFT JOIN labels b USING (latent) WHERE t.category = ? GROUP BY ALL"
+        " ORDER BY min(t.rank), t.contribution DESC LIMIT ?",
+        [category, limit],
+    )
+
+
+def category_names(run: Run) -> dict[str, str]:
+    """Key -> name, of the categories that have latents; sorted by name."""
+    return dict(
+        run.rows(
+            "SELECT category, coalesce(name, category) FROM (SELECT DISTINCT category FROM latent_categories)"
+            " LEFT JOIN categories USING (category) ORDER BY 2, 1"
+        )
+    )

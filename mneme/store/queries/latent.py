@@ -1,0 +1,91 @@
+"""Everything about one latent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from mneme.store.run import Run
+
+
+def row(run: Run, latent: int) -> dict[str, Any] | None:
+    """Its row of `latents`, NULL as None; None when there is no such latent."""
+    found = run.rows("SELECT l FROM latents l WHERE latent = ?", [latent])
+    return found[0][0] if found else None
+
+
+def most_severe(run: Run) -> int | None:
+    """The latent to show when none is asked for."""
+    found = run.rows("SELECT latent FROM latents ORDER BY severity DESC NULLS LAST, latent LIMIT 1")
+    return found[0][0] if found else None
+
+
+def labels(run: Run, latent: int) -> pd.DataFrame:
+    """Its labels, the best first: label, method, score, score_shuffled, detail."""
+    return run.sql(
+        "SELECT label, method, score, score_shuffled, detail FROM labels WHERE latent = ?"
+        " ORDER BY coalesce(score, 0) + (method <> 'offline')::INT DESC",
+        [latent],
+    )
+
+
+def categories(run: Run, latent: int) -> pd.DataFrame:
+    """Its categories, the heaviest first: category, name, weight."""
+    return run.sql(
+        "SELECT c.category, coalesce(k.name, c.category) AS name, c.weight FROM latent_categories c"
+        " LEFT JOIN categories k USING (category) WHERE c.latent = ? ORDER BY c.weight DESC, c.category",
+        [latent],
+    )
+
+
+def betas(run: Run, latent: int) -> pd.DataFrame:
+    """A row a (probe, target): base, tuned."""
+    return run.sql(
+        "SELECT probe, target, max(beta) FILTER (model = 'base') AS base,"
+        " max(beta) FILTER (model = 'tuned') AS tuned FROM betas WHERE latent = ?"
+        " GROUP BY probe, target ORDER BY list_position(['error', 'reconstruction', 'activation'], target), probe",
+        [latent],
+    )
+
+
+def histogram(run: Run, latent: int) -> pd.DataFrame:
+    """Its activations: low, high (raw units), n (tokens)."""
+    return run.sql("SELECT low, high, n FROM activation_histogram WHERE latent = ? ORDER BY bin", [latent])
+
+
+def quantiles(run: Run, latent: int) -> dict[int, int]:
+    """Quantile -> number of contexts kept of it; 0 is the top ones."""
+    return dict(
+        run.rows("SELECT quantile, count(*) FROM contexts WHERE latent = ? GROUP BY 1 ORDER BY 1", [latent])
+    )
+
+
+def contexts(run: Run, latent: int, quantile: int, limit: int = 20) -> list[dict[str, Any]]:
+    """Contexts of one quantile, the strongest first, with the document's topic."""
+    found = run.rows(
+        "SELECT c FROM (SELECT c.*, d.topic FROM contexts c LEFT JOIN documents d USING (document)"
+        " WHERE c.latent = ? AND c.quantile = ? ORDER BY c.rank LIMIT ?) c ORDER BY c.rank",
+        [latent, quantile, limit],
+    )
+    return [row for (row,) in found]
+
+
+def logit_lens(run: Run, latent: int) -> pd.DataFrame:
+    """model, direction, rank, token, logit."""
+    return run.sql(
+        "SELECT model, direction, rank, token, logit FROM logit_lens WHERE latent = ?"
+        " ORDER BY model, direction, rank",
+        [latent],
+    )
+
+
+def neighbours(run: Run, latent: int) -> pd.DataFrame:
+    """kind, neighbour, similarity, verdict, label."""
+    return run.sql(
+        "SELECT n.kind, n.neighbour, n.similarity, l.verdict, any_value(b.label) AS label"
+        " FROM neighbours n LEFT JOIN latents l ON l.latent = n.neighbour"
+        " LEFT JOIN labels b ON b.latent = n.neighbour"
+        " WHERE n.latent = ? GROUP BY ALL ORDER BY n.kind, n.similarity DESC",
+        [latent],
+    )

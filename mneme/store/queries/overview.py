@@ -1,0 +1,19 @@
+"""The first screen: what to look at first, and how sure."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from mneme.store.queries.latents import LatentFilter, table
+from mneme.store.run import Run
+
+
+def look_at_first(run: Run, n: int = 6) -> pd.DataFrame:
+    """The most severe changed latents; columns of `queries.latents.table`."""
+    return table(run, LatentFilter(verdicts=("amplified", "suppressed")), sort="severity", limit=n)
+
+
+def norm_means(run: Run) -> tuple[float, float] | None:
+    """Mean and standard deviation of delta_norm over live latents, or None."""
+    found = run.rows("SELECT avg(delta_norm), stddev_pop(delta_norm) FROM latents WHERE verdict <> 'dead'")
+    return None if found[0][0] is None else (float(found[0][0]), float(found[0][1]))

@@ -1,0 +1,39 @@
+"""How far a run can be trusted: health, training, nulls, stages."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from mneme.store.run import Run
+
+
+def health(run: Run) -> pd.DataFrame:
+    """metric, title, value, unit, threshold, status, advice; the worst status first."""
+    return run.sql(
+        "SELECT * FROM health ORDER BY list_position(['fail', 'warn', 'ok', 'info'], status) NULLS LAST, metric"
+    )
+
+
+def status_counts(run: Run) -> dict[str, int]:
+    """Status -> health metrics of it."""
+    return dict(run.rows("SELECT status, count(*) FROM health GROUP BY 1"))
+
+
+def training(run: Run) -> pd.DataFrame:
+    """The training curve, in order of steps."""
+    return run.sql("SELECT * FROM training ORDER BY step")
+
+
+def nulls(run: Run) -> pd.DataFrame:
+    """False-positive rates on null comparisons."""
+    return run.sql("SELECT * FROM nulls ORDER BY kind")
+
+
+def stages(run: Run) -> pd.DataFrame:
+    """stage, seconds, peak_memory_mb, finished_at; in the order they finished."""
+    return run.sql("SELECT stage, seconds, peak_memory_mb, finished_at FROM stages ORDER BY finished_at")
+
+
+def finished_stages(run: Run) -> set[str]:
+    """Names of the stages that are done."""
+    return {name for (name,) in run.rows("SELECT stage FROM stages")}
