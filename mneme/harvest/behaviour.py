@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 
-_CHUNK = 2**24  # float32 elements held at once, a model: 64 MB
+_CHUNK = 2**22  # float32 elements of a model held at once: 16 MB
 
 
 class Behaviour(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -23,7 +24,10 @@ def quiet_transformers() -> Iterator[None]:
     gguf_bar = gguf_reader.tqdm
     gguf_reader.tqdm = partial(gguf_bar, disable=True)
     try:
-        yield
+        with warnings.catch_warnings():
+            # peft still asks transformers for names that are to go.
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
     finally:
         gguf_reader.tqdm = gguf_bar
         logging.set_verbosity(verbosity)
