@@ -1,0 +1,58 @@
+"""A tiny pair, and text for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from tiny_models import changed_in_layer, tiny_llama, tiny_tokenizer
+
+from mneme.corpus import Corpus, Document
+from mneme.models import ModelPair, pair_models
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def pair() -> ModelPair:
+    """Four layers, the third of which differs."""
+    return pair_models(tiny_llama(), changed_in_layer(tiny_llama(), 2), tiny_tokenizer())
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Corpus:
+    """Thirty documents of 5 to 92 bytes on three topics."""
+    words = [
+        "the",
+        "cat",
+        "sat",
+        "on",
+        "a",
+        "mat",
+        "and",
+        "the",
+        "dog",
+        "ran",
+        "off",
+        "with",
+        "it",
+        "over",
+        "hills",
+        "far",
+        "away",
+        "from",
+        "all",
+        "of",
+        "us",
+        "here",
+        "now",
+    ]
+    texts = [f"{i}: " + " ".join(words[(i * 7) % 11 :][: 1 + (5 * i) % 19]) for i in range(30)]
+    return Corpus.of((Document(text, "abc"[i % 3]) for i, text in enumerate(texts)), "thirty texts")

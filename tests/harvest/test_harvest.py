@@ -1,0 +1,328 @@
+"""The harvest against a plain forward pass of each model over each document by itself."""
+
+from __future__ import annotations
+
+import copy
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tiny_models import VOCABULARY, changed_in_layer, tiny_llama, tiny_tokenizer
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from mneme.corpus import Corpus, load_corpus
+from mneme.errors import ActivationError, ConfigError, CorpusError, DiskFullError
+from mneme.harvest import ActivationCache, HarvestConfig, estimated_bytes, harvest, shards
+from mneme.harvest.behaviour import compare_predictions
+from mneme.harvest.forward import PairReader
+from mneme.models import ModelPair, pair_models
+
+CONFIG = HarvestConfig(
+    layer=2,
+    context_length=40,
+    batch_tokens=200,
+    shard_tokens=300,
+    min_tokens=10,
+    behaviour_share=0.5,
+    sink_ratio=1e6,
+    store_dtype="float32",
+)
+
+
+def plain(model: torch.nn.Module, ids: list[int], layer: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(residual stream after the layer, logits) of one unpadded window, by transformers alone."""
+    with torch.no_grad():
+        out = model(torch.tensor([ids]), output_hidden_states=True)
+    return out.hidden_states[layer + 1][0], out.logits[0]
+
+
+def expected(pair: ModelPair, corpus: Corpus, config: HarvestConfig) -> dict[str, Any]:
+    """Everything a harvest should hold, a window at a time, in double loops."""
+    rows: dict[str, list] = {
+        "document": [],
+        "position": [],
+        "token": [],
+        "x": [],
+        "kl": [],
+        "base": [],
+        "tuned": [],
+    }
+    layer = config.layer if config.layer is not None else 1
+    for number, document in enumerate(corpus.documents):
+        ids = pair.tokenizer(document.text, add_special_tokens=False)["input_ids"]
+        stride = config.context_length - 1
+        for start in range(0, len(ids), stride):
+            part = ids[start : start + stride]
+            base, base_logits = plain(pair.base._module, [0, *part], layer)
+            tuned, tuned_logits = plain(pair.tuned._module, [0, *part], layer)
+            for i, token in enumerate(part):
+                p = base_logits[i + 1].double().log_softmax(0)
+                q = tuned_logits[i + 1].double().log_softmax(0)
+                after = ids[start + i + 1] if start + i + 1 < len(ids) else None
+                rows["document"].append(number)
+                rows["position"].append(start + i)
+                rows["token"].append(token)
+                rows["x"].append(torch.stack([base[i + 1], tuned[i + 1]]))
+                rows["kl"].append(float((p.exp() * (p - q)).sum()))
+                rows["base"].append(np.nan if after is None else -float(p[after]))
+                rows["tuned"].append(np.nan if after is None else -float(q[after]))
+    return rows
+
+
+def test_a_harvest_holds_what_plain_forward_passes_give(
+    pair: ModelPair, corpus: Corpus, tmp_path: Path
+) -> None:
+    cache = harvest(pair, corpus, CONFIG, tmp_path)
+    truth = expected(pair, corpus, CONFIG)
+    assert cache.n == len(truth["token"])
+    assert cache.document.tolist() == truth["document"]
+    assert cache.position.tolist() == truth["position"]
+    assert cache.token.tolist() == truth["token"]
+    x = torch.cat(list(cache.batches(64)))
+    assert torch.allclose(x, torch.stack(truth["x"]), atol=1e-4)
+    assert not torch.allclose(x[:, 0], x[:, 1], atol=1e-2)
+    measured = ~np.isnan(cache.kl)
+    for name, column in (("kl", cache.kl), ("base", cache.nll_base), ("tuned", cache.nll_tuned)):
+        wanted = np.where(measured, truth[name], np.nan)
+        np.testing.assert_allclose(column, wanted, atol=1e-4, err_msg=name)
+    assert cache.kl[measured].mean() > 0.01
+    assert cache.document.dtype == cache.token.dtype == np.int32
+    assert cache.kl.dtype == np.float32
+    assert (cache.layer, cache.n_layers, cache.width, cache.n_shared_layers) == (2, 4, 16, 2)
+
+
+def test_behaviour_is_measured_on_the_wanted_share_of_each_topic(
+    pair: ModelPair, corpus: Corpus, tmp_path: Path
+) -> None:
+    cache = harvest(pair, corpus, CONFIG, tmp_path)
+    measured = {int(d) for d in cache.document[~np.isnan(cache.kl)]}
+    for topic in "abc":
+        of_topic = [d for d, t in enumerate(cache.topics) if t == topic]
+        assert len(measured & set(of_topic)) in (4, 5, 6), topic
+    # All tokens of a document or none.
+    assert all(np.isnan(cache.kl[cache.document == d]).all() for d in set(range(30)) - measured)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_no_behaviour_or_all_of_it(share: float, pair: ModelPair, corpus: Corpus, tmp_path: Path) -> None:
+    cache = harvest(pair, corpus, replace(CONFIG, behaviour_share=share), tmp_path)
+    assert np.isfinite(cache.kl).mean() == share
+
+
+def test_documents_are_whole_and_described(pair: ModelPair, corpus: Corpus, tmp_path: Path) -> None:
+    cache = harvest(pair, corpus, CONFIG, tmp_path)
+    frame = cache.documents()
+    for number, document in enumerate(corpus.documents):
+        ids = pair.tokenizer(document.text, add_special_tokens=False)["input_ids"]
+        assert cache.document_tokens(number).tolist() == ids
+        assert frame.loc[number, ["topic", "n_tokens", "n_kept", "preview"]].tolist() == [
+            document.topic,
+            len(ids),
+            len(ids),
+            document.text[:200],
+        ]
+    lengths = [len(cache.document_tokens(d)) for d in range(30)]
+    assert cache.n_skipped_bos == sum(-(-length // 39) for length in lengths)
+    assert len(list(tmp_path.glob("*.safetensors"))) > 2
+
+
+def test_batch_and_shard_sizes_change_nothing(pair: ModelPair, corpus: Corpus, tmp_path: Path) -> None:
+    one = harvest(pair, corpus, CONFIG, tmp_path / "a")
+    other = harvest(pair, corpus, replace(CONFIG, batch_tokens=41, shard_tokens=10_000), tmp_path / "b")
+    assert torch.allclose(one.read(0, one.n), other.read(0, other.n), atol=1e-4)
+    np.testing.assert_allclose(one.kl, other.kl, atol=1e-4)
+    assert one.fingerprint != other.fingerprint
+
+
+@pytest.mark.parametrize("layer", [0, 1, 2, 3])
+def test_shared_layers_give_what_running_both_models_whole_gives(
+    layer: int, pair: ModelPair, corpus: Corpus, tmp_path: Path
+) -> None:
+    config = replace(CONFIG, layer=layer, max_tokens=300)
+    shared = harvest(pair, corpus, config, tmp_path / "shared")
+    whole = harvest(pair, corpus, replace(config, share_layers=False), tmp_path / "whole")
+    assert (shared.n_shared_layers, whole.n_shared_layers) == (min(2, layer + 1), 0)
+    assert torch.equal(shared.read(0, shared.n), whole.read(0, whole.n))
+    np.testing.assert_array_equal(shared.kl, whole.kl)
+    equal = torch.equal(shared.read(0, shared.n)[:, 0], shared.read(0, shared.n)[:, 1])
+    assert equal == (layer < 2)
+
+
+def test_a_pair_that_shares_nothing_is_read_too(corpus: Corpus, tmp_path: Path) -> None:
+    pair = pair_models(tiny_llama(0), tiny_llama(1), tiny_tokenizer())
+    cache = harvest(pair, corpus, CONFIG, tmp_path)
+    assert cache.n_shared_layers == 0
+    truth = expected(pair, corpus, CONFIG)
+    assert torch.allclose(cache.read(0, cache.n), torch.stack(truth["x"]), atol=1e-4)
+
+
+def test_a_model_against_itself_differs_nowhere(corpus: Corpus, tmp_path: Path) -> None:
+    cache = harvest(pair_models(tiny_llama(), tiny_llama(), tiny_tokenizer()), corpus, CONFIG, tmp_path)
+    x = cache.read(0, cache.n)
+    assert torch.equal(x[:, 0], x[:, 1])
+    assert np.nanmax(cache.kl) == 0
+
+
+def test_sharing_is_dropped_where_more_than_the_residual_stream_flows(pair: ModelPair) -> None:
+    def leaky(model: torch.nn.Module) -> torch.nn.Module:
+        """Layer 3 also adds what layer 0 gave, as models with cross-layer state do."""
+        memory: dict[str, torch.Tensor] = {}
+        copied = copy.deepcopy(model)
+        first, last = copied.model.layers[0].mlp, copied.model.layers[3].mlp
+        first.register_forward_hook(lambda module, args, output: memory.update(x=output))
+        last.register_forward_hook(lambda module, args, output: output + memory.get("x", 0))
+        return copied
+
+    tuned = changed_in_layer(tiny_llama(), 2)
+    first = pair_models(leaky(tiny_llama()), leaky(tuned), tiny_tokenizer())
+    assert first.first_changed_layer == 2
+    assert PairReader(first, 3).n_shared == 0
+    assert PairReader(pair, 3).n_shared == 2
+
+
+def test_no_bos_where_the_tokenizer_has_none(corpus: Corpus, tmp_path: Path) -> None:
+    pair = pair_models(tiny_llama(0), tiny_llama(1), tiny_tokenizer(bos=None))
+    cache = harvest(pair, corpus, CONFIG, tmp_path)
+    assert cache.n_skipped_bos == 0
+    hidden, _ = plain(pair.base._module, cache.document_tokens(0).tolist(), 2)
+    assert torch.allclose(cache.read(0, len(hidden))[:, 0], hidden, atol=1e-4)
+
+
+def test_attention_sinks_are_left_out_and_counted(pair: ModelPair, corpus: Corpus, tmp_path: Path) -> None:
+    whole = harvest(pair, corpus, CONFIG, tmp_path / "whole")
+    norms = whole.read(0, whole.n).norm(dim=-1)
+    first_shard = json.loads((tmp_path / "whole" / shards.INDEX).read_text())["shards"][0]["n"]
+    medians = norms[:first_shard].median(0).values
+    limited = harvest(pair, corpus, replace(CONFIG, sink_ratio=1.2), tmp_path / "limited")
+    keep = (norms <= 1.2 * medians).all(1)
+    assert 0 < int((~keep).sum()) == limited.n_skipped_sinks < whole.n
+    assert torch.equal(limited.read(0, limited.n), whole.read(0, whole.n)[keep])
+    np.testing.assert_array_equal(limited.token, whole.token[keep.numpy()])
+    np.testing.assert_array_equal(limited.kl, whole.kl[keep.numpy()])
+    assert limited.document_tokens(3).tolist() == whole.document_tokens(3).tolist()
+    assert limited.documents().n_kept.sum() == limited.n
+    assert limited.median_norm == pytest.approx(medians.tolist(), rel=1e-6)
+
+
+def test_activations_are_stored_in_bfloat16_by_default(
+    pair: ModelPair, corpus: Corpus, tmp_path: Path
+) -> None:
+    exact = harvest(pair, corpus, CONFIG, tmp_path / "a")
+    cache = harvest(pair, corpus, replace(CONFIG, store_dtype="bfloat16"), tmp_path / "b")
+    assert torch.equal(cache.read(0, cache.n), exact.read(0, exact.n).bfloat16())
+    size = sum(file.stat().st_size for file in (tmp_path / "b").glob("*.safetensors"))
+    estimate = estimated_bytes(cache.n, cache.width, replace(CONFIG, store_dtype="bfloat16"))
+    assert estimate <= size <= estimate + 2000 * len(list((tmp_path / "b").iterdir()))
+
+
+def test_max_tokens_bounds_what_is_read(pair: ModelPair, corpus: Corpus, tmp_path: Path) -> None:
+    cache = harvest(pair, corpus, replace(CONFIG, max_tokens=123), tmp_path)
+    assert cache.n == 123
+    assert set(cache.topics) == {"a", "b", "c"}
+
+
+def test_gpt2_with_learned_positions_is_read_too(corpus: Corpus, tmp_path: Path) -> None:
+    config = AutoConfig.for_model(
+        "gpt2", n_embd=16, n_layer=4, n_head=2, vocab_size=VOCABULARY, n_positions=64
+    )
+    torch.manual_seed(0)
+    base = AutoModelForCausalLM.from_config(config).requires_grad_(False).eval()
+    tuned = copy.deepcopy(base)
+    tuned.transformer.h[1].mlp.c_proj.weight.data += 1
+    pair = pair_models(base, tuned, tiny_tokenizer())
+    cache = harvest(pair, corpus, CONFIG, tmp_path)
+    assert cache.n_shared_layers == 1
+    truth = expected(pair, corpus, CONFIG)
+    assert torch.allclose(cache.read(0, cache.n), torch.stack(truth["x"]), atol=1e-4)
+
+
+def test_the_behaviour_comparison_matches_float64_over_uneven_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mneme.harvest.behaviour._CHUNK", 50)
+    generator = torch.Generator().manual_seed(0)
+    base, tuned = (10 * torch.randn(7, n, generator=generator) for n in (20, 23))
+    following = torch.tensor([3, -1, 0, 19, 5, 5, -1])
+    found = compare_predictions(base, tuned, following)
+    p, q = base.double().log_softmax(1), tuned[:, :20].double().log_softmax(1)
+    assert torch.allclose(found.kl.double(), (p.exp() * (p - q)).sum(1), rtol=1e-4)
+    for nll, log_p in ((found.nll_base, p), (found.nll_tuned, q)):
+        wanted = [-float(log_p[i, t]) if t >= 0 else np.nan for i, t in enumerate(following.tolist())]
+        np.testing.assert_allclose(nll, wanted, rtol=1e-4)
+
+
+def test_a_layer_out_of_range_is_refused(pair: ModelPair, corpus: Corpus, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="give 0 to 3"):
+        harvest(pair, corpus, replace(CONFIG, layer=4), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_corpus_too_short_is_refused(pair: ModelPair, tmp_path: Path) -> None:
+    with pytest.raises(CorpusError, match="has 5 tokens"):
+        harvest(pair, load_corpus(["short"]), CONFIG, tmp_path)
+
+
+@pytest.mark.parametrize("which", ["base", "tuned"])
+def test_a_model_that_gives_nan_is_named(which: str, corpus: Corpus, tmp_path: Path) -> None:
+    models = {"base": tiny_llama(0), "tuned": tiny_llama(1)}
+    models[which].model.layers[1].mlp.down_proj.weight.data[0, 0] = float("nan")
+    pair = pair_models(
+        models["base"], models["tuned"], tiny_tokenizer(), base_id="org/before", tuned_id="org/after"
+    )
+    culprit = {"base": "org/before", "tuned": "org/after"}[which]
+    with pytest.raises(
+        ActivationError, match=f"{culprit} gives NaN or infinite activations after layer 2 in doc"
+    ):
+        harvest(pair, corpus, CONFIG, tmp_path)
+
+
+def test_predictions_that_are_no_numbers_are_refused(corpus: Corpus, tmp_path: Path) -> None:
+    tuned = tiny_llama(1)
+    tuned.lm_head.weight.data[3] = float("inf")
+    pair = pair_models(tiny_llama(0), tuned, tiny_tokenizer())
+    with pytest.raises(ActivationError, match="tuned gives NaN or infinite predictions"):
+        harvest(pair, corpus, CONFIG, tmp_path)
+
+
+def test_too_little_room_is_told_before_anything_is_read(
+    pair: ModelPair, corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: usage)
+    with pytest.raises(DiskFullError, match="max_tokens"):
+        harvest(pair, corpus, CONFIG, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_progress_counts_every_token_once(pair: ModelPair, corpus: Corpus, tmp_path: Path) -> None:
+    class Counter:
+        done = 0.0
+
+        def task(self, name: str, total: float | None, unit: str = "") -> Any:
+            self.total = total
+            return self
+
+        def __enter__(self) -> Counter:
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def advance(self, amount: float = 1) -> None:
+            self.done += amount
+
+    counter = Counter()
+    cache = harvest(pair, corpus, CONFIG, tmp_path, counter)
+    assert counter.done == counter.total == sum(len(cache.document_tokens(d)) for d in range(30))
+
+
+def test_impossible_settings_are_refused() -> None:
+    for bad in ({"context_length": 1}, {"behaviour_share": 1.5}, {"sink_ratio": 1}, {"batch_tokens": 0}):
+        with pytest.raises(ValueError, match=next(iter(bad))):
+            HarvestConfig(**bad)
+
+
+def test_the_default_layer_is_the_middle(pair: ModelPair, corpus: Corpus, tmp_path: Path) -> None:
+    assert harvest(pair, corpus, replace(CONFIG, layer=None), tmp_path).layer == 1
+    assert isinstance(ActivationCache(tmp_path), ActivationCache)
