@@ -15,7 +15,8 @@ class HarvestConfig:
         metadata={"doc": "layer (from 0) whose output is read; default: the middle, n_layers // 2 - 1"},
     )
     context_length: int = field(
-        default=256, metadata={"doc": "most tokens a model reads at once, BOS included"}
+        default=256,
+        metadata={"doc": "most tokens read at once, BOS included (at most what the models take)"},
     )
     max_tokens: int | None = field(
         default=None, metadata={"doc": "tokens of text to read, over all topics in turn; default: all"}

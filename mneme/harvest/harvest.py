@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from mneme.harvest.config import HarvestConfig
 from mneme.harvest.forward import PairReader
 from mneme.harvest.plan import Plan, make_plan, shard_batches
 from mneme.models import ModelPair
+from mneme.models.layers import most_positions
 from mneme.progress import NULL_PROGRESS, Progress, Task
 
 _LOGITS = 2**27  # elements of one model's logits held at once: 268 MB in bfloat16
@@ -48,6 +49,7 @@ def harvest(
     infinity), DiskFullError (checked before the start).
     """
     folder = Path(folder)
+    config = _within_context(config, pair)
     layer = resolve_layer(config, pair)
     plan = make_plan(corpus, pair.tokenizer, config)
     reader = PairReader(pair, layer, config.share_layers)
@@ -103,8 +105,15 @@ def resolve_layer(config: HarvestConfig, pair: ModelPair) -> int:
     return layer
 
 
+def _within_context(config: HarvestConfig, pair: ModelPair) -> HarvestConfig:
+    """The settings with windows no longer than both models can read."""
+    most = [most_positions(model._module) for model in (pair.base, pair.tuned)]
+    return replace(config, context_length=min([config.context_length, *(n for n in most if n)]))
+
+
 def harvest_fingerprint(pair: ModelPair, corpus: Corpus, config: HarvestConfig) -> str:
     """What a cache was made from: the pair's weights and tokenizer, the text, the settings."""
+    config = _within_context(config, pair)
     settings = {key: value for key, value in asdict(config).items() if key not in ("dtype", "device")}
     settings["layer"] = resolve_layer(config, pair)
     text = json.dumps([pair.fingerprint, corpus.fingerprint, settings], sort_keys=True)
@@ -206,9 +215,11 @@ def _refuse(reader: PairReader, window: Window, what: str, values: torch.Tensor)
 def _resume(folder: Path, fingerprint: str) -> dict[str, Any] | None:
     """The index of an earlier harvest of the same, up to its first damaged shard; None: start afresh."""
     folder.mkdir(parents=True, exist_ok=True)
+    for file in folder.glob("*.tmp"):  # halves of files, from a process that was killed
+        file.unlink()
     index = shards.read_index(folder)
     if index is None or index["fingerprint"] != fingerprint:
-        for file in (folder / shards.INDEX, *folder.glob("*.safetensors"), *folder.glob("*.tmp")):
+        for file in (folder / shards.INDEX, *folder.glob("*.safetensors")):
             file.unlink(missing_ok=True)
         return None
     whole: list[dict[str, Any]] = []

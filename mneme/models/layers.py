@@ -22,6 +22,12 @@ def width(model: nn.Module) -> int:
     return int(config.hidden_size)
 
 
+def most_positions(model: nn.Module) -> int | None:
+    """The longest text the model's position embeddings reach over, None where they have no end."""
+    config = model.config.get_text_config(decoder=True)  # type: ignore[union-attr, operator]
+    return getattr(config, "max_position_embeddings", None)
+
+
 def layers_path(model: nn.Module) -> str:
     """The dotted path of the layer list: the largest ModuleList as long as the config's layer count.
 

@@ -29,30 +29,6 @@ def pair() -> ModelPair:
 @pytest.fixture(scope="session")
 def corpus() -> Corpus:
     """Thirty documents of 5 to 92 bytes on three topics."""
-    words = [
-        "the",
-        "cat",
-        "sat",
-        "on",
-        "a",
-        "mat",
-        "and",
-        "the",
-        "dog",
-        "ran",
-        "off",
-        "with",
-        "it",
-        "over",
-        "hills",
-        "far",
-        "away",
-        "from",
-        "all",
-        "of",
-        "us",
-        "here",
-        "now",
-    ]
+    words = "the cat sat on a mat and the dog ran off with it over hills far away from all of us".split()  # noqa: SIM905
     texts = [f"{i}: " + " ".join(words[(i * 7) % 11 :][: 1 + (5 * i) % 19]) for i in range(30)]
     return Corpus.of((Document(text, "abc"[i % 3]) for i, text in enumerate(texts)), "thirty texts")

@@ -227,16 +227,17 @@ def test_max_tokens_bounds_what_is_read(pair: ModelPair, corpus: Corpus, tmp_pat
 
 def test_gpt2_with_learned_positions_is_read_too(corpus: Corpus, tmp_path: Path) -> None:
     config = AutoConfig.for_model(
-        "gpt2", n_embd=16, n_layer=4, n_head=2, vocab_size=VOCABULARY, n_positions=64
+        "gpt2", n_embd=16, n_layer=4, n_head=2, vocab_size=VOCABULARY, n_positions=32
     )
     torch.manual_seed(0)
     base = AutoModelForCausalLM.from_config(config).requires_grad_(False).eval()
     tuned = copy.deepcopy(base)
     tuned.transformer.h[1].mlp.c_proj.weight.data += 1
     pair = pair_models(base, tuned, tiny_tokenizer())
+    # The positions end at 32: longer windows are cut to that.
     cache = harvest(pair, corpus, CONFIG, tmp_path)
     assert cache.n_shared_layers == 1
-    truth = expected(pair, corpus, CONFIG)
+    truth = expected(pair, corpus, replace(CONFIG, context_length=32))
     assert torch.allclose(cache.read(0, cache.n), torch.stack(truth["x"]), atol=1e-4)
 
 
