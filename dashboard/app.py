@@ -1,0 +1,88 @@
+"""The dashboard's entry: the pages, the sidebar, the chosen run.
+
+MNEME_RUNS=runs streamlit run dashboard/app.py        (what `mneme dashboard` does)
+"""
+
+import sys
+from pathlib import Path
+
+import streamlit as st
+
+# Streamlit puts this file's folder on the path, not the repository above it.
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from dashboard.components import state, words
+
+st.set_page_config(
+    page_title="mneme", page_icon=":material/difference:", layout="wide", initial_sidebar_state=230
+)
+
+PAGES = {
+    "Findings": [
+        st.Page(
+            "app_pages/overview.py",
+            title="Overview",
+            icon=":material/flag:",
+            default=True,
+            help="What changed, in one screen.",
+        ),
+        st.Page(
+            "app_pages/side_effects.py",
+            title="Side effects",
+            icon=":material/balance:",
+            help="Predicted changes by subject area, beside the measured ones.",
+        ),
+        st.Page(
+            "app_pages/latents.py",
+            title="Latents",
+            icon=":material/scatter_plot:",
+            help="Filter, brush and sort all latents.",
+        ),
+        st.Page(
+            "app_pages/latent.py",
+            title="Latent",
+            icon=":material/center_focus_strong:",
+            help="One latent, down to its tokens.",
+        ),
+        st.Page(
+            "app_pages/map.py",
+            title="Map",
+            icon=":material/map:",
+            help="All latents, near ones close together.",
+        ),
+    ],
+    "Evidence": [
+        st.Page(
+            "app_pages/health.py",
+            title="Health",
+            icon=":material/monitor_heart:",
+            help="How far this run can be trusted.",
+        ),
+        st.Page(
+            "app_pages/report.py", title="Report", icon=":material/description:", help="Preview and download."
+        ),
+    ],
+    "Work": [
+        st.Page(
+            "app_pages/runs.py",
+            title="Runs",
+            icon=":material/folder_open:",
+            help="Choose, start and cancel runs.",
+        ),
+    ],
+}
+
+page = st.navigation(PAGES)
+state.choose_run()
+if (run := state.current_run()) is not None:
+    info = run.info()
+    with st.sidebar:
+        st.caption(
+            f"base **{words.markdown(info.get('base'), 44)}**  \n"
+            f"tuned **{words.markdown(info.get('tuned'), 44)}**  \n"
+            f"layer {words.markdown(info.get('layer'), 8)}, "
+            f"{words.count(info.get('latents'))} latents, {words.count(info.get('n_tokens'))} tokens"
+        )
+        if info.get("synthetic") == "true":
+            st.warning("Made-up numbers, for trying the dashboard.", icon=":material/science:")
+page.run()

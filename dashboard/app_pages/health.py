@@ -1,0 +1,163 @@
+"""How far this run can be trusted: checks, nulls, training, time and memory."""
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.components import charts, looks, state, words
+from mneme.store.queries import quality
+
+run = state.need_run()
+st.title("Health")
+checks = quality.health(run)
+if checks.empty:
+    st.info(
+        "The checks are made as the stages finish; none has finished yet.", icon=":material/hourglass_empty:"
+    )
+else:
+    problems = checks[checks["status"].isin(["fail", "warn"])]
+    st.caption(
+        "Every check passed."
+        if problems.empty
+        else f"{len(problems)} of {len(checks)} checks ask for a look; they come first."
+    )
+    for start in range(0, len(checks), 4):
+        for column, item in zip(st.columns(4), checks.iloc[start : start + 4].itertuples(), strict=False):
+            colour, icon, meaning = looks.STATUS.get(item.status, looks.STATUS["info"])
+            with column.container(border=True, height="stretch"):
+                value = words.percent(item.value) if item.unit == "share" else words.number(item.value)
+                unit = (
+                    ""
+                    if item.unit == "share" or words.missing(item.unit)
+                    else f" {words.markdown(item.unit, 20)}"
+                )
+                st.markdown(f"{words.markdown(item.title or item.metric, 70)}")
+                st.markdown(f"#### {value}{unit}")
+                threshold = (
+                    ""
+                    if words.missing(item.threshold) or not item.threshold
+                    else f" · expected {words.plain(item.threshold, 30)}"
+                )
+                st.badge(words.markdown(f"{meaning}{threshold}", 60), icon=icon, color=colour)
+                if not words.missing(item.advice) and item.advice:
+                    st.caption(words.markdown(item.advice, 300))
+
+training = quality.training(run)
+st.subheader("Training of the crosscoder")
+if training.empty:
+    st.info(
+        "No training curve: the stage `crosscoder` has not finished, or the crosscoder was loaded.",
+        icon=":material/timeline:",
+    )
+else:
+    one, two, three = st.columns(3, gap="medium")
+    with one:
+        st.markdown("**Explained variance**", help=looks.HELP["explained_variance"])
+        st.plotly_chart(
+            charts.training_curve(
+                training, {"explained_variance_base": "base", "explained_variance_tuned": "tuned"}, "share"
+            ),
+            key="curve_ev",
+            config=charts.STILL,
+            alt="Explained variance while training",
+        )
+    with two:
+        st.markdown(
+            "**Loss**",
+            help="Squared error summed over both models and the width, and the auxiliary loss that revives dead latents.",
+        )
+        st.plotly_chart(
+            charts.training_curve(training, {"loss": "loss", "aux_loss": "auxiliary"}, "loss"),
+            key="curve_loss",
+            config=charts.STILL,
+            alt="Loss while training",
+        )
+    with three:
+        st.markdown("**Dead latents**", help="Share of latents that have not fired for long.")
+        st.plotly_chart(
+            charts.training_curve(training, {"dead_share": "dead"}, "share"),
+            key="curve_dead",
+            config=charts.STILL,
+            alt="Share of dead latents while training",
+        )
+
+left, right = st.columns(2, gap="medium")
+with left:
+    st.subheader(
+        "False positives on nulls",
+        help="Comparisons where nothing changed: how often a latent is still called changed, and the margin taken from that.",
+    )
+    nulls = quality.nulls(run)
+    if nulls.empty:
+        st.caption("No null comparison was made in this run.")
+    else:
+        st.dataframe(
+            pd.DataFrame(
+                {
+                    "null": [words.plain(k, 60) for k in nulls["kind"]],
+                    "called changed": [
+                        f"{words.count(f)} of {words.count(n)}"
+                        for f, n in zip(nulls["n_false"], nulls["n"], strict=True)
+                    ],
+                    "rate": [words.percent(r) for r in nulls["rate"]],
+                    "95 % interval": [
+                        f"{words.percent(a)} … {words.percent(b)}"
+                        for a, b in zip(nulls["ci_low"], nulls["ci_high"], strict=True)
+                    ],
+                    "margin": [words.number(m) for m in nulls["margin"]],
+                }
+            ),
+            hide_index=True,
+            height="content",
+            alt="False-positive rates on null comparisons",
+        )
+with right:
+    st.subheader("Time and memory")
+    stages = quality.stages(run)
+    if stages.empty:
+        st.caption("No stage has finished yet.")
+    else:
+        st.dataframe(
+            pd.DataFrame(
+                {
+                    "stage": [words.plain(s, 40) for s in stages["stage"]],
+                    "time": [words.duration(s) for s in stages["seconds"]],
+                    "peak memory": [
+                        f"{words.number(m / 1000)} GB" if not words.missing(m) else "–"
+                        for m in stages["peak_memory_mb"]
+                    ],
+                    "finished": [
+                        f"{t:%Y-%m-%d %H:%M}" if not words.missing(t) else "–" for t in stages["finished_at"]
+                    ],
+                }
+            ),
+            hide_index=True,
+            height="content",
+            alt="Time and memory of each stage",
+        )
+        st.caption(f"In all {words.duration(stages['seconds'].sum())}.")
+
+info = run.info()
+with st.expander("What was compared"):
+    known = (
+        "base",
+        "tuned",
+        "layer",
+        "n_layers",
+        "width",
+        "latents",
+        "k",
+        "variant",
+        "corpus",
+        "n_documents",
+        "n_tokens",
+        "n_skipped_bos",
+        "n_skipped_sinks",
+        "created_at",
+        "mneme_version",
+    )
+    st.dataframe(
+        pd.DataFrame({"fact": known, "value": [words.plain(info.get(k), 200) or "–" for k in known]}),
+        hide_index=True,
+        height="content",
+        alt="Facts of the run",
+    )

@@ -1,0 +1,48 @@
+"""Every live latent on a plane: near ones have similar decoders."""
+
+import numpy as np
+import streamlit as st
+
+from dashboard.components import charts, filters, looks, plots, state
+from mneme.store.queries import latents as queries
+
+run = state.need_run("attribution", "interpretation")
+st.title("Map")
+where = filters.filter_bar(run)
+note, by = st.columns([3, 1.3], vertical_alignment="center")
+note.caption(
+    "UMAP of the decoder directions: neighbours mean similar directions, distances between islands mean nothing. "
+    "Click a point to open it, drag a box to keep what is inside."
+)
+colour = by.segmented_control(
+    "Colour by",
+    ["verdict", "category"],
+    default="verdict",
+    required=True,
+    key="colour",
+    bind="query-params",
+    label_visibility="collapsed",
+    help=looks.HELP["category"],
+)
+points, density, bounds = plots.scatter_data(run, where, "umap_x", "umap_y")
+drawing = {
+    "axes": ("umap_x", "umap_y"),
+    "titles": ("", ""),
+    "bounds": bounds,
+    "boxes": where.boxes,
+    "density": density if isinstance(density, np.ndarray) else None,
+    "height": 590,
+}
+if points.empty:
+    st.info("No latent passes the filter.", icon=":material/filter_alt_off:")
+else:
+    if colour == "category":
+        points = points.merge(queries.point_categories(run), on="latent", how="left")
+        figure = charts.group_scatter(points, list(points["grp"].value_counts().index[:7]), **drawing)
+    else:
+        figure = charts.verdict_scatter(points, bare=True, **drawing)
+    plots.linked(figure, "map", "umap_x", "umap_y", "Map of the latents")
+    st.caption(
+        f"{len(points):,} latents drawn"
+        + (", all others as a grey density behind them." if density is not None else ".")
+    )

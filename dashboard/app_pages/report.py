@@ -1,0 +1,30 @@
+"""The report: preview and download."""
+
+import streamlit as st
+
+from dashboard.components import reports, state
+
+run = state.need_run("attribution")
+st.title("Report")
+st.caption(
+    "Everything needed to defend the findings, in one file that opens anywhere: no network and no scripts. "
+    "`mneme report` writes the same files into the run's folder."
+)
+stamp = run.database.stat().st_mtime_ns
+built = reports.build(str(run.path), stamp)
+if built is None:
+    st.info("The report can't be built in this installation.", icon=":material/hourglass_empty:")
+    st.code(f"mneme report {run.name}", language=None)
+    st.stop()
+with st.container(horizontal=True, gap="small"):
+    for kind, (name, mime) in reports.KINDS.items():
+        st.download_button(
+            name,
+            data=lambda kind=kind: reports.build(str(run.path), stamp)[kind],
+            file_name=f"mneme-report.{kind}",
+            mime=mime,
+            icon=":material/download:",
+            on_click="ignore",
+            key=f"download_{kind}",
+        )
+st.iframe(built["html"], height=900, alt="Preview of the report")

@@ -1,0 +1,179 @@
+"""Choose a run, start a new one, follow it, cancel it."""
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.components import jobs, state, words
+from mneme.store.queries.runs import list_runs
+
+folder = state.runs_folder()
+st.title("Runs")
+
+
+@st.fragment(run_every=2.0)
+def working() -> None:
+    """Runs under way, read from their files every two seconds: a reload or a restart changes nothing."""
+    for job in jobs.under_way(folder):
+        with st.container(border=True):
+            head, button = st.columns([5, 1], vertical_alignment="center")
+            head.markdown(f"**{words.markdown(job.name, 60)}** · {job.state}")
+            if job.state == "running":
+                button.button(
+                    "Cancel",
+                    key=f"cancel_{job.name}",
+                    on_click=jobs.cancel,
+                    args=(folder, job.name),
+                    width="stretch",
+                )
+            else:
+                button.button(
+                    "Dismiss",
+                    key=f"dismiss_{job.name}",
+                    on_click=jobs.dismiss,
+                    args=(folder, job.name),
+                    width="stretch",
+                )
+            for task in job.tasks:
+                st.progress(
+                    task.share,
+                    text=f"{words.markdown(task.name, 40)} · {task.done_text} {words.markdown(task.note, 60)}",
+                )
+            if job.error:
+                st.error("It stopped. What it said:", icon=":material/error:")
+                st.code(words.plain(job.error, 500), language=None, wrap_lines=True)
+            if job.log:
+                with st.expander("Log"):
+                    st.code(job.log, language=None, wrap_lines=True)
+
+
+working()
+
+entries = list_runs(folder)
+if entries:
+    shown = pd.DataFrame(
+        {
+            "run": [words.plain(e.name, 50) for e in entries],
+            "state": [jobs.state_text(folder, e) for e in entries],
+            "base": [words.plain(e.facts.get("base"), 44) for e in entries],
+            "tuned": [words.plain(e.facts.get("tuned"), 44) for e in entries],
+            "latents": [words.count(e.facts.get("latents")) for e in entries],
+            "tokens": [words.count(e.facts.get("n_tokens")) for e in entries],
+            "made": [words.plain(e.facts.get("created_at"), 16).replace("T", " ") for e in entries],
+        }
+    )
+    names = [e.name for e in entries]
+
+    def chosen() -> None:
+        rows = st.session_state["runs_table"].selection.rows
+        if rows and entries[rows[0]].stages:
+            st.session_state["run"] = names[rows[0]]
+            st.session_state["latent"] = None
+            st.switch_page("app_pages/overview.py", query_params={"run": names[rows[0]]})
+
+    st.caption("Tick a row to open the run.")
+    st.dataframe(
+        shown,
+        key="runs_table",
+        hide_index=True,
+        height="content",
+        on_select=chosen,
+        selection_mode="single-row",
+        alt="Runs in this folder",
+    )
+    for entry in entries:
+        if entry.state == "unreadable":
+            st.error(f"{words.markdown(entry.name, 60)} can't be read.", icon=":material/error:")
+            st.code(words.plain(entry.error, 400), language=None, wrap_lines=True)
+else:
+    st.info(
+        "No run in this folder yet. Start the first one below, or run `mneme demo` in a terminal.",
+        icon=":material/inbox:",
+    )
+
+st.subheader("Start a new run")
+with st.form("new_run", border=True):
+    one, two = st.columns(2)
+    name = one.text_input(
+        "Name",
+        key="new_name",
+        max_chars=60,
+        placeholder="my-run",
+        help="The run's folder: letters, digits, - _ and dots.",
+    )
+    corpus = two.text_input(
+        "Text to read",
+        value="bundled",
+        key="new_corpus",
+        max_chars=300,
+        help="bundled, a file inside the runs folder, or hf:NAME.",
+    )
+    base = one.text_input(
+        "Base model",
+        value="bundled:base",
+        key="new_base",
+        max_chars=300,
+        help="Hub id, a folder inside the runs folder, or bundled:base.",
+    )
+    tuned = two.text_input(
+        "Tuned model",
+        value="bundled:tuned",
+        key="new_tuned",
+        max_chars=300,
+        help="Hub id, a folder inside the runs folder, or bundled:tuned.",
+    )
+    a, b, c, d = st.columns(4)
+    layer = a.number_input(
+        "Layer",
+        value=None,
+        min_value=0,
+        step=1,
+        key="new_layer",
+        placeholder="the middle",
+        help="The residual stream after this layer is read.",
+    )
+    latents = b.number_input(
+        "Latents",
+        value=4096,
+        min_value=16,
+        max_value=1_048_576,
+        step=1024,
+        key="new_latents",
+        help="Size of the dictionary.",
+    )
+    k = c.number_input(
+        "Active a token",
+        value=32,
+        min_value=1,
+        max_value=4096,
+        key="new_k",
+        help="k: latents active on a token, on average.",
+    )
+    tokens = d.number_input(
+        "Tokens at most",
+        value=None,
+        min_value=1000,
+        step=10_000,
+        key="new_tokens",
+        placeholder="all of the text",
+    )
+    load = st.text_input(
+        "Load a crosscoder instead of training one",
+        key="new_load",
+        max_chars=300,
+        placeholder="hub id, or a folder inside the runs folder",
+        help="A trained crosscoder of the same layer and width; its own size is used.",
+    )
+    if st.form_submit_button("Start", type="primary", icon=":material/play_arrow:"):
+        request = jobs.Request(
+            name, base, tuned, corpus, layer, int(latents or 4096), int(k or 32), tokens, load
+        )
+        problem = jobs.problem_with(folder, request)
+        if problem:
+            st.error(problem, icon=":material/error:")
+        else:
+            jobs.start(folder, request)
+            st.rerun()
+st.caption(
+    "It runs in the background, in its own process: closing this page does not stop it. Starting a run of the same name "
+    "again goes on from where it stopped."
+)

@@ -1,0 +1,199 @@
+"""Predicted changes by subject area, beside the measured ones, and how good the prediction is."""
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.components import charts, looks, state, tables, words
+from mneme.store.queries import effects as queries
+
+run = state.need_run("attribution", "effects")
+effects = queries.effects(run)
+st.title("Side effects")
+if effects.empty:
+    st.info("No category had enough text to say anything about it.", icon=":material/inbox:")
+    st.stop()
+
+calls = effects["call"].value_counts()
+measured = int(calls.sum())
+moved = effects[effects["verdict"].isin(["degraded", "improved"])]
+with st.container(horizontal=True, gap="small"):
+    st.metric(
+        "Predicted to change", f"{len(moved)} of {len(effects)}", help=looks.HELP["effect"], border=True
+    )
+    st.metric("Measured", f"{measured} categories", help=looks.HELP["measured"], border=True)
+    for call, meaning in (
+        ("hit", "Predicted to change, and measured to change the same way."),
+        ("miss", "Measured to change, but not predicted to."),
+        ("false alarm", "Predicted to change, but not measured to."),
+        ("agreed none", "No change predicted, none measured."),
+    ):
+        name = {
+            "agreed none": "No change, as predicted",
+            "hit": "Hits",
+            "miss": "Misses",
+            "false alarm": "False alarms",
+        }
+        st.metric(name[call], words.count(calls.get(call, 0)), help=meaning, border=True)
+
+left, right = st.columns([1.05, 1], gap="medium")
+with left:
+    st.subheader("Predicted", help=looks.HELP["effect"])
+    st.plotly_chart(
+        charts.effect_bars(effects, height=400, limit=15),
+        key="effects_bars",
+        config=charts.STILL,
+        alt="Predicted effect by category, with intervals",
+    )
+with right:
+    st.subheader("Predicted beside measured", help=looks.HELP["measured"])
+    if measured:
+        st.plotly_chart(
+            charts.predicted_against_measured(effects, height=400),
+            key="effects_measured",
+            config=charts.STILL,
+            alt="Predicted effect against measured change, a point a category",
+        )
+    else:
+        st.info(
+            "No outcomes were measured for this pair. Give the run a table of them (category, base, tuned, change) in "
+            "its settings to see here how well the prediction does.",
+            icon=":material/science:",
+        )
+
+st.subheader("Every category")
+shown = pd.DataFrame(
+    {
+        "category": [words.plain(n, 60) for n in effects["name"]],
+        "verdict": [f"{looks.EFFECT_SIGN.get(v, '')} {v}" for v in effects["verdict"]],
+        "effect": effects["effect"],
+        "95 % interval": [
+            f"{words.number(a)} … {words.number(b)}"
+            for a, b in zip(effects["ci_low"], effects["ci_high"], strict=True)
+        ],
+        "measured": effects["change"],
+        "its interval": [
+            f"{words.number(a, signed=True)} … {words.number(b, signed=True)}"
+            if not words.missing(a)
+            else "–"
+            for a, b in zip(effects["change_low"], effects["change_high"], strict=True)
+        ],
+        "call": [
+            looks.CALL_SIGN.get(c, "not measured") if not words.missing(c) else "not measured"
+            for c in effects["call"]
+        ],
+        "accuracy": 100 * (effects["accuracy_tuned"] - effects["accuracy_base"]),
+        "own NLL change": effects["nll_change"],
+        "KL": effects["kl"],
+        "tokens": effects["n_tokens"],
+    }
+)
+keys = effects["category"].tolist()
+
+
+def chosen() -> None:
+    rows = st.session_state["effects_table"].selection.rows
+    if rows and rows[0] < len(keys):
+        st.session_state["area"] = keys[rows[0]]
+
+
+st.dataframe(
+    shown,
+    key="effects_table",
+    hide_index=True,
+    height=min(460, 38 + 35 * len(shown)),
+    on_select=chosen,
+    selection_mode="single-row",
+    placeholder="–",
+    column_config={
+        "category": st.column_config.TextColumn(width="medium", help="Tick a row to see its latents below."),
+        "verdict": st.column_config.TextColumn(width=115),
+        "effect": st.column_config.NumberColumn("predicted effect", format="%.3g", help=looks.HELP["effect"]),
+        "measured": st.column_config.NumberColumn(
+            "measured, nats", format="%+.3f", help=looks.HELP["measured"]
+        ),
+        "call": st.column_config.TextColumn(
+            "prediction", help="Does the prediction agree with the measurement?"
+        ),
+        "accuracy": st.column_config.NumberColumn(
+            "accuracy, points",
+            format="%+.1f",
+            help="Change of answer accuracy on the benchmark, in percentage points.",
+        ),
+        "own NLL change": st.column_config.NumberColumn(
+            format="%+.3f",
+            help="NLL change on the corpus' own text of this category, in nats: gives the direction.",
+        ),
+        "KL": st.column_config.NumberColumn(
+            format="%.3f", help="KL(base || tuned) on the corpus' own text of this category, in nats."
+        ),
+        "tokens": st.column_config.NumberColumn(
+            format="localized", help="Corpus text assigned to the category."
+        ),
+    },
+    alt="Predicted and measured change of every category",
+)
+
+names = {k: words.plain(n, 60) for k, n in zip(effects["category"], effects["name"], strict=True)}
+st.subheader("Which latents make up an effect")
+area = st.selectbox(
+    "Category",
+    keys,
+    key="area",
+    bind="query-params",
+    format_func=lambda k: names.get(k, k),
+    label_visibility="collapsed",
+)
+top = queries.top_latents(run, area)
+if top.empty:
+    st.info("No changed latent fires on this category's text.", icon=":material/check:")
+else:
+    tables.latent_table(
+        top,
+        ["latent", "verdict", "label", "contribution", "log_ratio", "q_value", "firing_rate", "nll_change"],
+        key="effect_latents",
+        height="content",
+        alt="Latents that make up the effect",
+    )
+
+evaluation = queries.evaluation(run)
+if len(evaluation):
+    st.subheader(
+        "Is the crosscoder worth it?",
+        help="The same comparison for cheap baselines that need no crosscoder, on the same text and categories.",
+    )
+    for subset, metric, best, value, ours in queries.winners(run):
+        where = "outside the forget set" if subset == "outside_forget" else "over all categories"
+        if best != "crosscoder" and value > ours:
+            st.warning(
+                f"{words.markdown(metric, 30)} {where}: the baseline {words.markdown(best.replace('_', ' '), 40)} does better, "
+                f"{words.number(value)} against {words.number(ours)}.",
+                icon=":material/trending_down:",
+            )
+    for column, (subset, title) in zip(
+        st.columns(2, gap="medium"),
+        (("all", "All categories"), ("outside_forget", "Outside the forget set")),
+        strict=True,
+    ):
+        own = evaluation[evaluation["subset"] == subset]
+        if own.empty:
+            continue
+        column.markdown(f"**{title}** ({words.count(own['n'].max())} categories)")
+        own = own.assign(
+            shown=[
+                words.interval(v, a, b, signed=False)
+                for v, a, b in zip(own["value"], own["ci_low"], own["ci_high"], strict=True)
+            ],
+            method=[words.plain(m.replace("_", " "), 40) for m in own["method"]],
+        )
+        wide = own.pivot_table(
+            index="method", columns="metric", values="shown", aggfunc="first", sort=False
+        ).reset_index()
+        wide = wide.sort_values("method", key=lambda s: s != "crosscoder", kind="stable")
+        column.dataframe(wide, hide_index=True, height="content", placeholder="–", alt=f"Evaluation, {title}")
+
+baselines = queries.baselines(run)
+if len(baselines):
+    with st.expander("Baselines by category"):
+        baselines["category"] = [names.get(k, words.plain(k, 60)) for k in baselines["category"]]
+        baselines.columns = [words.plain(c.replace("_", " "), 40) for c in baselines.columns]
+        st.dataframe(baselines, hide_index=True, placeholder="–", alt="Baselines by category")

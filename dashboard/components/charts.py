@@ -1,0 +1,302 @@
+"""Figures, as plain functions from arrays to Plotly; the same input gives the same bytes.
+
+Byte-stable because a browser drops a selection when a figure changes. Points travel as float32 arrays with
+the latent's number, no text for each; unchanged ones beyond 30,000 are drawn as a density.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from dashboard.components import looks, words
+
+MAX_POINTS = 30_000
+CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "autoScale2d", "toImage"]}
+STILL = {"displayModeBar": False}
+_GRID = "rgba(128,128,128,0.18)"
+_FAINT = "rgba(128,128,128,0.45)"
+Box = Mapping[str, tuple[float, float]]
+
+
+def _layout(fig: go.Figure, x: str, y: str, *, height: int, legend: bool = True) -> go.Figure:
+    fig.update_layout(
+        height=height,
+        margin={"l": 8, "r": 8, "t": 26 if legend else 8, "b": 8},
+        showlegend=legend,
+        legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0, "font": {"size": 12}},
+        hoverlabel={"font": {"size": 12}},
+        bargap=0.05,
+        uirevision="keep",
+    )
+    axis = {"gridcolor": _GRID, "zeroline": False, "automargin": True}
+    fig.update_xaxes(title={"text": x, "font": {"size": 13}, "standoff": 6}, **axis)
+    fig.update_yaxes(title={"text": y, "font": {"size": 13}, "standoff": 6}, **axis)
+    return fig
+
+
+def _outline(fig: go.Figure, boxes: Box, x: str, y: str | None) -> None:
+    """The range in force, as a frame."""
+    if x not in boxes and y not in boxes:
+        return
+    frame: dict = {"type": "rect", "line": {"color": _FAINT, "width": 1.5, "dash": "dot"}, "layer": "below"}
+    for name, ref, axis in (("x", "x", x), ("y", "y", y)):
+        bounds = boxes.get(axis) if axis else None
+        frame[f"{name}ref"] = ref if bounds else f"{ref} domain"
+        frame[f"{name}0"], frame[f"{name}1"] = bounds or (0, 1)
+    fig.add_shape(frame)
+
+
+def norm_histogram(counts: pd.DataFrame, boxes: Box, *, bins: int = 50, height: int = 300) -> go.Figure:
+    """`counts`: bin, verdict, n of `queries.latents.norm_histogram`; a bar a bin, on a log scale.
+
+    Bars overlap rather than stack: on a log scale only heights from the ground can be read.
+    """
+    fig = go.Figure()
+    middle = ((np.arange(bins) + 0.5) / bins).astype(np.float32)
+    for verdict in ("unchanged", "uncertain", "suppressed", "amplified"):
+        own = counts[counts["verdict"] == verdict]
+        height_of = np.zeros(bins, np.float32)
+        height_of[own["bin"].to_numpy(int)] = own["n"].to_numpy(np.float32)
+        if not height_of.any():
+            continue
+        fig.add_bar(
+            x=middle,
+            y=np.where(height_of > 0, height_of, np.nan).astype(np.float32),
+            name=f"{looks.VERDICT_SIGN[verdict]} {verdict}",
+            marker={"color": looks.VERDICT_COLOUR[verdict], "line": {"width": 0}},
+            opacity=0.75,
+            hovertemplate=f"%{{y:,}} {verdict}<br>delta norm %{{x:.2f}}<extra></extra>",
+        )
+    fig.update_layout(barmode="overlay", dragmode="select", selectdirection="h")
+    _outline(fig, boxes, "delta_norm", None)
+    _layout(fig, "delta norm  (0 base only · 0.5 shared · 1 tuned only)", "latents, log scale", height=height)
+    fig.update_xaxes(range=[0, 1], fixedrange=True)
+    fig.update_yaxes(type="log", dtick=1, range=[-0.3, None], fixedrange=True)
+    return fig
+
+
+def verdict_scatter(
+    points: pd.DataFrame,
+    *,
+    axes: tuple[str, str],
+    titles: tuple[str, str],
+    bounds: tuple[float, float, float, float],
+    boxes: Box,
+    density: np.ndarray | None = None,
+    diagonal: bool = False,
+    bare: bool = False,
+    height: int = 300,
+) -> go.Figure:
+    """`points`: latent, x, y, verdict. `density` (bins, bins): counts behind them, within `bounds`."""
+    groups = [
+        (
+            f"{looks.VERDICT_SIGN[v]} {v}",
+            looks.VERDICT_COLOUR[v],
+            looks.VERDICT_MARKER[v],
+            points["verdict"] == v,
+        )
+        for v in ("unchanged", "uncertain", "suppressed", "amplified")
+    ]
+    return _scatter(points, groups, axes, titles, bounds, boxes, density, diagonal, bare, height)
+
+
+def group_scatter(
+    points: pd.DataFrame,
+    groups: Sequence[str],
+    *,
+    axes: tuple[str, str],
+    titles: tuple[str, str],
+    bounds: tuple[float, float, float, float],
+    boxes: Box,
+    density: np.ndarray | None = None,
+    height: int = 300,
+) -> go.Figure:
+    """As `verdict_scatter`, coloured by the column `grp`, of which `groups` get a colour of their own."""
+    markers = ("circle", "triangle-up", "diamond", "square", "triangle-down", "cross", "star")
+    layers = []
+    for i, group in enumerate(groups[:7]):
+        mask = points["grp"] == group
+        layers.append((words.html(group, 28), looks.GROUP_COLOURS[i], markers[i], mask))
+    rest = ~points["grp"].isin(list(groups[:7]))
+    layers.insert(0, ("other", looks.GROUP_COLOURS[-1], "circle", rest))
+    return _scatter(points, layers, axes, titles, bounds, boxes, density, False, True, height)
+
+
+def _scatter(
+    points: pd.DataFrame,
+    groups: Sequence[tuple[str, str, str, pd.Series]],
+    axes: tuple[str, str],
+    titles: tuple[str, str],
+    bounds: tuple[float, float, float, float],
+    boxes: Box,
+    density: np.ndarray | None,
+    diagonal: bool,
+    bare: bool,
+    height: int,
+) -> go.Figure:
+    fig = go.Figure()
+    x0, x1, y0, y1 = bounds
+    if density is not None:
+        bins = len(density)
+        fig.add_heatmap(
+            z=np.log1p(density).astype(np.float32),
+            x0=x0 + (x1 - x0) / bins / 2,
+            dx=(x1 - x0) / bins,
+            y0=y0 + (y1 - y0) / bins / 2,
+            dy=(y1 - y0) / bins,
+            colorscale=[
+                [0, "rgba(128,128,128,0)"],
+                [0.05, "rgba(128,128,128,0.18)"],
+                [1, "rgba(128,128,128,0.85)"],
+            ],
+            showscale=False,
+            hoverinfo="skip",
+        )
+    for name, colour, marker, mask in groups:
+        own = points[mask]
+        if own.empty:
+            continue
+        fig.add_scattergl(
+            x=own["x"].to_numpy(np.float32),
+            y=own["y"].to_numpy(np.float32),
+            customdata=own["latent"].to_numpy(np.int32),
+            mode="markers",
+            name=name,
+            marker={"color": colour, "symbol": marker, "size": 6, "opacity": 0.75, "line": {"width": 0}},
+            hovertemplate=f"latent %{{customdata}}<br>{titles[0]} %{{x:.3g}}<br>{titles[1]} %{{y:.3g}}<extra></extra>",
+        )
+    if diagonal:
+        low, high = max(x0, y0), min(x1, y1)
+        fig.add_shape(
+            type="line",
+            x0=low, x1=high, y0=low, y1=high, layer="below",
+            line={"color": _FAINT, "width": 1, "dash": "dash"},
+        )
+    _outline(fig, boxes, *axes)
+    _layout(fig, *titles, height=height)
+    fig.update_layout(dragmode="select", legend={"itemsizing": "constant"})
+    fig.update_xaxes(range=[x0, x1], showticklabels=not bare, showgrid=not bare)
+    fig.update_yaxes(range=[y0, y1], showticklabels=not bare, showgrid=not bare)
+    return fig
+
+
+def effect_bars(effects: pd.DataFrame, *, height: int | None = None, limit: int = 12) -> go.Figure:
+    """Predicted effects of the `limit` largest categories, the largest on top, with intervals."""
+    top = effects.head(limit).iloc[::-1]
+    names = _names(top)
+    fig = go.Figure()
+    for verdict, colour in looks.EFFECT_COLOUR.items():
+        own = (top["verdict"] == verdict).to_numpy()
+        if not own.any():
+            continue
+        part = top[own]
+        fig.add_bar(
+            y=[names[i] for i in np.flatnonzero(own)],
+            x=part["effect"].to_numpy(np.float32),
+            customdata=np.flatnonzero(own),
+            orientation="h",
+            name=f"{looks.EFFECT_SIGN[verdict]} {verdict}",
+            marker={"color": colour},
+            error_x=_bars(part["effect"], part["ci_low"], part["ci_high"]),
+            hovertemplate="%{y}<br>predicted effect %{x:.3g}<extra></extra>",
+        )
+    _layout(fig, "predicted effect", "", height=height or 60 + 24 * len(top))
+    fig.update_yaxes(categoryorder="array", categoryarray=names, showgrid=False, tickfont={"size": 12})
+    fig.update_xaxes(rangemode="tozero", fixedrange=True)
+    return fig
+
+
+def predicted_against_measured(effects: pd.DataFrame, *, height: int = 380) -> go.Figure:
+    """A point a category with an outcome: predicted effect across, measured NLL change up."""
+    both = effects[effects["change"].notna()]
+    fig = go.Figure()
+    symbols = {"hit": "circle", "agreed none": "circle-open", "miss": "x", "false alarm": "diamond-open"}
+    names = {
+        "hit": "hit",
+        "agreed none": "no change, as predicted",
+        "miss": "miss",
+        "false alarm": "false alarm",
+    }
+    colours = {"hit": "#1f9e89", "agreed none": "#8c9299", "miss": "#d55e00", "false alarm": "#b89b3c"}
+    for call, name in {**names, "wrong direction": "wrong direction"}.items():
+        own = both[both["call"] == call]
+        if own.empty:
+            continue
+        fig.add_scatter(
+            x=own["effect"].to_numpy(np.float32),
+            y=own["change"].to_numpy(np.float32),
+            error_x=_bars(own["effect"], own["ci_low"], own["ci_high"]),
+            error_y=_bars(own["change"], own["change_low"], own["change_high"]),
+            mode="markers",
+            name=name,
+            text=_names(own),
+            marker={"size": 9, "symbol": symbols.get(call, "star"), "color": colours.get(call, "#c2417c")},
+            hovertemplate="%{text}<br>predicted %{x:.3g}<br>measured %{y:+.3g} nats<extra></extra>",
+        )
+    fig.add_hline(y=0, line={"color": _FAINT, "width": 1})
+    return _layout(fig, "predicted effect", "measured NLL change, nats a token", height=height)
+
+
+def activation_histogram(bins: pd.DataFrame, *, height: int = 170) -> go.Figure:
+    """`bins`: low, high, n; tokens on a log scale."""
+    middle = (bins["low"] + bins["high"]) / 2
+    fig = go.Figure(
+        go.Bar(
+            x=middle.to_numpy(np.float32),
+            y=bins["n"].where(bins["n"] > 0).to_numpy(np.float32),
+            marker={"color": "#7b9ea0"},
+            hovertemplate="activation %{x:.3g}<br>%{y:,} tokens<extra></extra>",
+        )
+    )
+    _layout(fig, "activation", "tokens, log scale", height=height, legend=False)
+    fig.update_yaxes(type="log", dtick=1, fixedrange=True)
+    fig.update_xaxes(fixedrange=True)
+    return fig
+
+
+def training_curve(rows: pd.DataFrame, columns: Mapping[str, str], y: str, *, height: int = 240) -> go.Figure:
+    """`columns` of the training table -> name, over tokens read."""
+    fig = go.Figure()
+    dashes = ("solid", "dash", "dot")
+    for i, (column, name) in enumerate(columns.items()):
+        if rows[column].notna().any():
+            fig.add_scatter(
+                x=rows["tokens"].to_numpy(np.float64),
+                y=rows[column].to_numpy(np.float32),
+                mode="lines",
+                name=name,
+                line={"width": 2, "dash": dashes[i % 3]},
+                hovertemplate=f"{name} %{{y:.3g}}<extra></extra>",
+            )
+    _layout(fig, "tokens read (training)", y, height=height, legend=len(columns) > 1)
+    fig.update_layout(hovermode="x unified")
+    return fig
+
+
+def _bars(value: pd.Series, low: pd.Series, high: pd.Series) -> dict:
+    if low.isna().all():
+        return {}
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": (high - value).clip(0).fillna(0).to_numpy(np.float32),
+        "arrayminus": (value - low).clip(0).fillna(0).to_numpy(np.float32),
+        "color": _FAINT,
+        "thickness": 1.2,
+        "width": 2,
+    }
+
+
+def _names(rows: pd.DataFrame) -> list[str]:
+    """Escaped names of categories, each once: Plotly merges bars of the same name."""
+    seen: dict[str, int] = {}
+    names = []
+    for name in rows["name"]:
+        short = words.html(name, 34)
+        seen[short] = seen.get(short, 0) + 1
+        names.append(short + "\u2009" * (seen[short] - 1))
+    return names

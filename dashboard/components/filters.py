@@ -1,0 +1,140 @@
+"""The filter of latents: widgets bound to the URL, shared by every page that lists latents."""
+
+from __future__ import annotations
+
+import math
+
+import streamlit as st
+
+from dashboard.components import looks, words
+from dashboard.components.selection import read_ranges, write_ranges
+from mneme.store.queries.effects import category_names
+from mneme.store.queries.latents import FLAGS, SORTS, VERDICTS, LatentFilter, verdict_counts
+from mneme.store.run import Run
+
+Q_STEPS = {"any": None, "0.001": 0.001, "0.01": 0.01, "0.05": 0.05, "0.1": 0.1}
+RATE_RANGE = (-6.0, 0.0)
+RANGE_NAMES = {
+    "delta_norm": "delta norm",
+    "beta_base": "beta(b)",
+    "beta_tuned": "beta(f)",
+    "umap_x": "map, across",
+    "umap_y": "map, up",
+}
+
+
+def filter_bar(run: Run) -> LatentFilter:
+    """Draw the filter and return what it says."""
+    names = category_names(run)
+    total = verdict_counts(run)
+    left, middle, right, more = st.columns([5.2, 2.2, 2.2, 1.2], vertical_alignment="bottom")
+    left.pills(
+        "Verdict",
+        VERDICTS,
+        selection_mode="multi",
+        key="verdict",
+        bind="query-params",
+        format_func=lambda v: f"{looks.VERDICT_SIGN[v]} {v} {total[v]:,}",
+        help=looks.HELP["verdict"],
+        width="stretch",
+    )
+    middle.selectbox(
+        "Category",
+        list(names),
+        index=None,
+        key="category",
+        bind="query-params",
+        format_func=lambda key: words.plain(names.get(key, key), 48),
+        placeholder="all",
+        help=looks.HELP["category"],
+    )
+    right.text_input(
+        "Find in labels",
+        key="find",
+        bind="query-params",
+        placeholder="word or number",
+        max_chars=100,
+        icon=":material/search:",
+    )
+    with more.popover("More", icon=":material/tune:", width="stretch"):
+        st.select_slider(
+            "q at most", list(Q_STEPS), value="any", key="q", bind="query-params", help=looks.HELP["q_value"]
+        )
+        st.slider(
+            "Firing rate, powers of ten",
+            *RATE_RANGE,
+            value=RATE_RANGE,
+            step=0.5,
+            key="rate",
+            bind="query-params",
+            help=looks.HELP["firing_rate"] + " −3 is one token in a thousand.",
+        )
+        st.pills("Flags (any of)", list(FLAGS), selection_mode="multi", key="flag", bind="query-params")
+        st.text_input(
+            "Ranges",
+            key="range",
+            bind="query-params",
+            placeholder="delta_norm 0.2..0.4",
+            help="A box drawn on a plot appears here; it can be typed too: delta_norm, beta_base, beta_tuned, "
+            "umap_x or umap_y, then low..high; several with commas.",
+        )
+        st.button("Clear all filters", on_click=clear, icon=":material/filter_alt_off:", width="stretch")
+    found = read_filter()
+    _range_chips(found)
+    return found
+
+
+def read_filter() -> LatentFilter:
+    """The filter as the widgets' state has it, checked: a URL may hold anything."""
+    state = st.session_state
+    low, high = state.get("rate") or RATE_RANGE
+    return LatentFilter(
+        verdicts=tuple(v for v in state.get("verdict") or () if v in VERDICTS),
+        category=state.get("category"),
+        q_max=Q_STEPS.get(state.get("q") or "any"),
+        rate_min=None if low <= RATE_RANGE[0] else math.pow(10, low),
+        rate_max=None if high >= RATE_RANGE[1] else math.pow(10, high),
+        text=state.get("find") or "",
+        flags=tuple(f for f in state.get("flag") or () if f in FLAGS),
+        boxes=read_ranges(state.get("range")),
+    )
+
+
+def sort_choice() -> str:
+    """The order in force."""
+    sort = st.session_state.get("sort")
+    return sort if sort in SORTS else "severity"
+
+
+def clear() -> None:
+    """Everything passes again; a callback."""
+    for key in ("verdict", "flag"):
+        st.session_state[key] = []
+    st.session_state.update({"category": None, "find": "", "q": "any", "rate": RATE_RANGE, "range": ""})
+
+
+def add_ranges(ranges: dict[str, tuple[float, float]]) -> None:
+    """A box was drawn; a callback."""
+    st.session_state["range"] = write_ranges({**read_ranges(st.session_state.get("range")), **ranges})
+
+
+def _drop_range(*axes: str) -> None:
+    left = read_ranges(st.session_state.get("range"))
+    for axis in axes:
+        left.pop(axis, None)
+    st.session_state["range"] = write_ranges(left)
+
+
+def _range_chips(found: LatentFilter) -> None:
+    if not found.boxes:
+        return
+    with st.container(horizontal=True, gap="small"):
+        for axis, (low, high) in found.boxes.items():
+            st.button(
+                f"{RANGE_NAMES[axis]} {words.number(low)} to {words.number(high)}",
+                key=f"drop_{axis}",
+                icon=":material/close:",
+                on_click=_drop_range,
+                args=(axis,),
+                help="A range from a box on a plot; press to remove it.",
+            )

@@ -1,0 +1,79 @@
+"""Colours, signs and explanations used on every page.
+
+Colours are of the Okabe-Ito family (told apart with any colour vision, on light and on dark) and never
+carry a class alone: a sign or a marker's shape says it too. One set serves both themes, so that a figure is
+the same bytes in both.
+"""
+
+from __future__ import annotations
+
+VERDICT_COLOUR = {
+    "amplified": "#d55e00",
+    "suppressed": "#2a86c7",
+    "unchanged": "#8c9299",
+    "uncertain": "#b89b3c",
+    "dead": "#b9bec4",
+}
+VERDICT_SIGN = {"amplified": "▲", "suppressed": "▼", "unchanged": "●", "uncertain": "◆", "dead": "✕"}
+VERDICT_MARKER = {
+    "amplified": "triangle-up",
+    "suppressed": "triangle-down",
+    "unchanged": "circle",
+    "uncertain": "diamond",
+    "dead": "x",
+}
+VERDICT_BADGE = {
+    "amplified": "orange",
+    "suppressed": "blue",
+    "unchanged": "gray",
+    "uncertain": "yellow",
+    "dead": "gray",
+}
+EFFECT_COLOUR = {
+    "degraded": "#c2417c",
+    "improved": "#1f9e89",
+    "unaffected": "#8c9299",
+    "uncertain": "#b89b3c",
+}
+EFFECT_SIGN = {"degraded": "▼", "improved": "▲", "unaffected": "●", "uncertain": "◆", "none": "●"}
+CALL_SIGN = {
+    "hit": "✓ hit",
+    "miss": "✗ miss",
+    "false alarm": "✗ false alarm",
+    "wrong direction": "✗ wrong direction",
+    "agreed none": "✓ no change",
+}
+GROUP_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b89b3c", "#56b4e9", "#7d6bb5", "#8c9299")
+STATUS = {
+    "ok": ("green", ":material/check_circle:", "fine"),
+    "warn": ("orange", ":material/warning:", "look"),
+    "fail": ("red", ":material/error:", "problem"),
+    "info": ("gray", ":material/info:", "for information"),
+}
+
+HELP = {
+    "delta_norm": "Delta norm compares the lengths of a latent's two decoders: 0 means only the base model "
+    "uses it, 0.5 both alike, 1 only the tuned model.",
+    "beta": "Beta says how much of a latent's direction a model really contains: 1 fully, 0 not at all. "
+    "Beta(b) is the base model's, beta(f) the fine-tuned one's.",
+    "log_ratio": "ln(beta(f) / beta(b)): above 0 the tuned model uses the latent more (+0.69 is twice as much), "
+    "below 0 less. In brackets the 95 % interval over documents.",
+    "verdict": "Amplified or suppressed: the change is larger than the margin, and sure (q < 0.05). Unchanged: "
+    "the interval lies inside the margin. Uncertain: neither. Dead: it never fires.",
+    "q_value": "Share of false findings to expect among latents at least this sure (Benjamini-Hochberg).",
+    "severity": "How much a latent moves: used to rank what to look at first.",
+    "firing_rate": "Share of tokens the latent fires on.",
+    "kl": "KL(base || tuned) of the next-token predictions where the latent fires, in nats.",
+    "nll_change": "Tuned minus base surprise (negative log-likelihood) at the next token where the latent fires, "
+    "in nats: above 0 the tuned model predicts worse there.",
+    "score": "How well the label tells held-out contexts of the latent from others: balanced accuracy, 50 % is "
+    "guessing.",
+    "cosine": "Cosine between the latent's two decoders: 1 is the same direction. Low: the latent turned "
+    "(redirected).",
+    "effect": "Predicted size of the change in a category: its latents' changes, weighted by how much they fire "
+    "in the category's text. In brackets the 95 % interval over documents.",
+    "measured": "Measured change of the negative log-likelihood a token on the benchmark's text, tuned minus "
+    "base, in nats: above 0 is worse.",
+    "explained_variance": "Share of the activations' variance that the crosscoder reproduces.",
+    "category": "A subject area. A latent belongs to the areas of the text it fires on.",
+}

@@ -1,0 +1,104 @@
+"""The two linked plots of latents, wired: a box becomes a range, a click opens a latent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pandas as pd
+import streamlit as st
+from plotly.graph_objects import Figure
+
+from dashboard.components import charts, filters, state
+from dashboard.components.selection import read_gesture
+from mneme.store.queries import latents as queries
+from mneme.store.queries.latents import LatentFilter
+from mneme.store.run import Run
+
+
+def norms(run: Run, where: LatentFilter, *, key: str, height: int) -> None:
+    """Histogram of delta_norm by verdict."""
+    rows = queries.norm_histogram(run, where)
+    if rows.empty:
+        _nothing()
+        return
+    _linked(
+        charts.norm_histogram(rows, where.boxes, height=height),
+        key,
+        "delta_norm",
+        None,
+        "Histogram of delta norm by verdict",
+    )
+
+
+def betas(run: Run, where: LatentFilter, *, key: str, height: int) -> None:
+    """beta(b) against beta(f)."""
+    points, density, bounds = scatter_data(run, where, "beta_base", "beta_tuned")
+    if points.empty:
+        _nothing()
+        return
+    figure = charts.verdict_scatter(
+        points,
+        axes=("beta_base", "beta_tuned"),
+        titles=("beta(b), base", "beta(f), tuned"),
+        bounds=bounds,
+        boxes=where.boxes,
+        density=density,
+        diagonal=True,
+        height=height,
+    )
+    _linked(figure, key, "beta_base", "beta_tuned", "Scatter of beta in the base against the tuned model")
+
+
+def scatter_data(
+    run: Run, where: LatentFilter, x: str, y: str
+) -> tuple[pd.DataFrame, object, tuple[float, float, float, float]]:
+    """Points that pass the filter; behind them a density of all where a filter is on or points are too many."""
+    bounds = (*_padded(queries.span(run, x)), *_padded(queries.span(run, y)))
+    total = queries.count(run, where)
+    many = total > charts.MAX_POINTS
+    shown = replace(where, verdicts=where.verdicts or ("amplified", "suppressed")) if many else where
+    points = queries.points(run, shown, x, y, limit=charts.MAX_POINTS)
+    density = queries.density(run, LatentFilter(), x, y, bounds) if many or not where.empty else None
+    return points, density, bounds
+
+
+def linked(figure: Figure, key: str, x: str, y: str | None, alt: str) -> None:
+    """Draw a figure whose boxes filter and whose points open."""
+    _linked(figure, key, x, y, alt)
+
+
+def _linked(figure: Figure, key: str, x: str, y: str | None, alt: str) -> None:
+    st.plotly_chart(
+        figure,
+        key=key,
+        on_select=_chosen(key, x, y),
+        selection_mode=("points", "box"),
+        config=charts.CONFIG,
+        alt=alt,
+    )
+
+
+def _chosen(key: str, x: str, y: str | None) -> Callable[[], None]:
+    def act() -> None:
+        gesture = read_gesture(st.session_state[key].get("selection"), x, y)
+        if gesture.ranges:
+            filters.add_ranges(gesture.ranges)
+            if key.startswith("overview"):
+                st.switch_page(
+                    "app_pages/latents.py", query_params=state.carried(range=st.session_state["range"])
+                )
+        elif gesture.latent is not None:
+            state.open_latent(gesture.latent)
+
+    return act
+
+
+def _padded(span: tuple[float, float]) -> tuple[float, float]:
+    low, high = span
+    room = 0.06 * (high - low)
+    return low - room, high + room
+
+
+def _nothing() -> None:
+    st.info("No latent passes the filter.", icon=":material/filter_alt_off:")

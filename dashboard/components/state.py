@@ -1,0 +1,118 @@
+"""Which run and which latent; going from page to page without losing either."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import streamlit as st
+
+from mneme.errors import MnemeError
+from mneme.store.queries import quality
+from mneme.store.queries.runs import run_names
+from mneme.store.run import Run, open_run
+
+STAGE_OF = {
+    "harvest": "reading both models",
+    "crosscoder": "training the crosscoder",
+    "attribution": "measuring the latents",
+    "interpretation": "reading what latents mean",
+    "effects": "predicting effects",
+}
+# Widgets bound to the URL: a link to another page takes them along.
+BOUND = ("run", "verdict", "category", "find", "q", "rate", "flag", "range", "sort", "latent")
+
+
+def runs_folder() -> Path:
+    """Where the runs lie: MNEME_RUNS, else ./runs."""
+    return Path(os.environ.get("MNEME_RUNS", "runs")).resolve()
+
+
+def choose_run() -> None:
+    """The sidebar's list of runs, bound to ?run=."""
+    names = run_names(runs_folder())
+    asked = st.query_params.get("run")
+    if not names:
+        return
+    if st.session_state.get("run") not in names and asked not in names:
+        preferred = os.environ.get("MNEME_RUN")
+        st.session_state["run"] = preferred if preferred in names else names[0]
+    st.sidebar.selectbox(
+        "Run",
+        names,
+        index=None,
+        key="run",
+        bind="query-params",
+        format_func=lambda name: name[:60],
+        help="One analysis: a pair of models compared. The page Runs makes new ones.",
+    )
+    if asked and asked not in names:
+        st.sidebar.warning("The run named in the link is not in this folder; another one is shown.")
+
+
+def current_run() -> Run | None:
+    """The chosen run, opened; None when there is none or it can't be read (then the page says so)."""
+    name = st.session_state.get("run")
+    if name not in run_names(runs_folder()):
+        return None
+    try:
+        return open_run(runs_folder() / name)
+    except MnemeError:
+        return None
+
+
+def need_run(*stages: str) -> Run:
+    """The chosen run; where it, or one of the stages, is missing, the page ends here and says what makes it."""
+    run = current_run()
+    if run is None:
+        _no_run()
+        st.stop()
+    missing = [s for s in stages if s not in quality.finished_stages(run)]
+    if missing:
+        st.info(
+            f"This page needs the stage **{missing[0]}** ({STAGE_OF[missing[0]]}), which this run does not have yet. "
+            "A run goes on from where it stopped:",
+            icon=":material/hourglass_empty:",
+            title="Not there yet",
+        )
+        # The name is shown as code: it is a folder's name and may hold anything.
+        st.code(f"mneme run {run.name}/run.toml --out {run.name}", language=None)
+        st.caption("Give the run's folder in place of its name, or start it again on the page Runs.")
+        st.stop()
+    return run
+
+
+def _no_run() -> None:
+    name = st.session_state.get("run")
+    if name:
+        try:
+            open_run(runs_folder() / name)
+        except MnemeError as error:
+            st.error("This run can't be read.", icon=":material/error:")
+            st.code(str(error), language=None, wrap_lines=True)
+            return
+    st.info(
+        "There is no run in this folder yet. Start one on the page **Runs**, or in a terminal:",
+        icon=":material/inbox:",
+        title="Nothing to show",
+    )
+    st.code("mneme demo", language=None)
+
+
+def carried(**changes: object) -> Mapping[str, str | list[str]]:
+    """The URL's bound parameters, with changes: for links to other pages."""
+    found: dict[str, str | list[str]] = {}
+    for name in BOUND:
+        values = st.query_params.get_all(name)
+        if values:
+            found[name] = values if len(values) > 1 else values[0]
+    if st.session_state.get("run"):
+        found["run"] = st.session_state["run"]
+    found.update({k: str(v) for k, v in changes.items()})
+    return found
+
+
+def open_latent(latent: int) -> None:
+    """Go to a latent's page."""
+    st.switch_page("app_pages/latent.py", query_params=carried(latent=latent))

@@ -1,0 +1,78 @@
+"""Tables of latents: the same columns and formats everywhere, a selected row opens the latent."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.components import looks, state, words
+
+_COLUMNS = {
+    "latent": st.column_config.NumberColumn("latent", format="%d", width=70),
+    "verdict": st.column_config.TextColumn("verdict", help=looks.HELP["verdict"], width=112),
+    "label": st.column_config.TextColumn("label", width="medium", help="What the latent's contexts share."),
+    "category": st.column_config.TextColumn("category", width="small", help=looks.HELP["category"]),
+    "severity": st.column_config.NumberColumn(
+        "severity", format="%.3g", width=80, help=looks.HELP["severity"]
+    ),
+    "log_ratio": st.column_config.NumberColumn(
+        "log ratio", format="%+.2f", width=80, help=looks.HELP["log_ratio"]
+    ),
+    "interval": st.column_config.TextColumn("95 % interval", width=105, help=looks.HELP["log_ratio"]),
+    "q_value": st.column_config.NumberColumn("q", format="%.2g", width=70, help=looks.HELP["q_value"]),
+    "delta_norm": st.column_config.NumberColumn(
+        "delta norm", format="%.2f", width=85, help=looks.HELP["delta_norm"]
+    ),
+    "beta_base": st.column_config.NumberColumn("beta(b)", format="%.2f", width=72, help=looks.HELP["beta"]),
+    "beta_tuned": st.column_config.NumberColumn("beta(f)", format="%.2f", width=72, help=looks.HELP["beta"]),
+    "firing_rate": st.column_config.NumberColumn(
+        "fires on %", format="%.3g", width=85, help=looks.HELP["firing_rate"]
+    ),
+    "kl": st.column_config.NumberColumn("KL", format="%.3f", width=70, help=looks.HELP["kl"]),
+    "nll_change": st.column_config.NumberColumn(
+        "NLL change", format="%+.3f", width=92, help=looks.HELP["nll_change"]
+    ),
+    "score": st.column_config.NumberColumn("label score", format="%.2f", width=90, help=looks.HELP["score"]),
+    "contribution": st.column_config.NumberColumn(
+        "share in effect", format="%.3g", width=105, help="What the latent adds to the category's effect."
+    ),
+    "similarity": st.column_config.NumberColumn("similarity", format="%.2f", width=85),
+}
+
+
+def latent_table(frame: pd.DataFrame, columns: list[str], *, key: str, height: int | str, alt: str) -> None:
+    """Rows of latents; choosing one opens its page. `columns` are names of `_COLUMNS`.
+
+    The first column of `frame` that is called latent (or neighbour) is what opens.
+    """
+    shown = frame.copy()
+    shown["verdict"] = [f"{looks.VERDICT_SIGN.get(v, '')} {v}" for v in shown["verdict"]]
+    for text in {"label", "category"} & set(shown.columns):
+        shown[text] = [words.plain(t, 90) for t in shown[text]]
+    if "ci_low" in shown:
+        shown["interval"] = [
+            f"{words.number(low, signed=True)} … {words.number(high, signed=True)}"
+            if not words.missing(low)
+            else "–"
+            for low, high in zip(shown["ci_low"], shown["ci_high"], strict=True)
+        ]
+    if "firing_rate" in shown:
+        shown["firing_rate"] = 100 * shown["firing_rate"]
+    numbers = [int(n) for n in frame["latent"]]
+
+    def chosen() -> None:
+        rows = st.session_state[key].selection.rows
+        if rows and rows[0] < len(numbers):
+            state.open_latent(numbers[rows[0]])
+
+    st.dataframe(
+        shown[columns],
+        key=key,
+        hide_index=True,
+        height=height,
+        on_select=chosen,
+        selection_mode="single-row",
+        column_config={name: _COLUMNS[name] for name in columns},
+        placeholder="–",
+        alt=alt,
+    )
