@@ -37,8 +37,8 @@ class InterpretConfig:
     llm: Literal["auto", "on", "off"] = field(
         default="auto",
         metadata={
-            "doc": "labels by a language model behind an OpenAI-compatible server; auto: when OPENAI_MODEL and"
-            " one of OPENAI_BASE_URL and OPENAI_API_KEY are set in the environment"
+            "doc": "labels by a language model behind an OpenAI-compatible server; auto: when OPENAI_MODEL"
+            " and one of OPENAI_BASE_URL and OPENAI_API_KEY are set in the environment"
         },
     )
     llm_max_latents: int = field(

@@ -1,0 +1,248 @@
+"""Contexts of each latent: windows of tokens around its strongest activations and around each tenth of them.
+
+Quantile 0 holds the top contexts, one a document. Quantiles 1..10 are true deciles, by rank among the
+latent's firings (of a uniform sample of them, where there are more than the sample holds), not equal widths
+of activation; in each, documents that give no other context come first.
+
+Documents, not contexts, are split into 'train' (an explainer may see them) and 'test' (they score its label),
+by a hash: no text is ever on both sides.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from mneme.interpret.config import InterpretConfig
+from mneme.interpret.selection import (
+    Codes,
+    Firings,
+    plain_shards,
+    rank_in_group,
+    select_firings,
+    uniform_hash,
+)
+from mneme.interpret.tokens import TokenTexts
+from mneme.progress import NULL_PROGRESS, Progress
+
+_FEW_DOCUMENTS = 200  # below, pieces of _PIECE tokens count as documents when contexts are chosen
+_PIECE = 256
+_BEFORE = 2 / 3  # share of a window before its strongest token: a causal model has read only that
+
+
+class Activations(Protocol):
+    """Of ActivationCache (mneme/harvest/cache.py), what is used here."""
+
+    n: int
+    n_documents: int
+    document: np.ndarray
+    position: np.ndarray
+    token: np.ndarray
+    kl: np.ndarray
+    nll_base: np.ndarray
+    nll_tuned: np.ndarray
+
+    def document_tokens(self, document: int) -> np.ndarray: ...
+
+
+class Contexts(NamedTuple):
+    """C windows of at most w tokens; sorted by latent, then top contexts, then deciles 10 .. 1."""
+
+    latent: np.ndarray
+    rank: np.ndarray
+    quantile: np.ndarray
+    test: np.ndarray
+    """(C,) bool: of a held-out document."""
+    row: np.ndarray
+    """(C,) index in the cache of the token it was chosen for."""
+    document: np.ndarray
+    position: np.ndarray
+    start: np.ndarray
+    length: np.ndarray
+    """(C,) tokens in the window."""
+    tokens: np.ndarray
+    """(C, w) int32 ids, -1 past the window's end."""
+    activations: np.ndarray
+    """(C, w) float32."""
+    rows: np.ndarray
+    """(C, w) int64: index in the cache, -1 for tokens that were left out."""
+    n_active: np.ndarray
+    """(F,) firings of every latent, in all of the text."""
+
+    def take(self, chosen: np.ndarray) -> Contexts:
+        """A subset of the windows."""
+        return Contexts._make([*(column[chosen] for column in self[:-1]), self.n_active])
+
+
+def find_contexts(
+    codes: Codes,
+    cache: Activations,
+    n_latents: int,
+    config: InterpretConfig,
+    progress: Progress = NULL_PROGRESS,
+) -> Contexts:
+    """Choose the contexts of all latents and read the activations in them: two passes over the codes."""
+    unit = cache.document
+    if cache.n_documents < _FEW_DOCUMENTS:
+        pieces = (
+            cache.document.astype(np.int64) * (int(cache.position.max(initial=0)) + 1)
+            + cache.position // _PIECE
+        )
+        unit = np.unique(pieces, return_inverse=True)[1]
+    chosen = select_firings(
+        codes, unit, n_latents, top=config.top_contexts, seed=config.seed, progress=progress
+    )
+    deciles, quantile = _deciles(chosen.sample, chosen.top, unit, config)
+    latent = np.concatenate([chosen.top.latent, deciles.latent])
+    row = np.concatenate([chosen.top.row, deciles.row])
+    value = np.concatenate([chosen.top.value, deciles.value])
+    quantile = np.concatenate([np.zeros(len(chosen.top.latent), dtype=np.int64), quantile])
+    # Quantile 0 sorts as 11: before the strongest decile.
+    order = np.lexsort((row, -value, -np.where(quantile == 0, 11, quantile), latent))
+    latent, row, quantile = latent[order], row[order], quantile[order]
+    document = cache.document[row].astype(np.int64)
+    position = cache.position[row].astype(np.int64)
+    start, length, tokens = _windows(cache, document, position, config.window)
+    first_row, rows = _rows_of(cache, document, start, length, config.window)
+    activations = _activations(codes, latent, first_row, rows)
+    return Contexts(
+        latent=latent,
+        rank=rank_in_group(latent * 11 + quantile),
+        quantile=quantile,
+        test=is_test(document, config),
+        row=row,
+        document=document,
+        position=position,
+        start=start,
+        length=length,
+        tokens=tokens,
+        activations=activations,
+        rows=rows,
+        n_active=chosen.n_active,
+    )
+
+
+def is_test(document: np.ndarray, config: InterpretConfig) -> np.ndarray:
+    """Whether each document is held out: the same for every latent, every run with this seed."""
+    return uniform_hash(config.seed + 1, document.astype(np.int64)) < config.test_share
+
+
+def contexts_table(contexts: Contexts, cache: Activations, texts: TokenTexts) -> pa.Table:
+    """The rows of the run's `contexts` table."""
+    inside = contexts.tokens >= 0
+    offsets = pa.array(np.r_[0, np.cumsum(contexts.length)].astype(np.int32))
+    ids, where = np.unique(contexts.tokens[inside], return_inverse=True)
+    strings = pa.array(texts.texts(ids), pa.string()).take(pa.array(where))
+    rows = contexts.rows[inside]
+
+    def per_token(column: np.ndarray) -> pa.Array:
+        values = np.where(rows >= 0, column[rows], np.nan).astype(np.float32)
+        return pa.ListArray.from_arrays(offsets, pa.array(values, mask=np.isnan(values)))
+
+    return pa.table(
+        {
+            "latent": contexts.latent.astype(np.int32),
+            "rank": contexts.rank.astype(np.int32),
+            "quantile": contexts.quantile.astype(np.int32),
+            "split": pa.array(["train", "test"]).take(pa.array(contexts.test.astype(np.int8))),
+            "document": contexts.document.astype(np.int32),
+            "position": contexts.position.astype(np.int32),
+            "start": contexts.start.astype(np.int32),
+            "tokens": pa.ListArray.from_arrays(offsets, strings),
+            "activations": pa.ListArray.from_arrays(offsets, pa.array(contexts.activations[inside])),
+            "kl": per_token(cache.kl),
+            "nll_change": per_token(cache.nll_tuned - cache.nll_base),
+        }
+    )
+
+
+def _deciles(
+    sample: Firings, top: Firings, unit: np.ndarray, config: InterpretConfig
+) -> tuple[Firings, np.ndarray]:
+    """A few firings of each tenth of a latent's sample, which comes weakest first; and their tenth, 1..10."""
+    rank = rank_in_group(sample.latent)
+    size = np.bincount(sample.latent, minlength=1)[sample.latent] if len(sample.latent) else rank
+    quantile = rank * 10 // np.maximum(size, 1) + 1
+    units = int(unit.max(initial=0)) + 1
+    pair = sample.latent * units + unit[sample.row]
+    dealt = np.argsort(uniform_hash(config.seed + 2, sample.latent, sample.row), kind="stable")
+    repeated = np.ones(len(pair), dtype=bool)
+    repeated[dealt[np.unique(pair[dealt], return_index=True)[1]]] = False
+    repeated |= np.isin(pair, top.latent * units + unit[top.row])
+    turn = np.empty(len(pair), dtype=np.int64)
+    turn[dealt] = np.arange(len(pair))
+    order = np.lexsort((turn, repeated, quantile, sample.latent))
+    group = sample.latent[order] * 11 + quantile[order]
+    keep = order[rank_in_group(group) < config.decile_contexts]
+    # The very token of a top context is not shown again.
+    rows = int(sample.row.max(initial=0)) + 1
+    keep = keep[~np.isin(sample.latent[keep] * rows + sample.row[keep], top.latent * rows + top.row)]
+    return Firings(*(column[keep] for column in sample)), quantile[keep]
+
+
+def _windows(
+    cache: Activations, document: np.ndarray, position: np.ndarray, window: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Start and length of each window, and its tokens (C, w), -1 past the end."""
+    used, which = np.unique(document, return_inverse=True)
+    texts = [np.asarray(cache.document_tokens(int(d)), dtype=np.int32) for d in used]
+    sizes = np.array([len(text) for text in texts], dtype=np.int64)
+    flat = np.concatenate([*texts, np.zeros(1, dtype=np.int32)])
+    first = (np.cumsum(sizes) - sizes)[which]
+    size = sizes[which]
+    start = np.clip(position - int(window * _BEFORE), 0, np.maximum(size - window, 0))
+    length = np.minimum(size - start, window)
+    columns = np.arange(window)
+    inside = columns < length[:, None]
+    tokens = np.where(inside, flat[np.where(inside, (first + start)[:, None] + columns, 0)], -1)
+    return start, length, tokens.astype(np.int32)
+
+
+def _rows_of(
+    cache: Activations, document: np.ndarray, start: np.ndarray, length: np.ndarray, window: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cache rows of the windows' tokens (C, w), -1 for those left out; and each window's first row."""
+    stride = int(cache.position.max(initial=0)) + window + 2
+    place = cache.document.astype(np.int64) * stride + cache.position  # ascending
+    wanted = (document * stride + start)[:, None] + np.arange(window)
+    first = np.searchsorted(place, wanted[:, 0])
+    rows = np.full(wanted.shape, -1, dtype=np.int64)
+    at = first.copy()
+    for column in range(window):
+        candidate = np.minimum(at, len(place) - 1)
+        hit = (place[candidate] == wanted[:, column]) & (column < length)
+        rows[hit, column] = at[hit]
+        at += hit
+    return first, rows
+
+
+def _activations(codes: Codes, latent: np.ndarray, first_row: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """What each window's latent does at the window's tokens, (C, w)."""
+    out = np.zeros(rows.shape, dtype=np.float32)
+    last_row = rows.max(axis=1, initial=-1)
+    for first, row, of_latent, value, n_tokens in plain_shards(codes):
+        here = np.flatnonzero((first_row < first + n_tokens) & (last_row >= first))
+        if not len(here):
+            continue
+        key = of_latent * n_tokens + row
+        order = np.argsort(key, kind="stable")
+        key, row, value = key[order], row[order], value[order]
+        low = np.maximum(first_row[here] - first, 0)
+        high = np.minimum(last_row[here] - first, n_tokens - 1)
+        base = latent[here] * n_tokens
+        begin = np.searchsorted(key, base + low)
+        count = np.searchsorted(key, base + high, side="right") - begin
+        entry = np.repeat(begin - (np.cumsum(count) - count), count) + np.arange(count.sum())
+        which = np.repeat(here, count)
+        # Left-out tokens shift rows against columns: find the column that holds this row.
+        target = row[entry] + first
+        column = target - first_row[which]
+        for _ in range(rows.shape[1]):
+            wrong = rows[which, np.minimum(column, rows.shape[1] - 1)] != target
+            if not wrong.any():
+                break
+            column = np.where(wrong, column + 1, column)
+        out[which, column] = value[entry]
+    return out
