@@ -14,7 +14,7 @@ def model_identity(spec: str) -> str:
     only copied, which costs a harvest but never a wrong result. Raises ModelError when it can't be found.
     """
     source = resolve(spec)
-    lines = [source.kind]
+    lines: list[str] = [source.kind]
     for path in sorted(source.folder.iterdir()):
         if path.is_file() and path.suffix in {".safetensors", ".bin", ".json", ".toml", ".model"}:
             stat = path.stat()
