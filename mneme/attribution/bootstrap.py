@@ -1,7 +1,7 @@
 """A Poisson bootstrap over documents, streamed: the weight of a document in a replicate is a hash of both.
 
-Each document enters replicate r with a Poisson(1) weight (Hanley & MacGibbon 2006; Chamandy et al. 2012), so
-documents can be added one at a time, in any order, on any machine, and the replicates of two passes just add up.
+Each document enters replicate r with a Poisson(1) weight (Hanley & MacGibbon 2006; Chamandy et al. 2012),
+so documents can be added one at a time, in any order, on any machine, and two passes' replicates just add up.
 What is kept is F x replicates x 2 sums in float32 (131,072 latents, 200 replicates: 210 MB) however many
 documents there are.
 """

@@ -6,16 +6,16 @@ target, main probe). Both models share the denominator, so
 
     beta_tuned / beta_base = S^t / S^b,    S^m = sum_i s_i^m
 
-is a ratio of two sums over documents. For any ratio r, S^t - r S^b is a plain sum whose variance over documents
-is known from the second moments of (s^b, s^t), and the ratios that a t-test does not reject at the level form
-the interval (Fieller 1954). It needs six sums a latent, no replicates, no table of latents by documents, and stays
-right where a logarithm's standard error does not: when one model does not hold the latent at all, the interval is
-open on that side.
+is a ratio of two sums over documents. For any ratio r, S^t - r S^b is a plain sum whose variance over
+documents is known from the second moments of (s^b, s^t), and the ratios that a t-test does not reject at
+the level form the interval (Fieller 1954). It needs six sums a latent, no replicates and no table of
+latents by documents, and stays right where a logarithm's standard error does not: when one model does not
+hold the latent at all, the interval is open on that side.
 
-Why not bootstrap percentiles? A document bootstrap has this same covariance, but its percentiles are too narrow
-when a latent fires in few documents (measured in `benchmarks/planted.py`); the t quantile with one degree of
-freedom less than the number of documents is what corrects it. `mneme.attribution.bootstrap` keeps the replicates
-for those who want them.
+Why not bootstrap percentiles? A document bootstrap has this same covariance, but its percentiles are too
+narrow when a latent fires in few documents (measured in `benchmarks/planted.py`); Student's t with one
+degree of freedom less than the number of documents is what corrects it. `mneme.attribution.bootstrap` keeps
+the replicates for those who want them.
 """
 
 from __future__ import annotations
@@ -189,7 +189,8 @@ def margin_p_values(moments: DocumentMoments, margin: float, reference: float = 
 
 
 def _exceeds(moments: DocumentMoments, r: float, *, tuned_over_base: bool) -> np.ndarray:
-    """One-sided p-value of |S^top| <= r |S^bottom|: both S^top - r S^bottom and S^top + r S^bottom must be large."""
+    """One-sided p-value of |S^top| <= r |S^bottom|: S^top - r S^bottom and S^top + r S^bottom must be
+    large."""
     v_base, cov, v_tuned = moments.covariance()
     bottom, top = moments.totals if tuned_over_base else moments.totals[::-1]
     v_top, v_bottom = (v_tuned, v_base) if tuned_over_base else (v_base, v_tuned)

@@ -201,7 +201,7 @@ def latent_scaling(
         start += len(x)
     frame = scaling_frame(geometry, sums)
     if documents is not None:
-        frame.insert(frame.columns.get_loc("n_active") + 1, "n_documents", seen)
+        frame.insert(list(frame.columns).index("n_active") + 1, "n_documents", seen)
     return frame
 
 

@@ -35,6 +35,9 @@ class HandMade:
         row, latent = f.nonzero(as_tuple=True)
         return Codes(row, latent, f[row, latent])
 
+    def normalise(self, x: Tensor) -> Tensor:
+        return x - self.bias
+
     def decode_sparse(self, codes: Codes, n: int) -> Tensor:
         f = torch.zeros(n, self.decoder.shape[1], dtype=self.decoder.dtype)
         f[codes.row, codes.latent] = codes.value.to(f)

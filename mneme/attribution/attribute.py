@@ -1,0 +1,270 @@
+"""The attribution stage: one streaming pass over the activations, and everything it proves about each latent.
+
+Each batch is encoded once. Its codes go to disk (later stages read those and never encode again) and into
+running sums: scaling, document-level evidence, firing, explained variance. At the end the sums become
+verdicts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from mneme.attribution.bootstrap import BootstrapSums
+from mneme.attribution.config import AttributionConfig
+from mneme.attribution.evidence import DocumentJoiner, DocumentMoments, fieller_interval, margin_p_values
+from mneme.attribution.firing import FiringSums
+from mneme.attribution.geometry import MODELS, Geometry, make_geometry
+from mneme.attribution.joint import coactivation, correlated_groups, flips, joint_betas
+from mneme.attribution.scaling import (
+    TARGETS,
+    PairSums,
+    ScalingSums,
+    check_activations,
+    encode_pair_sums,
+    scaling_frame,
+)
+from mneme.attribution.verdicts import common_log_ratio, decide, false_discovery_q
+from mneme.crosscoder.codes import CodeCache
+from mneme.progress import NULL_PROGRESS, Progress
+
+
+@dataclass(frozen=True)
+class FitQuality:
+    """How well the reconstruction fits, from the same pass; sums in float64, models ordered base, tuned."""
+
+    residual: np.ndarray
+    """(2,): sum of squared errors, raw units."""
+    variance: np.ndarray
+    """(2,): sum of squared deviations from the mean, raw units."""
+    normalised_power: np.ndarray
+    """(2,): mean |normalise(x)|^2 / d: 1 when the normaliser fits these activations."""
+
+    @property
+    def explained_variance(self) -> np.ndarray:
+        """(2,): 1 - residual / variance."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return 1 - self.residual / self.variance
+
+
+@dataclass(frozen=True)
+class Attribution:
+    """What the pass found. Frames have the columns of the tables of the same name."""
+
+    latents: pd.DataFrame
+    betas: pd.DataFrame
+    activation_histogram: pd.DataFrame
+    scaling: pd.DataFrame
+    """A row a latent, all betas side by side (`scaling_frame`)."""
+    half_betas: np.ndarray
+    """(2 halves of the documents, 2 models, F)."""
+    fit: FitQuality
+    firing: FiringSums
+    reference: float
+    """The log_ratio most latents share, against which changes are judged."""
+    margin: float
+    """The margin they were judged with, natural log."""
+
+
+class Pass:
+    """The running sums of one pass."""
+
+    def __init__(self, geometry: Geometry, config: AttributionConfig) -> None:
+        F = geometry.n_latents
+        self.geometry, self.config = geometry, config
+        self.scaling, self.moments = ScalingSums(F), DocumentMoments(F)
+        self.firing = FiringSums(F, config.first_positions)
+        self.bootstrap = (
+            BootstrapSums(F, config.replicates, config.seed) if config.interval == "bootstrap" else None
+        )
+        self._joiner = DocumentJoiner(geometry)
+        d = geometry.decoder.shape[2]
+        self._n, self._residual, self._normalised = 0, np.zeros(2), np.zeros(2)
+        self._sum, self._square = np.zeros((2, d)), np.zeros(2)
+
+    def update(self, pairs: PairSums) -> None:
+        """Add a batch's sums to scaling and evidence."""
+        self.scaling.update(pairs)
+        self._evidence(self._joiner.push(pairs))
+
+    def update_fit(self, x: Tensor, x_hat: Tensor, normalised: Tensor) -> None:
+        """Add a batch (B, 2, d), its reconstruction and its normalised form to the fit."""
+        self._n += len(x)
+        self._residual += (x - x_hat).double().square().sum((0, 2)).cpu().numpy()
+        self._sum += x.double().sum(0).cpu().numpy()
+        self._square += x.double().square().sum((0, 2)).cpu().numpy()
+        self._normalised += normalised.double().square().sum((0, 2)).cpu().numpy()
+
+    def finish(self) -> FitQuality:
+        """Take in the last document; the fit's sums."""
+        last = self._joiner.finish()
+        if last is not None:
+            self._evidence(last)
+        n = max(self._n, 1)
+        variance = np.maximum(self._square - (self._sum**2).sum(1) / n, 0)
+        return FitQuality(self._residual, variance, self._normalised / (n * self._sum.shape[1]))
+
+    def _evidence(self, rows: Any) -> None:
+        self.moments.update(rows)
+        if self.bootstrap is not None:
+            self.bootstrap.update(rows)
+
+
+def attribute(
+    crosscoder: Any,
+    cache: Any,
+    codes_folder: Path | str | None,
+    config: AttributionConfig | None = None,
+    progress: Progress = NULL_PROGRESS,
+) -> Attribution:
+    """Attribute every latent of a crosscoder on an ActivationCache, in one pass.
+
+    Writes the codes of all tokens to `codes_folder` (a CodeCache; None writes none). Raises ActivationError
+    for activations that are NaN, infinite or of another width.
+    """
+    config = config or AttributionConfig()
+    geometry = make_geometry(crosscoder, config.redirected_cosine, config.redirected_norm)
+    state = Pass(geometry, config)
+    with (
+        _code_writer(codes_folder, geometry.n_latents) as write,
+        progress.task("attribution", cache.n, "tokens") as task,
+    ):
+        start = 0
+        for x in cache.batches(config.batch_size):
+            check_activations(x, geometry.decoder.shape[2])
+            here = slice(start, start + len(x))
+            pairs, codes, x_hat = encode_pair_sums(crosscoder, geometry, x, cache.document[here])
+            x = x.to(x_hat)
+            write(codes, len(x))
+            state.update(pairs)
+            state.update_fit(x, x_hat, crosscoder.normalise(x))
+            change = cache.nll_tuned[here] - cache.nll_base[here]
+            state.firing.update(codes, len(x), cache.position[here], cache.kl[here], change)
+            start += len(x)
+            task.advance(len(x))
+    shards = CodeCache(codes_folder).shards() if codes_folder is not None else ()
+    return conclude(state, shards)
+
+
+def conclude(state: Pass, shards: Iterable[Any] = ()) -> Attribution:
+    """Turn a finished pass's sums into frames and verdicts.
+
+    shards: the pass's codes, as CodeCache.shards() gives them; without them no latents are solved jointly.
+    """
+    fit, config, geometry = state.finish(), state.config, state.geometry
+    scaling = scaling_frame(geometry, state.scaling)
+    moments = state.moments
+    log_ratio = moments.log_ratio()
+    firing = state.firing.frame(config.dense_rate, config.position_share)
+    dead = firing["dead"].to_numpy()
+    evident = ~dead & (moments.n > 1)
+    reference = common_log_ratio(log_ratio[evident]) if config.common_scale else 0.0
+    if state.bootstrap is not None:
+        low, high = state.bootstrap.interval(config.level)
+        p = state.bootstrap.margin_p_values(config.margin, reference)
+    else:
+        low, high = fieller_interval(moments, config.level)
+        p = margin_p_values(moments, config.margin, reference)
+    p = np.where(evident, p, np.nan)
+    q = false_discovery_q(p)
+    halves = moments.half_betas(geometry)
+    split = np.abs(halves[0] - halves[1])
+    columns = [
+        "latent", "norm_base", "norm_tuned", "delta_norm", "decoder_cosine", "probe",
+        "beta_base", "beta_tuned", "nu_error", "nu_reconstruction",
+    ]  # fmt: skip
+    latents = scaling[columns].assign(
+        log_ratio=log_ratio,
+        ci_low=low,
+        ci_high=high,
+        p_value=p,
+        q_value=q,
+        split_half_base=split[0],
+        split_half_tuned=split[1],
+        n_documents=moments.n,
+        severity=severity(geometry, scaling, state.firing, fit),
+        verdict=decide(low, high, q, dead, config.margin, reference, config.fdr),
+        redirected=geometry.redirected & ~dead,
+        **{name: firing[name] for name in firing.columns},
+    )
+    latents = _with_joint(latents, state, shards, reference)
+    return Attribution(
+        latents,
+        betas_frame(scaling),
+        state.firing.histogram_frame(),
+        scaling,
+        halves,
+        fit,
+        state.firing,
+        reference,
+        config.margin,
+    )
+
+
+def _with_joint(latents: pd.DataFrame, state: Pass, shards: Iterable[Any], reference: float) -> pd.DataFrame:
+    """Add the joint columns; verdicts that the joint solution contradicts become uncertain."""
+    geometry, config = state.geometry, state.config
+    n = max(state.firing.n_tokens, 1)
+    together, seen = coactivation(shards, geometry.n_latents, config.joint_tokens)
+    mean = state.firing.total / n
+    group = correlated_groups(geometry, together, mean, seen, config.coupling, config.max_group)
+    joint = joint_betas(geometry, state.scaling, together, seen, n, group, config.ridge)
+    latents = latents.merge(joint, on="latent", how="left")
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.log(np.abs(latents["beta_joint_tuned"] / latents["beta_joint_base"])).to_numpy()
+    verdict = latents["verdict"].to_numpy()
+    flipped = flips(verdict, latents["log_ratio"].to_numpy(), ratio, config.margin, reference)
+    # a turned latent is judged along two probes, the joint solution along one: they do not compare
+    flipped &= ~geometry.redirected
+    return latents.assign(
+        verdict=np.where(flipped, "uncertain", verdict),
+        correlated_group=latents["correlated_group"].astype("Int64"),
+    )
+
+
+def severity(geometry: Geometry, scaling: pd.DataFrame, firing: FiringSums, fit: FitQuality) -> np.ndarray:
+    """(F,): how far the change of a latent moves the average token, as a share of the base's typical
+    deviation.
+
+    mean over tokens of f, times |beta_tuned - beta_base| |p| (for a redirected latent |d^t - d^b|), over the
+    root mean square of x_base - mean. No unit; NaN where undefined.
+    """
+    which = np.arange(geometry.n_latents)
+    step = np.abs(scaling["beta_tuned"] - scaling["beta_base"]) * geometry.norms[geometry.probe, which]
+    turned = np.sqrt(np.maximum(geometry.dots[0, 0] + geometry.dots[1, 1] - 2 * geometry.dots[0, 1], 0))
+    step = np.where(geometry.redirected, turned, step)
+    n = max(firing.n_tokens, 1)
+    typical = np.sqrt(fit.variance[0] / n)
+    moved = np.where(firing.n_active > 0, firing.total / n * step, np.nan)
+    return moved / typical if typical > 0 else np.full(len(which), np.nan)
+
+
+def betas_frame(scaling: pd.DataFrame) -> pd.DataFrame:
+    """The `betas` table: latent, probe, target, model, beta; only those that are defined."""
+    parts = []
+    for target in TARGETS:
+        for model in MODELS:
+            for probe in MODELS:
+                beta = scaling[f"beta_{target}_{model}_{probe}"]
+                part = pd.DataFrame({"latent": scaling["latent"], "beta": beta})
+                parts.append(part.dropna().assign(probe=probe, target=target, model=model))
+    return pd.concat(parts, ignore_index=True)[["latent", "probe", "target", "model", "beta"]]
+
+
+@contextlib.contextmanager
+def _code_writer(folder: Path | str | None, n_latents: int) -> Iterator[Callable[[Any, int], None]]:
+    """A function that takes each batch's codes and number of tokens; the cache is whole once this closes."""
+    if folder is None:
+        yield lambda codes, n: None
+        return
+    codes = CodeCache(folder)
+    codes.start()
+    yield codes.write
+    codes.finish(n_latents)

@@ -1,0 +1,86 @@
+"""When each latent fires: how often, how strongly, where in a document, and what the models lost there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mneme.attribution.geometry import _divide
+
+HISTOGRAM_EDGES = np.geomspace(1e-3, 1e4, 43)
+"""Ends of the activation histogram's bins, six a decade, the same for all latents and runs."""
+
+
+class FiringSums:
+    """Running sums of F latents over tokens."""
+
+    def __init__(self, n_latents: int, first_positions: int) -> None:
+        self._first = first_positions
+        self._bins = len(HISTOGRAM_EDGES) - 1
+        self.n_tokens = 0
+        self.n_first_tokens = 0
+        self.n_silent_tokens = 0
+        self.n_active = np.zeros(n_latents, dtype=np.int64)
+        self.total = np.zeros(n_latents)
+        self.maximum = np.zeros(n_latents)
+        self.n_first = np.zeros(n_latents, dtype=np.int64)
+        self.histogram = np.zeros((n_latents, self._bins), dtype=np.int64)
+        # sum f * y and sum f, over the tokens where y was measured
+        self.behaviour = {name: np.zeros((2, n_latents)) for name in ("kl", "nll_change")}
+
+    def update(
+        self, codes: Any, n: int, position: np.ndarray, kl: np.ndarray, nll_change: np.ndarray
+    ) -> None:
+        """Add n tokens: their SparseCodes, and position, kl, nll_change (n,) with NaN where not measured."""
+        row, latent = codes.row.cpu().numpy(), codes.latent.cpu().numpy()
+        value = codes.value.double().cpu().numpy()
+        F = len(self.total)
+        self.n_tokens += n
+        self.n_first_tokens += int((position < self._first).sum())
+        self.n_silent_tokens += n - len(np.unique(row))
+        self.n_active += np.bincount(latent, minlength=F)
+        self.total += np.bincount(latent, weights=value, minlength=F)
+        np.maximum.at(self.maximum, latent, value)
+        self.n_first += np.bincount(latent[position[row] < self._first], minlength=F)
+        bins = np.clip(np.searchsorted(HISTOGRAM_EDGES, value, side="right") - 1, 0, self._bins - 1)
+        np.add.at(self.histogram.reshape(-1), latent * self._bins + bins, 1)
+        for name, measured in (("kl", kl), ("nll_change", nll_change)):
+            y = measured[row].astype(np.float64)
+            known = np.isfinite(y)
+            self.behaviour[name][0] += np.bincount(latent[known], value[known] * y[known], minlength=F)
+            self.behaviour[name][1] += np.bincount(latent[known], value[known], minlength=F)
+
+    def frame(self, dense_rate: float, position_share: float) -> pd.DataFrame:
+        """A row a latent: firing_rate, mean_activation, ..., dense, position_bound, kl, nll_change."""
+        rate = self.n_active / max(self.n_tokens, 1)
+        share = _divide(self.n_first.astype(float), self.n_active.astype(float))
+        expected = self.n_first_tokens / max(self.n_tokens, 1)
+        return pd.DataFrame(
+            {
+                "firing_rate": rate,
+                "n_active": self.n_active,
+                "mean_activation": _divide(self.total, self.n_active.astype(float)),
+                "max_activation": np.where(self.n_active > 0, self.maximum, np.nan),
+                "kl": _divide(*self.behaviour["kl"]),
+                "nll_change": _divide(*self.behaviour["nll_change"]),
+                "dead": self.n_active == 0,
+                "dense": rate > dense_rate,
+                # in a corpus of very short documents half the tokens may be first ones: that binds nothing
+                "position_bound": (share > position_share) & (share > 2 * expected),
+            }
+        )
+
+    def histogram_frame(self) -> pd.DataFrame:
+        """A row a bin that is not empty, columns of the `activation_histogram` table."""
+        latent, b = self.histogram.nonzero()
+        return pd.DataFrame(
+            {
+                "latent": latent,
+                "bin": b,
+                "low": HISTOGRAM_EDGES[b],
+                "high": HISTOGRAM_EDGES[b + 1],
+                "n": self.histogram[latent, b],
+            }
+        )
