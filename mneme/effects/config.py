@@ -1,0 +1,77 @@
+"""Settings of the effects stage: which categories, how text is laid to them, when a change counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class EffectsConfig:
+    """How text and latents are laid to categories, and changes judged (`docs/method.md`)."""
+
+    taxonomy: str = field(
+        default="default",
+        metadata={"doc": "categories: default, mmlu, mmlu_pro, harm, or the path of a TOML file of your own"},
+    )
+    outcomes: str | None = field(
+        default=None,
+        metadata={"doc": "CSV of measured outcomes to hold the prediction against: category, base, tuned"},
+    )
+    forget: tuple[str, ...] = field(
+        default=(),
+        metadata={"doc": "categories that were trained on; the evaluation is repeated without them"},
+    )
+    window: int = field(default=96, metadata={"doc": "tokens of text laid to categories together"})
+    temperature: float = field(
+        default=0.04,
+        metadata={"doc": "cosine a category must lead another by to get e times its weight"},
+    )
+    min_similarity: float = field(
+        default=0.2,
+        metadata={"doc": "cosine to the nearest category at which half of a text's weight is 'no category'"},
+    )
+    min_weight: float = field(
+        default=0.05, metadata={"doc": "smaller weights, a share in [0, 1), are dropped"}
+    )
+    label_weight: float = field(
+        default=0.25,
+        metadata={
+            "doc": "share of a latent's categories that comes from its label, the rest from its firing"
+        },
+    )
+    min_documents: float = field(
+        default=3.0,
+        metadata={"doc": "a category with less text, in documents (weights added up), stays uncertain"},
+    )
+    min_effect: float = field(
+        default=0.02,
+        metadata={
+            "doc": "size from which a category counts as changed: how far changed latents move its tokens, "
+            "as a share of the base's typical deviation from its mean"
+        },
+    )
+    nll_margin: float = field(
+        default=0.05,
+        metadata={
+            "doc": "nats a token: a smaller change of NLL on a category's text is no change of behaviour"
+        },
+    )
+    level: float = field(default=0.95, metadata={"doc": "coverage of the intervals, a share in (0, 1)"})
+    replicates: int = field(
+        default=500, metadata={"doc": "bootstrap replicates, over documents or categories"}
+    )
+    top_latents: int = field(default=20, metadata={"doc": "latents listed for each category"})
+    seed: int = field(default=0, metadata={"doc": "of the bootstraps and of the random-latents baseline"})
+
+    def __post_init__(self) -> None:
+        for name in ("window", "replicates", "top_latents"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("temperature", "min_effect", "nll_margin"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
+        for name in ("min_weight", "label_weight"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} must lie in [0, 1), not {getattr(self, name)}")
+        if not 0 < self.level < 1:
+            raise ValueError(f"level must lie between 0 and 1, not {self.level}")
