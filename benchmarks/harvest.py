@@ -1,0 +1,162 @@
+"""How fast the harvest is, beside the least it could cost.
+
+Bare hook: a forward hook on the layer that keeps its output and raises, so that nothing after it runs; both
+models, the same token batches, nothing stored. Harvest: `mneme.harvest.harvest` whole: tokenising, the check
+of shared layers, nnsight's traces, norms, sink removal, bfloat16 shards with checksums on disk.
+
+    unrelated    the tuned model differs from its first layer on: everything runs twice
+    changed at N the first N layers run once (5 is the bundled pair; of 30 layers read after 14)
+
+Interleaved in one process, one round after another; ratios are medians over the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from common import floor, peak_memory_gb, print_result
+from transformers import PreTrainedModel
+
+from mneme.corpus import Corpus, load_corpus
+from mneme.harvest import HarvestConfig, harvest
+from mneme.harvest.plan import make_plan, shard_batches
+from mneme.models import ModelPair, load_model, load_tokenizer, pair_models
+from mneme.models.delta import sharing_copy
+
+LAYER = 14
+WORDS = [
+    "river",
+    "energy",
+    "market",
+    "history",
+    "protein",
+    "music",
+    "winter",
+    "engine",
+    "theory",
+    "garden",
+    "law",
+    "planet",
+    "bread",
+    "signal",
+]
+
+
+class StopHere(Exception):  # noqa: N818
+    """Raised by the hook: nothing after the layer runs."""
+
+
+def changed_from(model: PreTrainedModel, layer: int) -> PreTrainedModel:
+    """A sharing copy with another mlp.down_proj at `layer`."""
+    tuned = sharing_copy(model)
+    linear = tuned.model.layers[layer].mlp.down_proj
+    noise = torch.randn(linear.weight.shape, generator=torch.Generator().manual_seed(0))
+    weight = linear.weight.float() + 0.1 * linear.weight.float().std() * noise
+    linear.weight = torch.nn.Parameter(weight.to(linear.weight.dtype), requires_grad=False)
+    return tuned
+
+
+def text(n_tokens: int) -> Corpus:
+    """Documents of 20 to 250 words, so that batches are of uneven lengths."""
+    generator = torch.Generator().manual_seed(0)
+    texts = []
+    while sum(t.count(" ") for t in texts) < n_tokens:
+        length = int(torch.randint(20, 250, (), generator=generator))
+        picked = torch.randint(len(WORDS), (length,), generator=generator)
+        texts.append(" ".join(WORDS[i] for i in picked))
+    return load_corpus(texts)
+
+
+def bare_hook(pair: ModelPair, batches: list[torch.Tensor]) -> None:
+    """Both models up to the layer, as little as it can be."""
+    for ids in batches:
+        for wrapped in (pair.base, pair.tuned):
+            model, kept = wrapped._module, []
+
+            def hook(module: torch.nn.Module, args: tuple, output: torch.Tensor, kept: list = kept) -> None:
+                kept.append(output)
+                raise StopHere
+
+            handle = model.model.layers[LAYER].register_forward_hook(hook)
+            try:
+                with torch.no_grad():
+                    model(input_ids=ids, use_cache=False)
+            except StopHere:
+                pass
+            finally:
+                handle.remove()
+
+
+def token_batches(pair: ModelPair, corpus: Corpus, config: HarvestConfig) -> list[torch.Tensor]:
+    """The token ids that the harvest of these settings runs on."""
+    plan = make_plan(corpus, pair.tokenizer, config)
+    return [
+        torch.zeros(len(batch), 1 + batch[0].length, dtype=torch.long)
+        for shard in range(len(plan.shards))
+        for batch in shard_batches(plan, shard, config, config.batch_tokens)
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--tokens", type=int, default=6000, help="tokens of text a round")
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+
+    base, tokenizer = load_model("bundled:base"), load_tokenizer("bundled:base")
+    pairs = {n: pair_models(base, changed_from(base, n), tokenizer) for n in (0, 5, 10)}
+    corpus = text(options.tokens)
+    config = HarvestConfig(layer=LAYER, max_tokens=options.tokens, behaviour_share=0.0)
+    batches = token_batches(pairs[0], corpus, config)
+    measured = replace(config, behaviour_share=0.3)
+
+    with tempfile.TemporaryDirectory() as folder:
+        number = iter(range(10**6))
+
+        def run(pair: ModelPair, config: HarvestConfig) -> None:
+            harvest(pair, corpus, config, Path(folder) / str(next(number)))
+
+        variants: dict[str, Callable[[], None]] = {
+            "bare hook": lambda: bare_hook(pairs[0], batches),
+            "harvest, unrelated": lambda: run(pairs[0], config),
+            "harvest, changed at 5": lambda: run(pairs[5], config),
+            "harvest, changed at 10": lambda: run(pairs[10], config),
+            "harvest, changed at 5, behaviour on 30%": lambda: run(pairs[5], measured),
+        }
+        bare_hook(pairs[0], batches[:1])  # weights are packed for the processor at first use
+        seconds: dict[str, list[float]] = {name: [] for name in variants}
+        for _ in range(options.rounds):
+            for name, function in variants.items():
+                started = time.perf_counter()
+                function()
+                seconds[name].append(time.perf_counter() - started)
+
+    tokens = options.tokens
+    print(f"{'':42}{'tokens/s':>10}{'of bare hook':>14}")
+    results: dict[str, dict[str, float] | float] = {}
+    ratios = {}
+    for name, times in seconds.items():
+        ratios[name] = statistics.median(b / t for b, t in zip(seconds["bare hook"], times, strict=True))
+        rate = tokens / statistics.median(times)
+        results[name] = {"tokens_per_second": round(rate, 1), "of_bare_hook": round(ratios[name], 3)}
+        print(f"{name:42}{rate:10.0f}{ratios[name]:14.2f}")
+    results["tokens"], results["rounds"] = tokens, options.rounds
+    results["peak_memory_gb"] = round(peak_memory_gb(), 2)
+    floors = {
+        "unrelated_of_bare_hook": floor(ratios["harvest, unrelated"], 0.9),
+        "shared_10_of_15_layers_of_bare_hook": floor(ratios["harvest, changed at 10"], 1.4),
+    }
+    print_result("harvest", results, floors)
+
+
+if __name__ == "__main__":
+    main()
