@@ -1,0 +1,17 @@
+"""One sparse dictionary of both models: the module, its training, its files."""
+
+from mneme.crosscoder.codes import CodeCache, SparseCodes, to_csr
+from mneme.crosscoder.config import CrosscoderConfig
+from mneme.crosscoder.formats import load_crosscoder
+from mneme.crosscoder.module import Crosscoder
+from mneme.crosscoder.train import train_crosscoder
+
+__all__ = [
+    "CodeCache",
+    "Crosscoder",
+    "CrosscoderConfig",
+    "SparseCodes",
+    "load_crosscoder",
+    "to_csr",
+    "train_crosscoder",
+]

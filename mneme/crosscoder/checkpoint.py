@@ -1,0 +1,44 @@
+"""A training's state on disk: whole or absent, and only for the training it belongs to."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mneme.errors import CrosscoderError
+from mneme.store.run import translate_os_errors
+
+_FILE = "checkpoint.pt"
+
+
+def write_checkpoint(folder: Path, identity: dict[str, Any], state: dict[str, Any]) -> None:
+    """Replace the checkpoint in one step."""
+    with translate_os_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / (_FILE + ".tmp")
+        torch.save({"identity": identity, "state": state}, temporary)
+        os.replace(temporary, folder / _FILE)
+
+
+def read_checkpoint(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
+    """The state to go on from, or None where there is none or it is of another training.
+
+    Raises CrosscoderError when the file is damaged.
+    """
+    file = folder / _FILE
+    if not file.exists():
+        return None
+    try:
+        saved = torch.load(file, weights_only=True)
+        return saved["state"] if saved["identity"] == identity else None
+    except (pickle.UnpicklingError, RuntimeError, KeyError, EOFError, OSError) as error:
+        raise CrosscoderError(f"{file} is damaged: delete it and run the same command again") from error
+
+
+def delete_checkpoint(folder: Path) -> None:
+    """Training is done: its state is no longer needed."""
+    (folder / _FILE).unlink(missing_ok=True)

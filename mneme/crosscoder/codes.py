@@ -1,0 +1,143 @@
+"""Sparse codes: which latents fire at which token, how strongly; in memory and on disk.
+
+A CodeCache holds the codes of all N tokens of a harvest in token order, in shards of row pointers, latent ids
+and values, so that everything after the one encoding pass reads codes and never runs the encoder again.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from mneme.errors import CrosscoderError
+from mneme.store.files import write_text
+
+SHARD_ENTRIES = 8_000_000
+
+
+class SparseCodes(NamedTuple):
+    """Active (token, latent) pairs, sorted by row, then latent."""
+
+    row: Tensor
+    """(n,) int64: index of the token in its batch."""
+    latent: Tensor
+    """(n,) int64."""
+    value: Tensor
+    """(n,) float32: the activation f, above 0."""
+
+
+class Shard(NamedTuple):
+    """A run of tokens' codes."""
+
+    first_token: int
+    codes: SparseCodes
+    """Rows count from first_token."""
+    n_tokens: int
+
+
+class CodeCache:
+    """Codes of all tokens, on disk.
+
+    Write with `write` for each batch in token order, then `finish`. Reading raises CrosscoderError for a folder
+    that isn't finished or is damaged.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+        self._pending: list[tuple[SparseCodes, int]] = []
+        self._entries = 0
+        self._index: list[dict[str, int]] = []
+
+    # writing
+
+    def start(self) -> None:
+        """Begin anew: what the folder holds is deleted."""
+        if self.folder.exists():
+            shutil.rmtree(self.folder)
+        self.folder.mkdir(parents=True)
+        self._pending, self._entries, self._index = [], 0, []
+
+    def write(self, codes: SparseCodes, n_tokens: int) -> None:
+        """The next `n_tokens` tokens' codes."""
+        self._pending.append((SparseCodes(*(part.cpu() for part in codes)), n_tokens))
+        self._entries += len(codes.row)
+        if self._entries >= SHARD_ENTRIES:
+            self._flush()
+
+    def finish(self, n_latents: int) -> None:
+        """Write what is pending and the index: the cache is whole from here on."""
+        self._flush()
+        write_text(self.folder / "index.json", json.dumps({"n_latents": n_latents, "shards": self._index}))
+
+    def _flush(self) -> None:
+        if not self._pending:
+            return
+        counts = torch.cat([torch.bincount(codes.row, minlength=n) for codes, n in self._pending])
+        pointers = torch.zeros(len(counts) + 1, dtype=torch.int64)
+        torch.cumsum(counts, 0, out=pointers[1:])
+        tensors = {
+            "pointers": pointers,
+            "latent": torch.cat([codes.latent for codes, _ in self._pending]).to(torch.int32),
+            "value": torch.cat([codes.value for codes, _ in self._pending]).to(torch.float32),
+        }
+        save_file(tensors, self.folder / f"{len(self._index):05d}.safetensors")
+        self._index.append({"n_tokens": len(counts), "n_entries": self._entries})
+        self._pending, self._entries = [], 0
+
+    # reading
+
+    @property
+    def n_latents(self) -> int:
+        """F."""
+        return int(self._read_index()["n_latents"])
+
+    @property
+    def n_tokens(self) -> int:
+        """N."""
+        return sum(entry["n_tokens"] for entry in self._read_index()["shards"])
+
+    def shards(self) -> Iterator[Shard]:
+        """All codes, in token order."""
+        first = 0
+        for number, entry in enumerate(self._read_index()["shards"]):
+            file = self.folder / f"{number:05d}.safetensors"
+            try:
+                tensors = load_file(file)
+            except (OSError, SafetensorError) as error:
+                raise CrosscoderError(f"{file} is damaged: run the same command again") from error
+            counts = tensors["pointers"].diff()
+            row = torch.repeat_interleave(torch.arange(len(counts)), counts)
+            codes = SparseCodes(row, tensors["latent"].long(), tensors["value"])
+            yield Shard(first, codes, entry["n_tokens"])
+            first += entry["n_tokens"]
+
+    def _read_index(self) -> dict:
+        try:
+            return json.loads((self.folder / "index.json").read_text())
+        except (OSError, json.JSONDecodeError) as error:
+            raise CrosscoderError(f"{self.folder} holds no codes: run the same command again") from error
+
+
+def to_csr(folder: str | Path) -> scipy.sparse.csr_matrix:
+    """All codes as one (N, F) float32 matrix: for caches that fit in memory."""
+    cache = CodeCache(folder)
+    parts = []
+    for shard in cache.shards():
+        counts = torch.bincount(shard.codes.row, minlength=shard.n_tokens).numpy()
+        pointers = np.concatenate([[0], np.cumsum(counts)])
+        shape = (shard.n_tokens, cache.n_latents)
+        latent = shard.codes.latent.numpy().astype(np.int32)
+        parts.append(scipy.sparse.csr_matrix((shard.codes.value.numpy(), latent, pointers), shape=shape))
+    if not parts:
+        return scipy.sparse.csr_matrix((0, cache.n_latents), dtype=np.float32)
+    return scipy.sparse.vstack(parts, format="csr")

@@ -1,0 +1,201 @@
+"""The crosscoder: one sparse dictionary of two models.
+
+    f = relu(sum_m x_m W_enc^m + b_enc)        shared encoder over both models' activations
+    x_hat_m = sum_j f_j d_j^m + b_dec^m        one decoder a model
+
+Activations come and go in raw units: the normaliser (x - mean) / scale, per model, is part of the module and of
+its files. (Lindsey et al. 2024, "Sparse crosscoders"; BatchTopK: Bussmann et al. 2024, arXiv 2412.06410.)
+
+Letters: B tokens, 2 models (base, tuned), d width, F latents, n active pairs.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mneme.crosscoder.codes import SparseCodes
+from mneme.crosscoder.config import CrosscoderConfig
+from mneme.crosscoder.formats import load_crosscoder, save_crosscoder
+from mneme.crosscoder.kernels import bf16_is_fast, sparse_decode
+from mneme.crosscoder.source import as_source
+from mneme.crosscoder.start import fit_normaliser, fit_scale
+from mneme.errors import CrosscoderError
+
+_CHUNK_FLOATS = 2**24  # of pre-activations held at once
+
+
+class Crosscoder(nn.Module):
+    """A (2, d) <-> F sparse dictionary.
+
+    Encoding by the inference rule of its variant: batchtopk keeps pairs whose selection value
+    f_j (|d_j^b| + |d_j^t|) exceeds `threshold`; topk keeps the k largest selection values of each token;
+    l1 keeps all above zero. Raises CrosscoderError when used before it has a normaliser (and, for batchtopk, a
+    threshold).
+    """
+
+    threshold: Tensor
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, config: CrosscoderConfig, width: int) -> None:
+        super().__init__()
+        F = config.n_latents(width)
+        self.config = config
+        self.width = width
+        self.n_latents = F
+        self.W_enc = nn.Parameter(torch.zeros(2, width, F))
+        self.b_enc = nn.Parameter(torch.zeros(F))
+        self.W_dec = nn.Parameter(torch.zeros(2, F, width))
+        self.b_dec = nn.Parameter(torch.zeros(2, width))
+        self.register_buffer("threshold", torch.tensor(float("nan")))
+        self.register_buffer("mean", torch.full((2, width), float("nan")))
+        self.register_buffer("scale", torch.full((2,), float("nan")))
+        self.centres_input = True  # whether with_normaliser subtracts the mean
+        self.requires_grad_(False)
+
+    # raw <-> normalised
+
+    def normalise(self, x: Tensor) -> Tensor:
+        """(B, 2, d) raw -> (B, 2, d) with mean 0 and E||x||^2 = d for each model, float32."""
+        self._check_shape(x)
+        if not bool(torch.isfinite(self.scale).all()):
+            raise CrosscoderError(
+                "this crosscoder has no normaliser: give it one with with_normaliser(activations)"
+            )
+        return (x.float() - self.mean) / self.scale[:, None]
+
+    def denormalise(self, x: Tensor) -> Tensor:
+        """The inverse of `normalise`."""
+        return x * self.scale[:, None] + self.mean
+
+    def raw_decoder(self) -> Tensor:
+        """(2, F, d): decoder directions in raw activation units."""
+        return self.W_dec * self.scale[:, None, None]
+
+    def raw_bias(self) -> Tensor:
+        """(2, d): what the decoder writes when nothing fires, in raw activation units."""
+        return self.denormalise(self.b_dec)
+
+    # raw activations <-> codes
+
+    def encode(self, x: Tensor) -> Tensor:
+        """(B, 2, d) raw -> (B, F) float32, zero where a latent does not fire."""
+        codes = self.encode_sparse(x)
+        f = torch.zeros(x.shape[0], self.n_latents, device=x.device)
+        f[codes.row, codes.latent] = codes.value
+        return f
+
+    @torch.no_grad()
+    def encode_sparse(self, x: Tensor) -> SparseCodes:
+        """(B, 2, d) raw -> its active pairs."""
+        if self.config.variant == "batchtopk" and not bool(torch.isfinite(self.threshold)):
+            raise CrosscoderError("this crosscoder has no threshold: train it, or set one")
+        x = self.normalise(x).reshape(len(x), 2 * self.width)
+        norms = self.decoder_norms().sum(0)
+        step = max(1, _CHUNK_FLOATS // self.n_latents)
+        parts = [
+            self._encode_chunk(x[start : start + step], norms, start) for start in range(0, len(x), step)
+        ]
+        if not parts:
+            empty = torch.zeros(0, dtype=torch.int64, device=x.device)
+            return SparseCodes(empty, empty, torch.zeros(0, device=x.device))
+        return SparseCodes(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+    def decode(self, f: Tensor) -> Tensor:
+        """(B, F) -> (B, 2, d) raw."""
+        return self.denormalise(torch.einsum("bf,mfd->bmd", f, self.W_dec) + self.b_dec)
+
+    def decode_sparse(self, codes: SparseCodes, n_tokens: int) -> Tensor:
+        """Active pairs of `n_tokens` tokens -> (n_tokens, 2, d) raw."""
+        parts = [sparse_decode(codes, decoder, n_tokens) for decoder in self.W_dec]
+        return self.denormalise(torch.stack(parts, dim=1) + self.b_dec)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, 2, d) raw -> its reconstruction, raw."""
+        return self.decode_sparse(self.encode_sparse(x), len(x))
+
+    def decoder_norms(self) -> Tensor:
+        """(2, F): l2 norms of the decoders in normalised units (raw ones: those of `raw_decoder()`)."""
+        return self.W_dec.norm(dim=-1)
+
+    # files
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write config.json and model.safetensors. Raises RunError or DiskFullError where that can't be."""
+        save_crosscoder(self, folder)
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path) -> Crosscoder:
+        """Read one from a folder or hub id, mneme's own or another published layout (see `formats`).
+
+        Raises CrosscoderError when it is missing, damaged or in another layout.
+        """
+        return load_crosscoder(source)
+
+    def push_to_hub(self, repo_id: str, *, private: bool = False) -> str:
+        """Upload to the hub; returns the commit's address. Needs the hub's login."""
+        from huggingface_hub import HfApi
+
+        hub = HfApi()
+        hub.create_repo(repo_id, private=private, exist_ok=True)
+        with tempfile.TemporaryDirectory() as folder:
+            self.save_pretrained(folder)
+            return str(hub.upload_folder(repo_id=repo_id, folder_path=folder))
+
+    def with_normaliser(self, activations: Any) -> Crosscoder:
+        """This crosscoder with its normaliser computed on raw activations (anything training takes).
+
+        Mean 0 and E||x||^2 = d; layouts trained on uncentred inputs get mean norm sqrt(d) alone.
+        """
+        source = as_source(activations)
+        if self.centres_input:
+            mean, scale = fit_normaliser(source.batches(8192))
+        else:
+            mean, scale = torch.zeros_like(self.mean), fit_scale(source.batches(8192))
+        self.mean.copy_(mean)
+        self.scale.copy_(scale)
+        return self
+
+    # parts
+
+    def _encode_chunk(self, x: Tensor, norms: Tensor, first: int) -> SparseCodes:
+        """x (b, 2d) normalised; norms (F,)."""
+        weight = self.W_enc.reshape(2 * self.width, self.n_latents)
+        if self._encodes_in_bf16():
+            pre = (x.bfloat16() @ self._bf16_weight(weight)).float() + self.b_enc
+        else:
+            pre = x @ weight + self.b_enc
+        if self.config.variant == "topk":
+            selection = pre.relu() * norms
+            value, latent = selection.topk(min(self.config.k, self.n_latents), dim=1)
+            active = torch.zeros_like(selection, dtype=torch.bool).scatter_(1, latent, value > 0)
+        elif self.config.variant == "batchtopk":
+            # f |d| > theta with f = relu(pre), without a (b, F) product: compare with theta / |d|
+            active = pre > (self.threshold / norms).clamp_min(0)
+        else:
+            active = pre > 0
+        row, latent = active.nonzero(as_tuple=True)
+        return SparseCodes(row + first, latent, pre[row, latent])
+
+    def _encodes_in_bf16(self) -> bool:
+        wanted = self.config.encoder_dtype
+        return wanted == "bfloat16" or (wanted == "auto" and bf16_is_fast(self.W_enc.device))
+
+    def _bf16_weight(self, weight: Tensor) -> Tensor:
+        """The encoder in bfloat16, made once for as long as the weights stay what they are."""
+        key = (self.W_enc._version, self.W_enc.data_ptr())
+        if getattr(self, "_bf16_key", None) != key:
+            self._bf16_key, self._bf16 = key, weight.bfloat16()
+        return self._bf16
+
+    def _check_shape(self, x: Tensor) -> None:
+        if x.ndim != 3 or x.shape[1:] != (2, self.width):
+            raise CrosscoderError(
+                f"activations must have shape (tokens, 2, {self.width}), not {tuple(x.shape)}: base and tuned"
+                " of the models and layer this crosscoder was trained on"
+            )

@@ -1,0 +1,55 @@
+"""Where batches of activations come from: a tensor, a cache on disk, or any iterable of batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from mneme.errors import ActivationError
+
+
+class Source(Protocol):
+    """What training needs of activations; ActivationCache is one."""
+
+    n: int
+    width: int
+
+    def batches(self, size: int, *, shuffle: bool = False, seed: int = 0) -> Iterator[Tensor]:
+        """(<= size, 2, d) raw batches; the same seed gives the same order."""
+
+
+class TensorSource:
+    """(N, 2, d) activations in memory."""
+
+    def __init__(self, x: Tensor) -> None:
+        if x.ndim != 3 or x.shape[1] != 2:
+            raise ActivationError(f"activations must have shape (tokens, 2, width), not {tuple(x.shape)}")
+        self.x, self.n, self.width = x, x.shape[0], x.shape[2]
+
+    def batches(self, size: int, *, shuffle: bool = False, seed: int = 0) -> Iterator[Tensor]:
+        if not shuffle:
+            yield from self.x.split(size)
+            return
+        order = torch.randperm(self.n, generator=torch.Generator().manual_seed(seed))
+        for rows in order.split(size):
+            yield self.x[rows]
+
+
+def as_source(activations: Any) -> Source:
+    """A Source of whatever the caller has.
+
+    Raises ActivationError for what is none, or holds no activations.
+    """
+    if isinstance(activations, Tensor):
+        return TensorSource(activations)
+    if hasattr(activations, "batches") and hasattr(activations, "n"):
+        return activations
+    if isinstance(activations, Iterable):
+        parts = list(activations)
+        if not parts:
+            raise ActivationError("there are no activations to train on: give a longer corpus")
+        return TensorSource(torch.cat(parts))
+    raise ActivationError("activations must be a tensor (tokens, 2, width), a cache, or batches of these")

@@ -1,0 +1,86 @@
+"""Before the first step: the normaliser and the initial weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from mneme.crosscoder.kernels import Weights
+from mneme.errors import ActivationError
+
+MEDIAN_SAMPLE = 8192  # tokens the geometric median is found on
+
+
+def fit_normaliser(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean (2, d) and scale (2,) so that (x - mean) / scale has mean 0 and E||x||^2 = d, for each model.
+
+    Sums are float64 whatever the batches' precision: bfloat16 sums stop growing after a few hundred tokens.
+    Raises ActivationError for NaN, infinite, constant or no activations.
+    """
+    n = 0
+    for batch in batches:
+        x = batch.double()
+        if n == 0:
+            # Sums of (x - first mean): the variance of activations far from zero would cancel otherwise.
+            shift = x.mean(0)
+            total, squares = torch.zeros_like(shift), torch.zeros(2, dtype=torch.float64, device=x.device)
+        x = x - shift
+        n += len(x)
+        total += x.sum(0)
+        squares += x.square().sum(dim=(0, 2))
+    if n == 0:
+        raise ActivationError("there are no activations to train on: give a longer corpus")
+    mean = total / n
+    variance = squares / n - mean.square().sum(1)  # E||x - mean||^2
+    if not bool(torch.isfinite(variance).all()):
+        raise ActivationError(
+            "the activations hold NaN or infinity: check the models, or run them in another --set harvest.dtype"
+        )
+    if bool((variance <= 0).any()):
+        raise ActivationError("the activations are constant: check the models and the corpus")
+    scale = (variance / mean.shape[1]).sqrt()
+    return (mean + shift).float(), scale.float()
+
+
+def fit_scale(batches: Iterable[Tensor]) -> Tensor:
+    """Scale (2,) so that x / scale has a mean norm of sqrt(d), for each model; nothing is subtracted.
+
+    The rule of published crosscoders that do not centre their inputs. Raises ActivationError as above.
+    """
+    n, total, d = 0, torch.zeros(2, dtype=torch.float64), 1
+    for batch in batches:
+        n, d = n + len(batch), batch.shape[2]
+        total += batch.double().norm(dim=2).sum(0).cpu()
+    if n == 0 or not bool((torch.isfinite(total) & (total > 0)).all()):
+        raise ActivationError("the activations are absent, zero, NaN or infinite: check models and corpus")
+    return (total / n / d**0.5).float()
+
+
+def geometric_median(points: Tensor, steps: int = 100, tolerance: float = 1e-6) -> Tensor:
+    """The point with the least sum of distances to (N, D) points, by Weiszfeld's iteration. -> (D,)."""
+    points = points.double()
+    guess = points.mean(0)
+    for _ in range(steps):
+        weights = 1 / (points - guess).norm(dim=1).clamp_min(1e-12)
+        better = (weights[:, None] * points).sum(0) / weights.sum()
+        moved = float((better - guess).norm())
+        guess = better
+        if moved <= tolerance * (1 + float(guess.norm())):
+            break
+    return guess.float()
+
+
+def initial_weights(n_latents: int, sample: Tensor, generator: torch.Generator) -> Weights:
+    """Unit directions, the same in both decoders; the encoder their transpose; bias at the geometric median.
+
+    sample: (n, 2, d) normalised activations.
+    """
+    _, _, d = sample.shape
+    directions = torch.randn(n_latents, d, generator=generator)
+    directions = torch.nn.functional.normalize(directions, dim=1).to(sample.device)
+    both = torch.cat([directions, directions], dim=1)
+    bias = torch.cat([geometric_median(sample[:MEDIAN_SAMPLE, m]) for m in range(2)])
+    # Pre-activations start centred on the bias: enc (x - b_dec).
+    return Weights(both.clone(), -(both @ bias), both.clone(), bias)
