@@ -48,8 +48,8 @@ class Shard(NamedTuple):
 class CodeCache:
     """Codes of all tokens, on disk.
 
-    Write with `write` for each batch in token order, then `finish`. Reading raises CrosscoderError for a folder
-    that isn't finished or is damaged.
+    Write with `write` for each batch in token order, then `finish`. Reading raises CrosscoderError for a
+    folder that isn't finished or is damaged.
     """
 
     def __init__(self, folder: str | Path) -> None:

@@ -2,8 +2,8 @@
 
 Own (the hub mixin's layout): `config.json` + `model.safetensors`. Read as well:
 
-- dictionary_learning and the diffing-toolkit: model.safetensors with encoder.weight (2, d, F) and so on; their
-  BatchTopK crosscoders select by threshold as ours do.
+- dictionary_learning and the diffing-toolkit: model.safetensors with encoder.weight (2, d, F) and so on;
+  their BatchTopK crosscoders select by threshold as ours do.
 - ckkissane's crosscoder-model-diff: cfg.json and cc_weights.pt, W_dec (F, 2, d), all that fires is kept; the
   factors its inputs were scaled by are not stored.
 - crosscoder_vis: cfg.json and model.pt, the same under model_state_dict.

@@ -3,8 +3,8 @@
     f = relu(sum_m x_m W_enc^m + b_enc)        shared encoder over both models' activations
     x_hat_m = sum_j f_j d_j^m + b_dec^m        one decoder a model
 
-Activations come and go in raw units: the normaliser (x - mean) / scale, per model, is part of the module and of
-its files. (Lindsey et al. 2024, "Sparse crosscoders"; BatchTopK: Bussmann et al. 2024, arXiv 2412.06410.)
+Activations come and go in raw units: the normaliser (x - mean) / scale, per model, is part of the module and
+of its files. (Lindsey et al. 2024, "Sparse crosscoders"; BatchTopK: Bussmann et al. 2024, arXiv 2412.06410.)
 
 Letters: B tokens, 2 models (base, tuned), d width, F latents, n active pairs.
 """
@@ -34,8 +34,8 @@ class Crosscoder(nn.Module):
 
     Encoding by the inference rule of its variant: batchtopk keeps pairs whose selection value
     f_j (|d_j^b| + |d_j^t|) exceeds `threshold`; topk keeps the k largest selection values of each token;
-    l1 keeps all above zero. Raises CrosscoderError when used before it has a normaliser (and, for batchtopk, a
-    threshold).
+    l1 keeps all above zero. Raises CrosscoderError when used before it has a normaliser (and, for batchtopk,
+    a threshold).
     """
 
     threshold: Tensor

@@ -36,7 +36,7 @@ def fit_normaliser(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
     variance = squares / n - mean.square().sum(1)  # E||x - mean||^2
     if not bool(torch.isfinite(variance).all()):
         raise ActivationError(
-            "the activations hold NaN or infinity: check the models, or run them in another --set harvest.dtype"
+            "the activations hold NaN or infinity: check the models, or set another harvest.dtype"
         )
     if bool((variance <= 0).any()):
         raise ActivationError("the activations are constant: check the models and the corpus")

@@ -39,8 +39,8 @@ def train_crosscoder(
 ) -> Crosscoder:
     """Learn one sparse dictionary of both models' activations.
 
-    activations: (N, 2, d) tensor, ActivationCache, or an iterable of (B, 2, d) tensors (read once into memory);
-    raw, models in the order base, tuned. `checkpoint`: a folder; training that was stopped goes on from there
+    activations: (N, 2, d) tensor, ActivationCache, or an iterable of (B, 2, d) tensors (read into memory); raw,
+    models in the order base, tuned. `checkpoint`: a folder; training that was stopped goes on from there
     and ends with the same weights, bit for bit on CPU. `log` gets rows of the run's `training` table.
 
     Raises ActivationError for activations that can't be learned from; CrosscoderError when the loss turns
