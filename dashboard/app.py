@@ -9,13 +9,17 @@ from pathlib import Path
 import streamlit as st
 
 # Streamlit puts this file's folder on the path, not the repository above it.
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
 
 from dashboard.components import state, words
 
 st.set_page_config(
-    page_title="mneme", page_icon=":material/difference:", layout="wide", initial_sidebar_state=230
+    page_title="mneme", page_icon=str(HERE / "icon.svg"), layout="wide", initial_sidebar_state=230
 )
+
+# Files of our own: a Material icon here would be fetched from the network.
+st.logo(str(HERE / "logo.svg"), icon_image=str(HERE / "icon.svg"), size="large")
 
 PAGES = {
     "Findings": [

@@ -23,7 +23,7 @@ else:
     for start in range(0, len(checks), 4):
         for column, item in zip(st.columns(4), checks.iloc[start : start + 4].itertuples(), strict=False):
             colour, icon, meaning = looks.STATUS.get(item.status, looks.STATUS["info"])
-            with column.container(border=True, height="stretch"):
+            with column.container(border=True, height="stretch", gap="xsmall"):
                 value = words.percent(item.value) if item.unit == "share" else words.number(item.value)
                 unit = (
                     ""

@@ -20,12 +20,12 @@ def go(to: int | None) -> None:
         st.session_state["latent"] = to
 
 
-top, jump, lister = st.columns([6, 1.3, 1.5], vertical_alignment="bottom")
+top, jump, lister = st.columns([5, 1.8, 1.3], vertical_alignment="bottom")
 number = jump.number_input(
     "Latent", value=None, min_value=0, step=1, key="latent", bind="query-params", placeholder="number"
 )
 with lister.popover("Filter", icon=":material/filter_alt:", width="stretch"):
-    where = filters.filter_bar(run)
+    where = filters.filter_stack(run)
 row = queries.row(run, int(number)) if number is not None else None
 if row is None:
     top.title("Latent")
@@ -84,7 +84,7 @@ facts = [
     ("log ratio", words.number(row["log_ratio"], signed=True), "log_ratio"),
     (
         "95 % interval",
-        f"{words.number(row['ci_low'], signed=True)} … {words.number(row['ci_high'], signed=True)}",
+        words.between(row["ci_low"], row["ci_high"]),
         "log_ratio",
     ),
     ("q", words.number(row["q_value"]), "q_value"),
@@ -109,13 +109,13 @@ with left:
         )
         st.info(reason, icon=":material/hourglass_empty:")
     else:
-        names = {0: "Top", **{q: f"Decile {q}" for q in range(10, 0, -1)}}
+        names = {0: "Top", **{q: f"D{q}" for q in range(10, 0, -1)}}
         order = [q for q in names if q in found]
-        head, colour_by = st.columns([2, 1.3], vertical_alignment="bottom")
+        head, colour_by = st.columns([1, 1.3], vertical_alignment="bottom")
         head.subheader(
             "Contexts",
             help="Windows of text around the tokens it fires on most (top), and from each tenth of its activations, "
-            "10 the strongest. The underlined token is the strongest. Point at a token for its values.",
+            "D10 the strongest. The underlined token is the strongest. Point at a token for its values.",
         )
         colouring = colour_by.segmented_control(
             "Colour by",

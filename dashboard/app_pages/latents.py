@@ -8,18 +8,18 @@ from mneme.store.queries import latents as queries
 SHOWN = 1000
 
 run = state.need_run("attribution")
-st.title("Latents")
-where = filters.filter_bar(run)
+where = filters.filter_bar(run, "Latents")
 found = queries.count(run, where)
 
 left, right = st.columns(2, gap="medium")
 with left:
     st.markdown("**Which model uses each latent**", help=looks.HELP["delta_norm"])
-    plots.norms(run, where, key="latents_norms", height=290)
+    plots.norms(run, where, key="latents_norms", height=270)
 with right:
     st.markdown("**How much of it each model contains**", help=looks.HELP["beta"])
-    plots.betas(run, where, key="latents_betas", height=290)
+    plots.betas(run, where, key="latents_betas", height=270)
 
+st.html(looks.legend(queries.verdict_counts(run, where)))
 count, order = st.columns([3, 1.2], vertical_alignment="bottom")
 count.markdown(
     f"**{found:,}** latents" + (f", the first {SHOWN:,} in this order" if found > SHOWN else ""),

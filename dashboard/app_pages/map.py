@@ -7,9 +7,8 @@ from dashboard.components import charts, filters, looks, plots, state
 from mneme.store.queries import latents as queries
 
 run = state.need_run("attribution", "interpretation")
-st.title("Map")
-where = filters.filter_bar(run)
-note, by = st.columns([3, 1.3], vertical_alignment="center")
+where = filters.filter_bar(run, "Map")
+note, by = st.columns([3.2, 1], vertical_alignment="center")
 note.caption(
     "UMAP of the decoder directions: neighbours mean similar directions, distances between islands mean nothing. "
     "Click a point to open it, drag a box to keep what is inside."
@@ -36,6 +35,8 @@ drawing = {
 if points.empty:
     st.info("No latent passes the filter.", icon=":material/filter_alt_off:")
 else:
+    if colour != "category":
+        st.html(looks.legend(queries.verdict_counts(run, where)))
     if colour == "category":
         points = points.merge(queries.point_categories(run), on="latent", how="left")
         figure = charts.group_scatter(points, list(points["grp"].value_counts().index[:7]), **drawing)

@@ -8,104 +8,98 @@ from mneme.store.queries import latents as latent_queries
 from mneme.store.queries import overview, quality
 
 run = state.need_run("attribution")
-info = run.info()
-done = quality.finished_stages(run)
+sentence = run.info().get("verdict_sentence")
+effects = effect_queries.effects(run) if "effects" in quality.finished_stages(run) else None
+counts = latent_queries.verdict_counts(run)
+live = sum(n for verdict, n in counts.items() if verdict != "dead")
+status = quality.status_counts(run)
 
 st.title("What did the tuning change?")
-sentence = info.get("verdict_sentence")
 if sentence:
     st.markdown(f"#### {words.markdown(sentence, 600)}")
 else:
     st.caption("The verdict is written by the stage `effects`, which this run does not have yet.")
 
-counts = latent_queries.verdict_counts(run)
-live = sum(n for v, n in counts.items() if v != "dead")
-status = quality.status_counts(run)
-worst = "fail" if status.get("fail") else "warn" if status.get("warn") else "ok"
-with st.container(horizontal=True, gap="small"):
-    for verdict in ("amplified", "suppressed", "uncertain"):
-        st.metric(
-            f"{looks.VERDICT_SIGN[verdict]} {verdict.capitalize()}",
-            words.count(counts[verdict]),
-            delta=f"{words.percent(counts[verdict] / max(1, live))} of live latents",
-            delta_color="off",
-            delta_arrow="off",
-            help=looks.HELP["verdict"],
-            border=True,
-        )
-    st.metric(
-        "● Unchanged",
-        words.count(counts["unchanged"]),
-        delta=f"of {live:,} live, {counts['dead']:,} dead",
-        delta_color="off",
-        delta_arrow="off",
-        help=looks.HELP["verdict"],
-        border=True,
+cells = [
+    (
+        f"{looks.VERDICT_SIGN[verdict]} {verdict.capitalize()}",
+        words.count(counts[verdict]),
+        f"{words.percent(counts[verdict] / max(1, live))} of live",
+        looks.HELP["verdict"],
     )
-    if "effects" in done:
-        effects = effect_queries.effects(run)
-        moved = effects[effects["verdict"].isin(["degraded", "improved"])]
-        measured = effects[effects["call"].notna()]
-        right = measured["call"].isin(["hit", "agreed none"]).sum()
-        st.metric(
-            "Categories moved",
-            f"{len(moved)} of {len(effects)}",
-            delta=f"{right} of {len(measured)} as measured" if len(measured) else "not measured",
-            delta_color="off",
-            delta_arrow="off",
-            help="Subject areas with a predicted change; below, how many predictions agree with the benchmark.",
-            border=True,
+    for verdict in ("amplified", "suppressed", "uncertain", "unchanged")
+]
+if effects is not None:
+    moved = effects["verdict"].isin(["degraded", "improved"]).sum()
+    calls = effects["call"].dropna()
+    right = calls.isin(["hit", "agreed none"]).sum()
+    cells.append(
+        (
+            "Areas moved",
+            f"{moved} of {len(effects)}",
+            f"{right} of {len(calls)} right" if len(calls) else "not measured",
+            "Subject areas with a predicted change. Below: how many predictions, of change or of none, agree with "
+            "what was measured on a benchmark.",
         )
-    st.metric(
+    )
+problems = status.get("fail", 0) + status.get("warn", 0)
+cells.append(
+    (
         "Health",
-        {"ok": "Fine", "warn": "Look", "fail": "Problem"}[worst],
-        delta=f"{status.get('warn', 0)} warnings, {status.get('fail', 0)} failures",
+        "Problem" if status.get("fail") else "Look" if problems else "Fine",
+        words.number_of(problems, "remark"),
+        "Whether the run can be trusted: the checks of the page Health.",
+    )
+)
+for column, (name, value, note, meaning) in zip(st.columns(len(cells), gap="small"), cells, strict=True):
+    column.metric(
+        name,
+        value,
+        delta=note,
         delta_color="off",
         delta_arrow="off",
-        help="The checks of the page Health.",
+        help=meaning,
         border=True,
+        height="stretch",
     )
 
-left, middle, right_column = st.columns([1, 1, 1.15], gap="medium")
-with left:
-    st.subheader("Which model uses each latent", help=looks.HELP["delta_norm"])
-    plots.norms(run, latent_queries.LatentFilter(), key="overview_norms", height=330)
-with middle:
-    st.subheader("How much of it each contains", help=looks.HELP["beta"])
-    plots.betas(run, latent_queries.LatentFilter(), key="overview_betas", height=330)
-with right_column:
+everything = latent_queries.LatentFilter()
+first, second, third = st.columns([1, 1, 1.1], gap="medium")
+with first:
+    st.subheader("Which model uses it", help=looks.HELP["delta_norm"])
+    plots.norms(run, everything, key="overview_norms", height=300)
+with second:
+    st.subheader("How much each contains", help=looks.HELP["beta"])
+    plots.betas(run, everything, key="overview_betas", height=300)
+with third:
     st.subheader("Subject areas", help=looks.HELP["effect"])
-    if "effects" in done and not effects.empty:
+    if effects is None or effects.empty:
+        st.info("Predicted by the stage `effects`.", icon=":material/hourglass_empty:")
+    else:
         st.plotly_chart(
-            charts.effect_bars(effects, height=330, limit=10),
+            charts.effect_bars(effects, height=300, limit=10, legend=False),
             key="overview_effects",
             config=charts.STILL,
             alt="Predicted effect of the ten most affected categories, with intervals",
         )
-    else:
-        st.info(
-            "Predicted by the stage `effects`: `mneme run` goes on from here.",
-            icon=":material/hourglass_empty:",
-        )
-st.caption("Drag a box on a plot to list the latents inside it; click a point to open it.")
+latents_legend, areas_legend = st.columns([2.05, 1.1], gap="medium")
+latents_legend.html(looks.legend())
+if effects is not None:
+    areas_legend.html(looks.effect_legend())
+st.caption(
+    f"{counts['dead']:,} dead latents are not drawn. Drag a box on a plot to list the latents in it; click a point to open it."
+)
 
 st.subheader("Look at these first", help=looks.HELP["severity"])
-first = overview.look_at_first(run)
-if first.empty:
+severe = overview.look_at_first(run)
+if severe.empty:
     st.info("No latent changed beyond the margin.", icon=":material/check:")
 else:
     tables.latent_table(
-        first,
+        severe,
         [
-            "latent",
-            "verdict",
-            "label",
-            "category",
-            "log_ratio",
-            "interval",
-            "q_value",
-            "firing_rate",
-            "nll_change",
+            *["latent", "verdict", "label", "category", "log_ratio", "interval", "q_value"],
+            *["firing_rate", "nll_change"],
         ],
         key="overview_first",
         height="content",

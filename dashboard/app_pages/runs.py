@@ -68,7 +68,7 @@ if entries:
         if rows and entries[rows[0]].stages:
             st.session_state["run"] = names[rows[0]]
             st.session_state["latent"] = None
-            st.switch_page("app_pages/overview.py", query_params={"run": names[rows[0]]})
+            state.go("app_pages/overview.py")
 
     st.caption("Tick a row to open the run.")
     st.dataframe(
@@ -78,6 +78,10 @@ if entries:
         height="content",
         on_select=chosen,
         selection_mode="single-row",
+        column_config={
+            "base": st.column_config.TextColumn(width=190),
+            "tuned": st.column_config.TextColumn(width=190),
+        },
         alt="Runs in this folder",
     )
     for entry in entries:

@@ -67,15 +67,12 @@ shown = pd.DataFrame(
         "verdict": [f"{looks.EFFECT_SIGN.get(v, '')} {v}" for v in effects["verdict"]],
         "effect": effects["effect"],
         "95 % interval": [
-            f"{words.number(a)} … {words.number(b)}"
+            words.between(a, b, signed=False)
             for a, b in zip(effects["ci_low"], effects["ci_high"], strict=True)
         ],
         "measured": effects["change"],
         "its interval": [
-            f"{words.number(a, signed=True)} … {words.number(b, signed=True)}"
-            if not words.missing(a)
-            else "–"
-            for a, b in zip(effects["change_low"], effects["change_high"], strict=True)
+            words.between(a, b) for a, b in zip(effects["change_low"], effects["change_high"], strict=True)
         ],
         "call": [
             looks.CALL_SIGN.get(c, "not measured") if not words.missing(c) else "not measured"

@@ -33,8 +33,8 @@ def _layout(fig: go.Figure, x: str, y: str, *, height: int, legend: bool = True)
         uirevision="keep",
     )
     axis = {"gridcolor": _GRID, "zeroline": False, "automargin": True}
-    fig.update_xaxes(title={"text": x, "font": {"size": 13}, "standoff": 6}, **axis)
-    fig.update_yaxes(title={"text": y, "font": {"size": 13}, "standoff": 6}, **axis)
+    fig.update_xaxes(title={"text": x, "font": {"size": 13}, "standoff": 8}, **axis)
+    fig.update_yaxes(title={"text": y, "font": {"size": 13}, "standoff": 16}, **axis)
     return fig
 
 
@@ -73,7 +73,7 @@ def norm_histogram(counts: pd.DataFrame, boxes: Box, *, bins: int = 50, height: 
         )
     fig.update_layout(barmode="overlay", dragmode="select", selectdirection="h")
     _outline(fig, boxes, "delta_norm", None)
-    _layout(fig, "delta norm  (0 base only · 0.5 shared · 1 tuned only)", "latents, log scale", height=height)
+    _layout(fig, "delta norm: 0 base only, 1 tuned only", "latents, log scale", height=height, legend=False)
     fig.update_xaxes(range=[0, 1], fixedrange=True)
     fig.update_yaxes(type="log", dtick=1, range=[-0.3, None], fixedrange=True)
     return fig
@@ -101,7 +101,7 @@ def verdict_scatter(
         )
         for v in ("unchanged", "uncertain", "suppressed", "amplified")
     ]
-    return _scatter(points, groups, axes, titles, bounds, boxes, density, diagonal, bare, height)
+    return _scatter(points, groups, axes, titles, bounds, boxes, density, diagonal, bare, height, False)
 
 
 def group_scatter(
@@ -123,7 +123,7 @@ def group_scatter(
         layers.append((words.html(group, 28), looks.GROUP_COLOURS[i], markers[i], mask))
     rest = ~points["grp"].isin(list(groups[:7]))
     layers.insert(0, ("other", looks.GROUP_COLOURS[-1], "circle", rest))
-    return _scatter(points, layers, axes, titles, bounds, boxes, density, False, True, height)
+    return _scatter(points, layers, axes, titles, bounds, boxes, density, False, True, height, True)
 
 
 def _scatter(
@@ -137,6 +137,7 @@ def _scatter(
     diagonal: bool,
     bare: bool,
     height: int,
+    legend: bool,
 ) -> go.Figure:
     fig = go.Figure()
     x0, x1, y0, y1 = bounds
@@ -173,18 +174,22 @@ def _scatter(
         low, high = max(x0, y0), min(x1, y1)
         fig.add_shape(
             type="line",
-            x0=low, x1=high, y0=low, y1=high, layer="below",
+            x0=low,
+            x1=high,
+            y0=low,
+            y1=high,
+            layer="below",
             line={"color": _FAINT, "width": 1, "dash": "dash"},
         )
     _outline(fig, boxes, *axes)
-    _layout(fig, *titles, height=height)
-    fig.update_layout(dragmode="select", legend={"itemsizing": "constant"})
+    _layout(fig, *titles, height=height, legend=legend)
+    fig.update_layout(dragmode="select", clickmode="event+select", legend={"itemsizing": "constant"})
     fig.update_xaxes(range=[x0, x1], showticklabels=not bare, showgrid=not bare)
     fig.update_yaxes(range=[y0, y1], showticklabels=not bare, showgrid=not bare)
     return fig
 
 
-def effect_bars(effects: pd.DataFrame, *, height: int | None = None, limit: int = 12) -> go.Figure:
+def effect_bars(effects: pd.DataFrame, *, height: int, limit: int = 12, legend: bool = True) -> go.Figure:
     """Predicted effects of the `limit` largest categories, the largest on top, with intervals."""
     top = effects.head(limit).iloc[::-1]
     names = _names(top)
@@ -204,7 +209,7 @@ def effect_bars(effects: pd.DataFrame, *, height: int | None = None, limit: int 
             error_x=_bars(part["effect"], part["ci_low"], part["ci_high"]),
             hovertemplate="%{y}<br>predicted effect %{x:.3g}<extra></extra>",
         )
-    _layout(fig, "predicted effect", "", height=height or 60 + 24 * len(top))
+    _layout(fig, "predicted effect", "", height=height, legend=legend)
     fig.update_yaxes(categoryorder="array", categoryarray=names, showgrid=False, tickfont={"size": 12})
     fig.update_xaxes(rangemode="tozero", fixedrange=True)
     return fig

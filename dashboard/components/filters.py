@@ -9,7 +9,7 @@ import streamlit as st
 from dashboard.components import looks, words
 from dashboard.components.selection import read_ranges, write_ranges
 from mneme.store.queries.effects import category_names
-from mneme.store.queries.latents import FLAGS, SORTS, VERDICTS, LatentFilter, verdict_counts
+from mneme.store.queries.latents import FLAGS, SORTS, VERDICTS, LatentFilter
 from mneme.store.run import Run
 
 Q_STEPS = {"any": None, "0.001": 0.001, "0.01": 0.01, "0.05": 0.05, "0.1": 0.1}
@@ -23,65 +23,29 @@ RANGE_NAMES = {
 }
 
 
-def filter_bar(run: Run) -> LatentFilter:
-    """Draw the filter and return what it says."""
-    names = category_names(run)
-    total = verdict_counts(run)
-    left, middle, right, more = st.columns([5.2, 2.2, 2.2, 1.2], vertical_alignment="bottom")
-    left.pills(
-        "Verdict",
-        VERDICTS,
-        selection_mode="multi",
-        key="verdict",
-        bind="query-params",
-        format_func=lambda v: f"{looks.VERDICT_SIGN[v]} {v} {total[v]:,}",
-        help=looks.HELP["verdict"],
-        width="stretch",
-    )
-    middle.selectbox(
-        "Category",
-        list(names),
-        index=None,
-        key="category",
-        bind="query-params",
-        format_func=lambda key: words.plain(names.get(key, key), 48),
-        placeholder="all",
-        help=looks.HELP["category"],
-    )
-    right.text_input(
-        "Find in labels",
-        key="find",
-        bind="query-params",
-        placeholder="word or number",
-        max_chars=100,
-        icon=":material/search:",
-    )
+def filter_bar(run: Run, title: str) -> LatentFilter:
+    """A page's title with the filter beside and below it; returns what the filter says."""
+    head, category, find, more = st.columns([2.3, 2.2, 2.2, 1.1], vertical_alignment="bottom")
+    head.title(title)
+    with category:
+        _category(run)
+    with find:
+        _find()
     with more.popover("More", icon=":material/tune:", width="stretch"):
-        st.select_slider(
-            "q at most", list(Q_STEPS), value="any", key="q", bind="query-params", help=looks.HELP["q_value"]
-        )
-        st.slider(
-            "Firing rate, powers of ten",
-            *RATE_RANGE,
-            value=RATE_RANGE,
-            step=0.5,
-            key="rate",
-            bind="query-params",
-            help=looks.HELP["firing_rate"] + " −3 is one token in a thousand.",
-        )
-        st.pills("Flags (any of)", list(FLAGS), selection_mode="multi", key="flag", bind="query-params")
-        st.text_input(
-            "Ranges",
-            key="range",
-            bind="query-params",
-            placeholder="delta_norm 0.2..0.4",
-            help="A box drawn on a plot appears here; it can be typed too: delta_norm, beta_base, beta_tuned, "
-            "umap_x or umap_y, then low..high; several with commas.",
-        )
-        st.button("Clear all filters", on_click=clear, icon=":material/filter_alt_off:", width="stretch")
+        _rare()
+    _verdicts()
     found = read_filter()
     _range_chips(found)
     return found
+
+
+def filter_stack(run: Run) -> LatentFilter:
+    """The same filter, one widget below the other, for a popover."""
+    _verdicts()
+    _category(run)
+    _find()
+    _rare()
+    return read_filter()
 
 
 def read_filter() -> LatentFilter:
@@ -116,6 +80,68 @@ def clear() -> None:
 def add_ranges(ranges: dict[str, tuple[float, float]]) -> None:
     """A box was drawn; a callback."""
     st.session_state["range"] = write_ranges({**read_ranges(st.session_state.get("range")), **ranges})
+
+
+def _verdicts() -> None:
+    # No format_func: what it gives would be what stands in the URL.
+    st.pills(
+        "Verdict",
+        VERDICTS,
+        selection_mode="multi",
+        key="verdict",
+        bind="query-params",
+        label_visibility="collapsed",
+    )
+
+
+def _category(run: Run) -> None:
+    names = category_names(run)
+    st.selectbox(
+        "Category",
+        list(names),
+        index=None,
+        key="category",
+        bind="query-params",
+        format_func=lambda key: words.plain(names.get(key, key), 48),
+        placeholder="all",
+        help=looks.HELP["category"],
+    )
+
+
+def _find() -> None:
+    st.text_input(
+        "Find in labels",
+        key="find",
+        bind="query-params",
+        placeholder="word or number",
+        max_chars=100,
+        icon=":material/search:",
+    )
+
+
+def _rare() -> None:
+    st.select_slider(
+        "q at most", list(Q_STEPS), value="any", key="q", bind="query-params", help=looks.HELP["q_value"]
+    )
+    st.slider(
+        "Firing rate, powers of ten",
+        *RATE_RANGE,
+        value=RATE_RANGE,
+        step=0.5,
+        key="rate",
+        bind="query-params",
+        help=looks.HELP["firing_rate"] + " −3 is one token in a thousand.",
+    )
+    st.pills("Flags (any of)", list(FLAGS), selection_mode="multi", key="flag", bind="query-params")
+    st.text_input(
+        "Ranges",
+        key="range",
+        bind="query-params",
+        placeholder="delta_norm 0.2..0.4",
+        help="A box drawn on a plot appears here; it can be typed too: delta_norm, beta_base, beta_tuned, "
+        "umap_x or umap_y, then low..high; several with commas.",
+    )
+    st.button("Clear all filters", on_click=clear, icon=":material/filter_alt_off:", width="stretch")
 
 
 def _drop_range(*axes: str) -> None:

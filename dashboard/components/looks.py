@@ -51,6 +51,29 @@ STATUS = {
     "info": ("gray", ":material/info:", "for information"),
 }
 
+
+def legend(counts: dict[str, int] | None = None) -> str:
+    """The verdicts' signs and colours, with counts of latents, as one line of HTML."""
+    shown = ("amplified", "suppressed", "uncertain", "unchanged")
+    number = {v: f" {counts[v]:,}" if counts else "" for v in shown}
+    return _legend({v + number[v]: (VERDICT_SIGN[v], VERDICT_COLOUR[v]) for v in shown})
+
+
+def effect_legend() -> str:
+    """The same for categories."""
+    return _legend({v: (EFFECT_SIGN[v], colour) for v, colour in EFFECT_COLOUR.items()})
+
+
+def _legend(entries: dict[str, tuple[str, str]]) -> str:
+    parts = [
+        f'<span style="white-space:nowrap"><span style="color:{colour};font-size:1.15em">{sign}</span> {name}</span>'
+        for name, (sign, colour) in entries.items()
+    ]
+    return (
+        '<div style="font-size:0.85rem;display:flex;gap:0 1.1rem;flex-wrap:wrap">' + "".join(parts) + "</div>"
+    )
+
+
 HELP = {
     "delta_norm": "Delta norm compares the lengths of a latent's two decoders: 0 means only the base model "
     "uses it, 0.5 both alike, 1 only the tuned model.",

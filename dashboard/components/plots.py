@@ -85,9 +85,7 @@ def _chosen(key: str, x: str, y: str | None) -> Callable[[], None]:
         if gesture.ranges:
             filters.add_ranges(gesture.ranges)
             if key.startswith("overview"):
-                st.switch_page(
-                    "app_pages/latents.py", query_params=state.carried(range=st.session_state["range"])
-                )
+                state.go("app_pages/latents.py", range=st.session_state["range"])
         elif gesture.latent is not None:
             state.open_latent(gesture.latent)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 import streamlit as st
+from streamlit.errors import StreamlitAPIException
 
 from mneme.errors import MnemeError
 from mneme.store.queries import quality
@@ -20,8 +21,6 @@ STAGE_OF = {
     "interpretation": "reading what latents mean",
     "effects": "predicting effects",
 }
-# Widgets bound to the URL: a link to another page takes them along.
-BOUND = ("run", "verdict", "category", "find", "q", "rate", "flag", "range", "sort", "latent")
 
 
 def runs_folder() -> Path:
@@ -42,9 +41,10 @@ def choose_run() -> None:
         "Run",
         names,
         index=None,
+        required=True,
+        label_visibility="collapsed",
         key="run",
         bind="query-params",
-        format_func=lambda name: name[:60],
         help="One analysis: a pair of models compared. The page Runs makes new ones.",
     )
     if asked and asked not in names:
@@ -100,19 +100,18 @@ def _no_run() -> None:
     st.code("mneme demo", language=None)
 
 
-def carried(**changes: object) -> Mapping[str, str | list[str]]:
-    """The URL's bound parameters, with changes: for links to other pages."""
-    found: dict[str, str | list[str]] = {}
-    for name in BOUND:
-        values = st.query_params.get_all(name)
-        if values:
-            found[name] = values if len(values) > 1 else values[0]
-    if st.session_state.get("run"):
-        found["run"] = st.session_state["run"]
-    found.update({k: str(v) for k, v in changes.items()})
-    return found
-
-
 def open_latent(latent: int) -> None:
-    """Go to a latent's page."""
-    st.switch_page("app_pages/latent.py", query_params=carried(latent=latent))
+    """Go to a latent's page; a callback."""
+    st.session_state["latent"] = latent
+    go("app_pages/latent.py", latent=str(latent))
+
+
+def go(page: str, **parameters: str) -> None:
+    """Switch to a page; a callback. `parameters` come into the URL beside those bound to widgets.
+
+    Streamlit refuses to clear or set parameters that are bound to widgets of the page one is on. Those it is
+    not given stay with their widgets, which write them again on the next page; and a parameter that is bound
+    here already means that the page is the one asked for.
+    """
+    with contextlib.suppress(StreamlitAPIException):
+        st.switch_page(page, query_params=parameters)

@@ -10,8 +10,8 @@ from dashboard.components import looks, state, words
 _COLUMNS = {
     "latent": st.column_config.NumberColumn("latent", format="%d", width=70),
     "verdict": st.column_config.TextColumn("verdict", help=looks.HELP["verdict"], width=112),
-    "label": st.column_config.TextColumn("label", width="medium", help="What the latent's contexts share."),
-    "category": st.column_config.TextColumn("category", width="small", help=looks.HELP["category"]),
+    "label": st.column_config.TextColumn("label", width=230, help="What the latent's contexts share."),
+    "category": st.column_config.TextColumn("category", width=140, help=looks.HELP["category"]),
     "severity": st.column_config.NumberColumn(
         "severity", format="%.3g", width=80, help=looks.HELP["severity"]
     ),
@@ -19,7 +19,7 @@ _COLUMNS = {
         "log ratio", format="%+.2f", width=80, help=looks.HELP["log_ratio"]
     ),
     "interval": st.column_config.TextColumn("95 % interval", width=105, help=looks.HELP["log_ratio"]),
-    "q_value": st.column_config.NumberColumn("q", format="%.2g", width=70, help=looks.HELP["q_value"]),
+    "q_value": st.column_config.NumberColumn("q", format="%.1e", width=75, help=looks.HELP["q_value"]),
     "delta_norm": st.column_config.NumberColumn(
         "delta norm", format="%.2f", width=85, help=looks.HELP["delta_norm"]
     ),
@@ -51,10 +51,7 @@ def latent_table(frame: pd.DataFrame, columns: list[str], *, key: str, height: i
         shown[text] = [words.plain(t, 90) for t in shown[text]]
     if "ci_low" in shown:
         shown["interval"] = [
-            f"{words.number(low, signed=True)} … {words.number(high, signed=True)}"
-            if not words.missing(low)
-            else "–"
-            for low, high in zip(shown["ci_low"], shown["ci_high"], strict=True)
+            words.between(low, high) for low, high in zip(shown["ci_low"], shown["ci_high"], strict=True)
         ]
     if "firing_rate" in shown:
         shown["firing_rate"] = 100 * shown["firing_rate"]

@@ -54,7 +54,8 @@ def number(value: object, *, signed: bool = False) -> str:
     if x == 0:
         return "0"
     if abs(x) >= 1e6 or abs(x) < 1e-4:
-        return f"{sign}{x:.2e}".replace("-", "−")
+        mantissa, exponent = f"{x:.1e}".split("e")
+        return f"{sign}{mantissa}e{int(exponent)}".replace("-", "−")
     digits = max(0, 2 - math.floor(math.log10(abs(x))))
     return f"{sign}{x:,.{digits}f}".replace("-", "−")
 
@@ -70,6 +71,18 @@ def percent(value: object) -> str:
         return "–"
     x = 100 * float(value)  # type: ignore[arg-type]
     return f"{x:.1f} %" if abs(x) >= 1 or x == 0 else f"{x:.2g} %"
+
+
+def number_of(n: int, noun: str) -> str:
+    """1 warning, 2 warnings."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def between(low: object, high: object, *, signed: bool = True) -> str:
+    """+0.90 … +1.50; an en dash where not measured."""
+    if missing(low) or missing(high):
+        return "–"
+    return f"{number(low, signed=signed)} … {number(high, signed=signed)}"
 
 
 def interval(value: object, low: object, high: object, *, signed: bool = True) -> str:
