@@ -72,8 +72,8 @@ def bundled_taxonomies() -> dict[str, Path]:
 def load_taxonomy(source: str | Path) -> Taxonomy:
     """A taxonomy by its name (default, mmlu, mmlu_pro, harm) or file.
 
-    Raises ConfigError for an unknown name and for a file that can't be read, is no TOML, has unknown or missing
-    fields, or names a category twice.
+    Raises ConfigError for an unknown name and for a file that can't be read, is no TOML, has unknown or
+    missing fields, or names a category twice.
     """
     return _load(_locate(str(source)), ())
 
