@@ -1,0 +1,46 @@
+"""The command line: `mneme --help`.
+
+Every command is a thin door to a room; torch is imported only by those that need it. Errors are one line that
+names the fix on stderr, with exit code 2; Ctrl-C exits 130 and what is done is kept.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from rich.markup import escape
+
+from mneme.cli import analyse, make  # noqa: F401 - each registers its commands on `app`
+from mneme.cli.common import app, err
+from mneme.errors import MnemeError
+
+__all__ = ["app", "main"]
+
+
+def main() -> None:
+    """Entry point: errors in one line, exit codes 2 (bad input), 1 (mneme's own), 130 (Ctrl-C)."""
+    try:
+        code = app(standalone_mode=False)
+    except MnemeError as error:
+        _say(str(error))
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        _stopped()
+    except Exception as error:
+        # Typer's own exceptions: wrong flags (2), Ctrl-C within a prompt (Abort).
+        if type(error).__name__ == "Abort":
+            _stopped()
+        if not hasattr(error, "format_message"):
+            raise
+        _say(f"{error.format_message()} (see mneme --help)")
+        sys.exit(getattr(error, "exit_code", 2))
+    sys.exit(code or 0)
+
+
+def _say(message: str) -> None:
+    err.print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
+
+
+def _stopped() -> None:
+    err.print("stopped: the same command goes on from here")
+    sys.exit(130)

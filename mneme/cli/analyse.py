@@ -1,0 +1,191 @@
+"""Commands that make, read and show runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from mneme.cli.common import DEMO, CorpusOption, OutOption, PortOption, RunArgument, SetOption, app, out
+from mneme.errors import UserError
+
+if TYPE_CHECKING:
+    from mneme.config import RunConfig
+    from mneme.store.run import Run
+
+
+@app.command()
+def demo(
+    folder: OutOption = DEMO,
+    quick: Annotated[bool, typer.Option("--quick", help="A small one, in under 90 seconds.")] = False,
+    serve: Annotated[bool, typer.Option(help="Open the dashboard when done.")] = True,
+    port: PortOption = 8501,
+    settings: SetOption = None,
+) -> None:
+    """Diff the bundled pair: SmolLM2-135M-Instruct before and after unlearning biology."""
+    from mneme.config import apply_overrides, make_config
+    from mneme.demo import demo_settings
+
+    if serve:
+        from mneme.server import check_port
+
+        check_port(port)
+    if quick and folder == DEMO:
+        folder = DEMO.with_name("demo-quick")
+    _run(make_config(apply_overrides(demo_settings(quick=quick), settings or [])), folder)
+    if serve:
+        _serve(folder.parent, port, folder)
+
+
+@app.command()
+def run(
+    config: Annotated[Path | None, typer.Argument(help="A TOML settings file.")] = None,
+    base: Annotated[
+        str | None, typer.Option(help="The model before: hub id, folder, .gguf, adapter.")
+    ] = None,
+    tuned: Annotated[str | None, typer.Option(help="The model after, given in the same ways.")] = None,
+    corpus: Annotated[str | None, typer.Option(help="Text: bundled, a file, a folder, hf:NAME.")] = None,
+    layer: Annotated[int | None, typer.Option(help="Read after this layer. [default: the middle]")] = None,
+    folder: OutOption = Path("runs/diff"),
+    settings: SetOption = None,
+) -> None:
+    """Compare a base model with its tuned version: every stage, from activations to the report."""
+    from mneme.config import apply_overrides, make_config, read_config
+
+    values = read_config(config) if config else {}
+    flags = {"base": base, "tuned": tuned, "corpus": corpus}
+    values |= {key: value for key, value in flags.items() if value is not None}
+    if layer is not None:
+        values.setdefault("harvest", {})["layer"] = layer
+    _run(make_config(apply_overrides(values, settings or [])), folder)
+    out.print(f"Look at it: [bold]mneme dashboard {escape(str(folder))}[/]")
+
+
+@app.command(name="import")
+def import_crosscoder(
+    crosscoder: Annotated[str, typer.Argument(help="A trained crosscoder: folder or hub id.")],
+    base: Annotated[str, typer.Option(help="The model before.")],
+    tuned: Annotated[str, typer.Option(help="The model after.")],
+    layer: Annotated[int, typer.Option(help="The layer it was trained on.")],
+    corpus: CorpusOption = "bundled",
+    folder: OutOption = Path("runs/imported"),
+    settings: SetOption = None,
+) -> None:
+    """Analyse a pair with a crosscoder that somebody else trained."""
+    from mneme.config import apply_overrides, make_config
+
+    values: dict[str, Any] = {"base": base, "tuned": tuned, "corpus": corpus, "load_crosscoder": crosscoder}
+    values["harvest"] = {"layer": layer}
+    _run(make_config(apply_overrides(values, settings or [])), folder)
+
+
+@app.command()
+def dashboard(
+    path: Annotated[Path, typer.Argument(help="A run, or a folder of runs.")] = Path("runs"),
+    port: PortOption = 8501,
+) -> None:
+    """Open the dashboard on 127.0.0.1."""
+    from mneme.store.run import open_run
+
+    if (path / "run.duckdb").exists():
+        open_run(path)
+        _serve(path.resolve().parent, port, path)
+    elif path.is_dir():
+        _serve(path, port)
+    else:
+        raise UserError(f"{path} is neither a run nor a folder of runs: make one with `mneme demo`")
+
+
+@app.command()
+def report(
+    run_folder: RunArgument,
+    folder: Annotated[Path | None, typer.Option("--out", "-o", help="[default: RUN/report]")] = None,
+) -> None:
+    """Write the side-effect report: HTML, Markdown, JSON, CSV, Parquet."""
+    from mneme.report import write_report
+    from mneme.store.run import open_run
+
+    for path in write_report(open_run(run_folder), folder or run_folder / "report"):
+        out.print(escape(str(path)), highlight=False, soft_wrap=True)
+
+
+@app.command()
+def label(
+    run_folder: RunArgument,
+    settings: SetOption = None,
+) -> None:
+    """Label the changed latents of a finished run with the server of OPENAI_BASE_URL / OPENAI_API_KEY."""
+    from mneme.config import apply_overrides, make_config, read_config
+    from mneme.store.run import open_run
+
+    open_run(run_folder)
+    values = apply_overrides(read_config(run_folder / "run.toml"), ["interpret.llm=on", *(settings or [])])
+    _run(make_config(values), run_folder)
+
+
+@app.command()
+def info(
+    path: Annotated[str, typer.Argument(help="A run's folder, or a model.")],
+) -> None:
+    """Say what a run or a model is."""
+    from mneme.store.run import open_run
+
+    if (Path(path) / "run.duckdb").exists():
+        found = open_run(path)
+        facts = found.info()
+        print_facts({key: value for key, value in facts.items() if key != "verdict_sentence"})
+        print_summary(found)
+        return
+    from mneme.models import load_model
+
+    model = load_model(path)
+    config = model.config.get_text_config()
+    print_facts(
+        {
+            "model": path,
+            "architecture": type(model).__name__,
+            "layers": config.num_hidden_layers,
+            "width": config.hidden_size,
+            "vocabulary": config.vocab_size,
+            "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
+        }
+    )
+
+
+def _run(config: RunConfig, folder: Path) -> None:
+    from mneme.console import RichProgress
+    from mneme.pipeline import run_pipeline
+
+    pair = f"[bold]{escape(config.base)}[/] → [bold]{escape(config.tuned)}[/]"
+    out.print(f"{pair} in {escape(str(folder))}", highlight=False)
+    print_summary(run_pipeline(config, folder, RichProgress(out)))
+
+
+def _serve(runs: Path, port: int, folder: Path | None = None) -> None:
+    from mneme.server import serve_dashboard
+
+    out.print(f"Dashboard: [bold]http://127.0.0.1:{port}[/]  (Ctrl-C stops it)")
+    raise typer.Exit(serve_dashboard(runs, run=folder.resolve().name if folder else None, port=port))
+
+
+def print_facts(facts: dict[str, Any]) -> None:
+    """Two columns."""
+    table = Table(box=None, show_header=False)
+    for key, value in facts.items():
+        table.add_row(escape(key), escape(str(value)))
+    out.print(table)
+
+
+def print_summary(run: Run) -> None:
+    """What each stage took, and the verdict."""
+    table = Table("stage", "time", "peak memory", box=None, header_style="dim")
+    stages = "SELECT stage, seconds, peak_memory_mb FROM stages ORDER BY finished_at, rowid"
+    for stage, seconds, peak in run.rows(stages):
+        table.add_row(stage, f"{seconds:.1f} s", f"{peak / 1000:.2f} GB")
+    out.print(table)
+    out.print()
+    out.print(escape(run.info().get("verdict_sentence", "")), style="bold", highlight=False)
+    out.print()

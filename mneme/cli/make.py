@@ -1,0 +1,88 @@
+"""Commands that make things to compare: tuned models and text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from mneme.cli.common import SetOption, app, out
+from mneme.errors import ConfigError
+
+corpus_app = typer.Typer(no_args_is_help=True, help="Make text to compare on.")
+app.add_typer(corpus_app, name="corpus")
+
+Texts = list[str] | None
+
+
+@app.command()
+def organism(
+    method: Annotated[str, typer.Argument(help="rmu, npo, gradient_ascent or finetune.")],
+    folder: Annotated[Path, typer.Option("--out", "-o", help="Where the tuned model goes.")],
+    base: Annotated[str, typer.Option(help="The model to change.")] = "bundled:base",
+    forget: Annotated[Texts, typer.Option(help="Text to unlearn; FILE::even takes every other text.")] = None,
+    retain: Annotated[Texts, typer.Option(help="Text to hold.")] = None,
+    learn: Annotated[Texts, typer.Option(help="Text to learn (finetune).")] = None,
+    measure: Annotated[
+        Path | None, typer.Option(help="MMLU's folder: measure what it did, into outcomes.csv.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    settings: SetOption = None,
+) -> None:
+    """Make a tuned model whose change is known: unlearning or fine-tuning, as a small delta."""
+    from mneme.console import RichProgress
+    from mneme.organisms import METHODS, make_organism, measure_organism
+    from mneme.settings import from_mapping, parse_override, suggest
+
+    if method not in METHODS:
+        raise ConfigError(f"unknown method {method}: {suggest(method, METHODS)}")
+    values = {}
+    for text in settings or []:
+        keys, value = parse_override(text)
+        if len(keys) != 1:
+            raise ConfigError(f"--set {text}: settings of a method have no section, e.g. --set steps=200")
+        values[keys[0]] = value
+    config = from_mapping(METHODS[method].config, values, "")
+    progress = RichProgress(out)
+    made = make_organism(
+        method,
+        base,
+        out=folder,
+        forget=forget or (),
+        retain=retain or (),
+        learn=learn or (),
+        config=config,
+        seed=seed,
+        progress=progress,
+    )
+    if measure is not None:
+        measure_organism(made, measure, progress=progress)
+    out.print(f"Made {escape(str(made))}: compare with [bold]mneme run --tuned {escape(str(made))}[/]")
+
+
+@corpus_app.command("sample")
+def corpus_sample(
+    file: Annotated[Path, typer.Option("--out", "-o", help="A .jsonl.zst file.")],
+    model: Annotated[str, typer.Option(help="The model that writes.")] = "bundled:base",
+    topics: Annotated[
+        Path | None, typer.Option(help="A TOML file of areas and topics. [default: the bundled one]")
+    ] = None,
+    tokens: Annotated[int, typer.Option(min=1000, help="About how many tokens.")] = 110_000,
+    seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
+) -> None:
+    """Let a model write the text to compare on: no data set needed."""
+    from mneme.console import RichProgress
+    from mneme.corpus.sample import SampleConfig, sample_corpus
+    from mneme.models import data_folder, load_model, load_tokenizer
+
+    made = sample_corpus(
+        load_model(model),
+        load_tokenizer(model),
+        topics or data_folder() / "corpus" / "topics.toml",
+        file,
+        SampleConfig(n_tokens=tokens, seed=seed),
+        RichProgress(out),
+    )
+    out.print(f"Made {escape(str(made))}: compare on it with [bold]--corpus {escape(str(made))}[/]")

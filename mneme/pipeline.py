@@ -1,0 +1,133 @@
+"""The stages of a run, in order, each resumable.
+
+    harvest -> crosscoder -> attribution -> interpretation -> effects -> report
+
+A stage (mneme/stages.py) is skipped when the run already holds its result made from the same settings and
+inputs: its fingerprint is a hash of its settings and of the fingerprint of the stage before. Its tables
+appear in one step at its end (mneme/store/run.py), and it keeps what it can meanwhile (activation shards,
+training checkpoints, paid labels), so that Ctrl-C or kill -9 and the same command again give the same run.
+"""
+
+from __future__ import annotations
+
+import datetime
+import gc
+import hashlib
+import threading
+import time
+from pathlib import Path
+
+import pandas as pd
+import psutil
+
+import mneme
+from mneme.config import RunConfig
+from mneme.console import BothProgress, FileProgress
+from mneme.errors import MnemeError
+from mneme.progress import NULL_PROGRESS, Progress
+from mneme.stages import STAGES, Stage, StageResult, Workbench
+from mneme.store.files import only_writer, write_manifest, write_text
+from mneme.store.run import Run, StageWriter, open_run, translate_os_errors
+
+
+def run_pipeline(config: RunConfig, out: str | Path, progress: Progress = NULL_PROGRESS) -> Run:
+    """Do what is still to do of a run, and return it.
+
+    `out` is the run's folder; where it stands is also kept in its progress.json. Raises a UserError (one line
+    that names the fix) for models, text, settings or folders that can't be used.
+    """
+    folder = Path(out)
+    with only_writer(folder):
+        status = FileProgress(folder / "progress.json")
+        try:
+            with translate_os_errors(folder):
+                _run_stages(config, folder, BothProgress(progress, status))
+        except KeyboardInterrupt:
+            status.end("cancelled", "interrupted: the same command goes on from here")
+            raise
+        except BaseException as error:
+            status.end("failed", str(error) if isinstance(error, MnemeError) else repr(error))
+            raise
+        status.end("finished")
+    return open_run(folder)
+
+
+def _run_stages(config: RunConfig, folder: Path, progress: Progress) -> None:
+    run = Run(folder)
+    bench = Workbench(config, folder, progress)
+    if run.database.exists():
+        open_run(folder)  # a damaged or newer run is told before any work
+    fingerprint = bench.input_fingerprint()
+    write_text(folder / "run.toml", config.to_toml())
+    fingerprints = {"inputs": fingerprint}
+    made_any = False
+    for stage in STAGES:
+        fingerprint = _hash(
+            stage.name, str(stage.revision), fingerprint, config.section_hash(*stage.settings)
+        )
+        fingerprints[stage.name] = fingerprint
+        if not made_any and run.finished(stage.name) == fingerprint and stage.artefacts_exist(folder):
+            continue
+        made_any = True
+        with _Meter() as meter:
+            result = stage.function(bench)
+        with run.stage_writer() as writer:
+            _write(writer, stage, result, fingerprint, meter)
+        gc.collect()
+    if made_any or not (folder / "manifest.json").exists():
+        write_manifest(folder, {"fingerprints": fingerprints, **bench.facts()})
+
+
+def _write(writer: StageWriter, stage: Stage, result: StageResult, fingerprint: str, meter: _Meter) -> None:
+    """The stage's tables, and nothing of the stages after it, which were made from what is now replaced."""
+    later = STAGES[STAGES.index(stage) :]
+    for table in {table for each in later for table in each.tables}:
+        writer.connection.execute(f"DELETE FROM {table}")
+    for each in later:
+        writer.connection.execute("DELETE FROM stages WHERE stage = ?", [each.name])
+    for table, rows in result.tables.items():
+        writer.append(table, rows)
+    if result.latent_columns is not None:
+        writer.update_latents(result.latent_columns)
+    if result.health is not None:
+        writer.upsert("health", result.health)
+    now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
+    writer.set_info(mneme_version=mneme.__version__, created_at=now.isoformat(), **result.info)
+    writer.append(
+        "stages",
+        pd.DataFrame(
+            {
+                "stage": [stage.name],
+                "fingerprint": [fingerprint],
+                "seconds": [meter.seconds],
+                "peak_memory_mb": [meter.peak_mb],
+                "finished_at": [now.replace(tzinfo=None)],
+            }
+        ),
+    )
+
+
+def _hash(*parts: str) -> str:
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+
+class _Meter:
+    """Wall seconds, and the highest resident memory of this process, sampled while it runs."""
+
+    def __enter__(self) -> _Meter:
+        self._stop = threading.Event()
+        self._process = psutil.Process()
+        self.peak_mb = self._process.memory_info().rss / 1e6
+        self._started = time.monotonic()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.1):
+            self.peak_mb = max(self.peak_mb, self._process.memory_info().rss / 1e6)
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+        self.seconds = time.monotonic() - self._started

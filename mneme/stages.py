@@ -1,0 +1,270 @@
+"""What each stage does: it takes what the stages before left in the run's folder, and returns its tables.
+
+No SQL here and no maths: a stage calls its room and names the tables that the room's frames go to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyarrow as pa
+
+from mneme.config import RunConfig
+from mneme.progress import Progress
+from mneme.store.run import Run
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from mneme.corpus import Corpus
+    from mneme.crosscoder import Crosscoder
+    from mneme.harvest.cache import ActivationCache
+    from mneme.interpret.encoder import SentenceEncoder
+    from mneme.models import ModelPair
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage leaves in the database."""
+
+    tables: Mapping[str, pd.DataFrame | pa.Table] = field(default_factory=dict)
+    latent_columns: pd.DataFrame | None = None
+    """Further columns of `latents`: a `latent` column and those to set."""
+    health: pd.DataFrame | None = None
+    info: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One arrow of the data flow."""
+
+    name: str
+    function: Callable[[Workbench], StageResult]
+    settings: tuple[str, ...]
+    """Sections and sources of the settings that its result depends on."""
+    tables: tuple[str, ...]
+    """Tables that are its own."""
+    artefacts: tuple[str, ...] = ()
+    """Files of the run that later stages need from it."""
+    revision: int = 1
+    """Raised when its code changes what it writes: runs made before are then made again."""
+
+    def artefacts_exist(self, folder: Path) -> bool:
+        return all((folder / name).exists() for name in self.artefacts)
+
+
+class Workbench:
+    """The things stages share; each is loaded when first asked for."""
+
+    def __init__(self, config: RunConfig, folder: Path, progress: Progress) -> None:
+        self.config, self.folder, self.progress = config, folder, progress
+        self.run = Run(folder)
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        from mneme.corpus import load_corpus
+
+        return load_corpus(self.config.corpus)
+
+    @cached_property
+    def pair(self) -> ModelPair:
+        from mneme.models import load_pair
+
+        harvest = self.config.harvest
+        return load_pair(self.config.base, self.config.tuned, dtype=harvest.dtype, device=harvest.device)
+
+    @cached_property
+    def cache(self) -> ActivationCache:
+        from mneme.harvest.cache import ActivationCache
+
+        return ActivationCache(self.folder / "activations")
+
+    @cached_property
+    def crosscoder(self) -> Crosscoder:
+        from mneme.crosscoder import Crosscoder
+
+        return Crosscoder.from_pretrained(self.folder / "crosscoder")
+
+    @cached_property
+    def encoder(self) -> SentenceEncoder:
+        from mneme.interpret.encoder import SentenceEncoder
+
+        return SentenceEncoder()
+
+    @property
+    def models(self) -> tuple[PreTrainedModel, PreTrainedModel]:
+        """Base and tuned as transformers models."""
+        return self.pair.base._model, self.pair.tuned._model
+
+    def input_fingerprint(self) -> str:
+        """What the whole run depends on besides settings: the two models' files and the text."""
+        from mneme.models.identity import model_identity
+
+        parts = [model_identity(self.config.base), model_identity(self.config.tuned), self.corpus.fingerprint]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def facts(self) -> dict[str, Any]:
+        """For the manifest."""
+        return {
+            "base": self.config.base,
+            "tuned": self.config.tuned,
+            "corpus": {"source": self.corpus.source, "sha256": self.corpus.fingerprint},
+            "seeds": {"crosscoder": self.config.crosscoder.seed},
+        }
+
+
+def harvest_stage(bench: Workbench) -> StageResult:
+    """Both models' activations on the corpus, into `activations/`."""
+    from mneme.harvest import harvest
+
+    cache = harvest(
+        bench.pair, bench.corpus, bench.config.harvest, bench.folder / "activations", bench.progress
+    )
+    bench.cache = cache
+    info = {
+        "name": bench.folder.resolve().name,
+        "base": bench.config.base,
+        "tuned": bench.config.tuned,
+        "layer": cache.layer,
+        "n_layers": cache.n_layers,
+        "width": cache.width,
+        "corpus": bench.corpus.source,
+        "n_documents": cache.n_documents,
+        "n_tokens": cache.n,
+        "n_skipped_bos": cache.n_skipped_bos,
+        "n_skipped_sinks": cache.n_skipped_sinks,
+    }
+    return StageResult({"documents": cache.documents()}, info=info)
+
+
+def crosscoder_stage(bench: Workbench) -> StageResult:
+    """The dictionary, trained or loaded, into `crosscoder/`."""
+    from mneme.crosscoder import train_crosscoder
+    from mneme.crosscoder.checkpoint import delete_checkpoint
+    from mneme.crosscoder.formats import load_crosscoder
+    from mneme.errors import CrosscoderError
+
+    config = bench.config
+    rows: list[dict[str, float]] = []
+    checkpoint = bench.folder / "checkpoint"
+    if config.load_crosscoder is not None:
+        crosscoder = load_crosscoder(config.load_crosscoder)
+        if crosscoder.width != bench.cache.width:
+            raise CrosscoderError(
+                f"{config.load_crosscoder} reads activations of width {crosscoder.width}, these models have"
+                f" {bench.cache.width}: give the crosscoder of this pair"
+            )
+        if not crosscoder.has_normaliser:
+            crosscoder = crosscoder.with_normaliser(bench.cache)
+    else:
+        crosscoder = train_crosscoder(
+            bench.cache, config.crosscoder, checkpoint=checkpoint, progress=bench.progress, log=rows.append
+        )
+    crosscoder.save_pretrained(bench.folder / "crosscoder")
+    delete_checkpoint(checkpoint)
+    bench.crosscoder = crosscoder
+    info = {
+        "latents": crosscoder.n_latents,
+        "k": crosscoder.config.k,
+        "variant": crosscoder.config.variant,
+    }
+    return StageResult({"training": pd.DataFrame(rows)} if rows else {}, info=info)
+
+
+def attribution_stage(bench: Workbench) -> StageResult:
+    """Every latent's scaling, evidence and verdict; the codes of all tokens into `codes/`."""
+    from mneme.attribution import attribute
+    from mneme.attribution.health import attribution_health
+
+    found = attribute(
+        bench.crosscoder, bench.cache, bench.folder / "codes", bench.config.attribution, bench.progress
+    )
+    return StageResult(
+        {
+            "latents": found.latents,
+            "betas": found.betas,
+            "activation_histogram": found.activation_histogram,
+        },
+        health=attribution_health(found, bench.cache, bench.crosscoder.config.k),
+    )
+
+
+def interpretation_stage(bench: Workbench) -> StageResult:
+    """Contexts, logit lens, neighbours, map and labels."""
+    from mneme.crosscoder import CodeCache
+    from mneme.interpret import interpret
+
+    found = interpret(
+        bench.crosscoder.raw_decoder(),
+        CodeCache(bench.folder / "codes"),
+        bench.cache,
+        bench.models,
+        bench.pair.tokenizer,
+        bench.config.interpret,
+        latents=bench.run.sql("SELECT * FROM latents ORDER BY latent"),
+        encoder=bench.encoder,
+        progress=bench.progress,
+    )
+    tables = {
+        "contexts": found.contexts,
+        "logit_lens": found.logit_lens,
+        "neighbours": found.neighbours,
+        "labels": found.labels,
+    }
+    return StageResult(tables, latent_columns=found.umap)
+
+
+def report_stage(bench: Workbench) -> StageResult:
+    """The report's files, into `report/`."""
+    from mneme.report import write_report
+
+    with bench.progress.task("report", total=None):
+        write_report(bench.run, bench.folder / "report")
+    return StageResult()
+
+
+STAGES = (
+    Stage("harvest", harvest_stage, ("harvest",), ("documents",), ("activations/index.json",)),
+    Stage(
+        "crosscoder",
+        crosscoder_stage,
+        ("crosscoder", "load_crosscoder"),
+        ("training",),
+        ("crosscoder/model.safetensors",),
+    ),
+    Stage(
+        "attribution",
+        attribution_stage,
+        ("attribution",),
+        ("latents", "betas", "activation_histogram", "health", "nulls"),
+        ("codes/index.json",),
+    ),
+    Stage(
+        "interpretation",
+        interpretation_stage,
+        ("interpret",),
+        ("contexts", "logit_lens", "neighbours", "labels"),
+    ),
+    Stage(
+        "effects",
+        effects_stage,
+        ("effects",),
+        (
+            "categories",
+            "document_categories",
+            "latent_categories",
+            "effects",
+            "effect_latents",
+            "baselines",
+            "outcomes",
+            "evaluation",
+        ),
+    ),
+    Stage("report", report_stage, (), (), ("report/report.html",)),
+)
