@@ -48,7 +48,7 @@ def weighted_bags(index: Tensor, bag: Tensor, weight: Tensor, table: Tensor, n_b
 def pair_dots(left: Tensor, right: Tensor, row: Tensor, latent: Tensor) -> Tensor:
     """out[i] = left[row_i] . right[latent_i] for (B, D) and (F, D), without an (n, D) tensor. -> (n,).
 
-    `row` ascending. This is the gradient of an embedding bag to its per-sample weights, which torch has fused.
+    `row` ascending. It is the gradient of an embedding bag to its per-sample weights: torch has that fused.
     """
     if left.device.type == "cpu":
         offsets = torch.zeros(len(left) + 1, dtype=torch.int64)

@@ -8,8 +8,11 @@ inference is the running mean of the smallest value each step kept, taken once k
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mneme.crosscoder.checkpoint import read_checkpoint, write_checkpoint
+from mneme.crosscoder.checkpoint import delete_checkpoint, read_checkpoint, write_checkpoint
 from mneme.crosscoder.config import CrosscoderConfig
 from mneme.crosscoder.kernels import Rule, Weights, bf16_is_fast, global_norm, training_step
 from mneme.crosscoder.module import Crosscoder
@@ -39,8 +42,8 @@ def train_crosscoder(
 ) -> Crosscoder:
     """Learn one sparse dictionary of both models' activations.
 
-    activations: (N, 2, d) tensor, ActivationCache, or an iterable of (B, 2, d) tensors (read into memory); raw,
-    models in the order base, tuned. `checkpoint`: a folder; training that was stopped goes on from there
+    activations: (N, 2, d) tensor, ActivationCache, or an iterable of (B, 2, d) tensors (read into memory);
+    raw, models in the order base, tuned. `checkpoint`: a folder; training that was stopped goes on from there
     and ends with the same weights, bit for bit on CPU. `log` gets rows of the run's `training` table.
 
     Raises ActivationError for activations that can't be learned from; CrosscoderError when the loss turns
@@ -49,15 +52,39 @@ def train_crosscoder(
     config = config or CrosscoderConfig()
     source = as_source(activations)
     trainer = Trainer(source, config, Path(checkpoint) if checkpoint else None)
-    with progress.task("train crosscoder", total=trainer.n_steps, unit="steps") as task:
+    with (
+        progress.task("train crosscoder", total=trainer.n_steps, unit="steps") as task,
+        interrupt_between_steps() as interrupted,
+    ):
         task.advance(trainer.step)
+        for row in trainer.rows if log is not None else ():
+            log(row)  # of the steps before the stop
         for row in trainer.steps():
             task.advance()
             if row is not None:
                 task.note(f"explained variance {row['explained_variance_base']:.3f}")
                 if log is not None:
                     log(row)
+            if interrupted.is_set():
+                trainer.save()
+                raise KeyboardInterrupt
+    if trainer.folder is not None:
+        delete_checkpoint(trainer.folder)
     return trainer.result()
+
+
+@contextlib.contextmanager
+def interrupt_between_steps() -> Iterator[threading.Event]:
+    """Ctrl-C sets the event instead of stopping amid a step, whose half-made state no one could resume."""
+    event = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield event
+        return
+    before = signal.signal(signal.SIGINT, lambda *_: event.set())
+    try:
+        yield event
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class Trainer:

@@ -1,0 +1,149 @@
+"""Training that is stopped, however it is stopped, goes on and ends with the same weights, bit for bit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from mneme.crosscoder import CrosscoderConfig, train_crosscoder
+from mneme.errors import ActivationError, CrosscoderError
+
+CONFIG = CrosscoderConfig(latents=48, k=3, batch_size=64, epochs=6, log_every=5, checkpoint_every=4)
+
+
+def planted(n: int = 640, width: int = 12, latents: int = 24, seed: int = 0) -> torch.Tensor:
+    """Sparse combinations of planted directions; the tuned model has the last one twice as strongly."""
+    generator = torch.Generator().manual_seed(seed)
+    directions = torch.nn.functional.normalize(torch.randn(latents, width, generator=generator), dim=1)
+    f = (torch.rand(n, latents, generator=generator) < 0.1) * torch.rand(n, latents, generator=generator)
+    gain = torch.ones(latents)
+    gain[-1] = 2
+    return 5 * torch.stack([f @ directions, (f * gain) @ directions], dim=1) + 0.5
+
+
+class StoppedError(Exception):
+    pass
+
+
+class StopsAfter:
+    """Activations whose reading fails after so many batches."""
+
+    def __init__(self, x: torch.Tensor, batches: int) -> None:
+        self.x, self.left = x, batches
+        self.n, self.width = len(x), x.shape[2]
+
+    def batches(self, size, *, shuffle=False, seed=0):
+        order = torch.randperm(self.n, generator=torch.Generator().manual_seed(seed))
+        for rows in (order if shuffle else torch.arange(self.n)).split(size):
+            if shuffle and size == CONFIG.batch_size:
+                self.left -= 1
+                if self.left < 0:
+                    raise StoppedError
+            yield self.x[rows]
+
+
+def same_weights(a, b) -> bool:
+    return all(torch.equal(v, b.state_dict()[k]) for k, v in a.state_dict().items())
+
+
+@pytest.mark.parametrize("stop", [3, 17, 41])
+def test_training_stopped_at_any_step_goes_on_to_the_same_weights(tmp_path, stop):
+    x, rows, again = planted(), [], []
+    whole = train_crosscoder(x, CONFIG, log=rows.append)
+    with pytest.raises(StoppedError):
+        train_crosscoder(StopsAfter(x, stop), CONFIG, checkpoint=tmp_path)
+    resumed = train_crosscoder(x, CONFIG, checkpoint=tmp_path, log=again.append)
+    assert same_weights(whole, resumed)
+    assert again[-1] == rows[-1]
+
+
+def test_a_killed_training_goes_on_to_the_same_weights(tmp_path):
+    x = planted()
+    torch.save(x, tmp_path / "x.pt")
+    script = (
+        "import sys, time, torch; from mneme.crosscoder import CrosscoderConfig, train_crosscoder\n"
+        f"config = {CONFIG!r}\n"
+        "torch.set_num_threads(int(sys.argv[2]))\n"
+        "train_crosscoder(torch.load(sys.argv[1] + '/x.pt'), config, checkpoint=sys.argv[1],"
+        " log=lambda row: time.sleep(0.3))\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path), str(torch.get_num_threads())]
+    process = subprocess.Popen(command)
+    try:
+        deadline = time.monotonic() + 120
+        while not (tmp_path / "checkpoint.pt").exists() and time.monotonic() < deadline:
+            assert process.poll() is None
+            time.sleep(0.01)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert (tmp_path / "checkpoint.pt").exists()
+    assert same_weights(train_crosscoder(x, CONFIG, checkpoint=tmp_path), train_crosscoder(x, CONFIG))
+
+
+def test_ctrl_c_writes_a_checkpoint_first(tmp_path):
+    def interrupt(row):
+        os.kill(os.getpid(), signal.SIGINT)
+
+    config = CrosscoderConfig(**{**vars(CONFIG), "checkpoint_every": 1000})
+    with pytest.raises(KeyboardInterrupt):
+        train_crosscoder(planted(), config, checkpoint=tmp_path, log=interrupt)
+    assert (tmp_path / "checkpoint.pt").exists()
+    resumed = train_crosscoder(planted(), config, checkpoint=tmp_path)
+    assert same_weights(resumed, train_crosscoder(planted(), config))
+
+
+def test_a_checkpoint_of_other_settings_is_not_gone_on_from(tmp_path):
+    x = planted()
+    with pytest.raises(StoppedError):
+        train_crosscoder(StopsAfter(x, 9), CONFIG, checkpoint=tmp_path)
+    other = CrosscoderConfig(**{**vars(CONFIG), "k": 4})
+    assert same_weights(train_crosscoder(x, other, checkpoint=tmp_path), train_crosscoder(x, other))
+
+
+def test_a_damaged_checkpoint_names_the_fix(tmp_path):
+    (tmp_path / "checkpoint.pt").write_bytes(b"no")
+    with pytest.raises(CrosscoderError, match="delete it"):
+        train_crosscoder(planted(), CONFIG, checkpoint=tmp_path)
+
+
+def test_a_loss_that_turns_nan_stops_and_keeps_the_last_checkpoint(tmp_path):
+    config = CrosscoderConfig(**{**vars(CONFIG), "learning_rate": 1e30, "warmup_share": 0.9})
+    with pytest.raises(CrosscoderError, match="learning_rate"):
+        train_crosscoder(planted(), config, checkpoint=tmp_path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_activations_that_are_not_finite_are_refused(value):
+    x = planted()
+    x[100, 1, 3] = value
+    with pytest.raises(ActivationError, match="NaN"):
+        train_crosscoder(x, CONFIG)
+
+
+def test_training_recovers_planted_directions():
+    x = planted(n=4096)
+    rows = []
+    config = CrosscoderConfig(
+        latents=48, k=3, batch_size=256, epochs=20, learning_rate=3e-3, encoder_dtype="float32"
+    )
+    model = train_crosscoder(x, config, log=rows.append)
+    assert rows[-1]["explained_variance_base"] > 0.85
+    assert rows[-1]["explained_variance_tuned"] > 0.85
+    # The threshold of inference keeps about as many latents a token as training did.
+    l0 = len(model.encode_sparse(x).row) / len(x)
+    assert abs(l0 - rows[-1]["l0"]) < 0.1 * rows[-1]["l0"]
+    recovered = model(x)
+    explained = 1 - (x - recovered).square().sum((0, 2)) / (x - x.mean(0)).square().sum((0, 2))
+    assert float(explained.min()) > 0.85
+
+
+def test_batches_in_a_list_train_as_their_tensor_does():
+    x = planted()
+    assert same_weights(train_crosscoder(list(x.split(100)), CONFIG), train_crosscoder(x, CONFIG))
