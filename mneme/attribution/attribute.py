@@ -218,7 +218,7 @@ def _with_joint(latents: pd.DataFrame, state: Pass, shards: Iterable[Any], refer
     joint = joint_betas(geometry, state.scaling, together, seen, n, group, config.ridge)
     latents = latents.merge(joint, on="latent", how="left")
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.log(np.abs(latents["beta_joint_tuned"] / latents["beta_joint_base"])).to_numpy()
+        ratio = np.log(np.abs((latents["beta_joint_tuned"] / latents["beta_joint_base"]).to_numpy()))
     verdict = latents["verdict"].to_numpy()
     flipped = flips(verdict, latents["log_ratio"].to_numpy(), ratio, config.margin, reference)
     # a turned latent is judged along two probes, the joint solution along one: they do not compare

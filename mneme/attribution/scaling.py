@@ -46,7 +46,7 @@ class PairSums(NamedTuple):
     """(U,) int64."""
     latent: np.ndarray
     """(U,) int64."""
-    count: np.ndarray
+    fires: np.ndarray
     """(U,) int64: tokens of the document on which the latent fires."""
     power: np.ndarray
     """(U,) float64: sum f^2."""
@@ -121,7 +121,7 @@ class ScalingSums:
         """Add one batch."""
         np.add.at(self.dots, pairs.latent, pairs.dots.reshape(-1, 8))
         np.add.at(self.power, pairs.latent, pairs.power)
-        np.add.at(self.n_active, pairs.latent, pairs.count)
+        np.add.at(self.n_active, pairs.latent, pairs.fires)
 
     def merge(self, other: ScalingSums) -> None:
         """Add the sums of another pass, over other tokens."""

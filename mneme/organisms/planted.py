@@ -15,13 +15,15 @@ model. A feature is changed if its size relative to the tuned model's overall sc
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
+
+from mneme.attribution.memory import MemoryCache
 
 SIZES = (1.1, 1.25, 1.5, 2.0, 4.0)
 KINDS = ("unchanged", "amplified", "suppressed", "base_only", "tuned_only", "redirected")
@@ -64,8 +66,6 @@ class PlantedConfig:
 
     def without_changes(self) -> PlantedConfig:
         """The null pair: all the same, with nothing changed."""
-        from dataclasses import replace
-
         return replace(self, resized_share=0.0, exclusive_share=0.0, redirected_share=0.0)
 
 
@@ -155,6 +155,12 @@ class PlantedPair:
         for start in range(0, n_documents, at_once):
             number = min(at_once, n_documents - start)
             yield self.sample(number, seed * 1_000_003 + start, first_document=start)
+
+
+def planted_cache(pair: PlantedPair, n_documents: int, seed: int) -> MemoryCache:
+    """Fresh tokens of a planted pair, as a cache."""
+    batches = [(b.activations, b.document) for b in pair.stream(n_documents, seed)]
+    return MemoryCache(torch.cat([x for x, _ in batches]), np.concatenate([d for _, d in batches]))
 
 
 def _kinds(c: PlantedConfig, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -1,0 +1,273 @@
+"""The health gate: is this dictionary fit to be read, and what to do where it is not.
+
+Rows have the columns of the `health` table: metric, title, value, unit, threshold, status, advice. Status
+is ok, warn or fail against the thresholds written here, or info where a number has no threshold; a value
+that could not be measured is NaN and info. The thresholds are ours, except those marked as the MNEME
+paper's (dead latents above 15%, label overlap below 40%: arXiv 2507.21084).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mneme.attribution.attribute import Attribution
+from mneme.attribution.geometry import MODELS
+from mneme.attribution.stability import split_half_correlation
+
+STATUSES = ("ok", "warn", "fail", "info")
+
+
+def grade(
+    metric: str,
+    title: str,
+    value: float,
+    unit: str,
+    advice: str,
+    *,
+    warn: float | None = None,
+    fail: float | None = None,
+    low_is_bad: bool = False,
+) -> dict[str, Any]:
+    """One row. Values beyond `warn` (then `fail`) are bad; beyond is below with `low_is_bad`, else above."""
+    status, sign = "info", -1 if low_is_bad else 1
+    if np.isfinite(value) and (warn is not None or fail is not None):
+        status = "ok"
+        if warn is not None and sign * value > sign * warn:
+            status = "warn"
+        if fail is not None and sign * value > sign * fail:
+            status = "fail"
+    side = "<" if low_is_bad else ">"
+    limits = [
+        f"{word} {side} {limit:g}" for word, limit in (("warn", warn), ("fail", fail)) if limit is not None
+    ]
+    return {
+        "metric": metric,
+        "title": title,
+        "value": float(value),
+        "unit": unit,
+        "threshold": ", ".join(limits),
+        "status": status,
+        "advice": advice if status in ("warn", "fail") else "",
+    }
+
+
+def attribution_health(found: Attribution, cache: Any, k: int | None = None) -> pd.DataFrame:
+    """Rows that the attribution pass measures.
+
+    cache: the ActivationCache it read (for tokens left out; members it lacks give no row). k: active
+    latents a token in training, to set L0 by threshold against.
+    """
+    latents, n = found.latents, max(found.firing.n_tokens, 1)
+    live = ~latents["dead"].to_numpy(dtype=bool)
+    n_live = max(int(live.sum()), 1)
+    rows = []
+    for m, model in enumerate(MODELS):
+        rows.append(
+            grade(
+                f"explained_variance_{model}",
+                f"Explained variance, {model}",
+                found.fit.explained_variance[m],
+                "share",
+                "train on more tokens, or with more latents or a larger k",
+                warn=0.6,
+                fail=0.3,
+                low_is_bad=True,
+            )
+        )
+    rows.append(
+        grade(
+            "dead_share",
+            "Dead latents",
+            1 - live.mean() if len(live) else np.nan,
+            "share of latents",
+            "train with fewer latents (crosscoder.latents) or on more text",
+            warn=0.10,
+            fail=0.15,
+        )
+    )
+    l0 = found.firing.n_active.sum() / n
+    rows.append(grade("l0_threshold", "Active latents a token, by threshold", l0, "latents", ""))
+    if k is not None:
+        rows.append(grade("l0_topk", "Active latents a token, in training", k, "latents", ""))
+        rows.append(
+            grade(
+                "l0_ratio",
+                "L0 by threshold over L0 in training, |ln|",
+                _abs_log(l0 / k),
+                "nats",
+                "the threshold does not fit this text: train longer, or read text like that of training",
+                warn=0.25,
+                fail=0.7,
+            )
+        )
+    rows.append(
+        grade(
+            "dense_share",
+            "Dense latents",
+            (latents["dense"] & live).sum() / n_live,
+            "share of live latents",
+            "lower k or train longer: latents that always fire explain nothing",
+            warn=0.02,
+            fail=0.1,
+        )
+    )
+    worst = max(_abs_log(power) for power in found.fit.normalised_power)
+    rows.append(
+        grade(
+            "normaliser",
+            "Normalised power of a dimension, worst |ln|",
+            worst,
+            "nats (0 fits)",
+            "the normaliser is of other activations: train on this pair, or import the scale factors too",
+            warn=0.2,
+            fail=0.7,
+        )
+    )
+    rows.append(
+        grade(
+            "silent_tokens",
+            "Tokens on which no latent fires",
+            found.firing.n_silent_tokens / n,
+            "share of tokens",
+            "the threshold is too high for this text: train longer or on this text",
+            warn=0.01,
+            fail=0.1,
+        )
+    )
+    rows += _token_rows(cache)
+    halves = split_half_correlation(found.half_betas)
+    for m, model in enumerate(MODELS):
+        rows.append(
+            grade(
+                f"split_half_{model}",
+                f"Beta of one half of the documents against the other, {model}",
+                halves[m],
+                "Pearson",
+                "betas are unstable: read more text (harvest.max_tokens)",
+                warn=0.9,
+                fail=0.6,
+                low_is_bad=True,
+            )
+        )
+    grouped = latents["correlated_group"].notna() & live
+    rows.append(
+        grade(
+            "correlated_share",
+            "Latents in a correlated group",
+            grouped.sum() / n_live,
+            "share of live latents",
+            "many latents share the credit: read the joint betas, train with fewer latents",
+            warn=0.5,
+        )
+    )
+    uncertain = ((latents["verdict"] == "uncertain") & live).sum() / n_live
+    rows.append(
+        grade(
+            "uncertain_share",
+            "Latents without a verdict",
+            uncertain,
+            "share of live latents",
+            "read more text: intervals narrow with the number of documents",
+            warn=0.5,
+        )
+    )
+    rows.append(
+        grade(
+            "common_scale",
+            "Change that most latents share (tuned over base)",
+            float(np.exp(found.reference)),
+            "ratio",
+            "",
+        )
+    )
+    rows.append(grade("margin", "Equivalence margin of the verdicts", found.margin, "nats", ""))
+    return pd.DataFrame(rows)
+
+
+def _token_rows(cache: Any) -> list[dict[str, Any]]:
+    """Tokens left out of the harvest; nothing for a cache that does not say."""
+    rows = []
+    if hasattr(cache, "n_skipped_sinks"):
+        share = cache.n_skipped_sinks / max(cache.n + cache.n_skipped_sinks, 1)
+        rows.append(
+            grade(
+                "sink_share",
+                "Attention-sink tokens left out",
+                share,
+                "share of tokens",
+                "many tokens have outlying norms: check harvest.sink_ratio and the layer",
+                warn=0.02,
+                fail=0.2,
+            )
+        )
+    if hasattr(cache, "n_skipped_bos"):
+        rows.append(grade("bos_tokens", "BOS and padding tokens left out", cache.n_skipped_bos, "tokens", ""))
+    if hasattr(cache, "n_documents"):
+        empty = cache.n_documents - len(np.unique(cache.document))
+        rows.append(
+            grade(
+                "empty_documents",
+                "Documents of which no token was kept",
+                empty,
+                "documents",
+                "documents are shorter than two tokens: leave them out of the corpus",
+                warn=0,
+            )
+        )
+    return rows
+
+
+def label_overlap_health(overlap: float) -> pd.DataFrame:
+    """The row for the share of latents whose two labels mean the same (the paper's sign: below 40% warns)."""
+    return pd.DataFrame(
+        [
+            grade(
+                "label_overlap",
+                "Latents whose independent labels agree",
+                overlap,
+                "share of labelled latents",
+                "labels are unreliable: use a stronger labelling model or more contexts",
+                warn=0.4,
+                low_is_bad=True,
+            )
+        ]
+    )
+
+
+def stability_health(persisting: Sequence[float], pw_mcc: Sequence[float]) -> pd.DataFrame:
+    """Rows of retrained dictionaries: mean share of live latents found again, and mean PW-MCC."""
+    return pd.DataFrame(
+        [
+            grade(
+                "seed_persistence",
+                "Latents that another seed finds again",
+                _mean(persisting),
+                "share of live latents",
+                "trust the latents with high stability only",
+                warn=0.3,
+                low_is_bad=True,
+            ),
+            grade(
+                "pw_mcc",
+                "Matched decoder cosine across seeds, weighted (PW-MCC)",
+                _mean(pw_mcc),
+                "cosine",
+                "train longer: the dictionary depends on its seed",
+                warn=0.6,
+                low_is_bad=True,
+            ),
+        ]
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if len(values) else float("nan")
+
+
+def _abs_log(ratio: float) -> float:
+    """|ln ratio|; infinite for 0."""
+    return float(abs(np.log(ratio))) if ratio > 0 else float("inf")

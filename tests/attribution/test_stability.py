@@ -1,0 +1,174 @@
+"""Matching dictionaries, null pairs, and health rows."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import mneme.attribution.stability as stability_module
+from mneme.attribution.attribute import attribute
+from mneme.attribution.config import AttributionConfig
+from mneme.attribution.health import attribution_health, grade, label_overlap_health, stability_health
+from mneme.attribution.memory import MemoryCache
+from mneme.attribution.nulls import (
+    binomial_interval,
+    calibrated_margin,
+    null_row,
+    rounding_null,
+    side_effect_found,
+    swapped_null,
+)
+from mneme.attribution.stability import (
+    match_latents,
+    pw_mcc,
+    split_half_correlation,
+    stability,
+    verdict_persistence,
+)
+
+
+def dictionary(F=30, d=10, seed=0):
+    g = torch.Generator().manual_seed(seed)
+    decoder = torch.randn(2, F, d, generator=g)
+    return SimpleNamespace(W_dec=decoder, W_enc=decoder.transpose(1, 2).contiguous())
+
+
+def shuffled(one, order, noise=0.0):
+    g = torch.Generator().manual_seed(9)
+    decoder = one.W_dec[:, order] + noise * torch.randn(one.W_dec.shape, generator=g)
+    return SimpleNamespace(W_dec=decoder, W_enc=decoder.transpose(1, 2).contiguous())
+
+
+@pytest.mark.parametrize("limit", [6000, 5])
+def test_a_shuffled_dictionary_is_matched_exactly(monkeypatch, limit):
+    monkeypatch.setattr(stability_module, "_DENSE_LIMIT", limit)
+    one = dictionary()
+    order = torch.randperm(30, generator=torch.Generator().manual_seed(1))
+    match = match_latents(one, shuffled(one, order, noise=0.05))
+    assert (order[match.partner].numpy() == np.arange(30)).all()
+    assert match.persists.all() and pw_mcc(match, np.ones(30)) > 0.98
+
+
+def test_unrelated_dictionaries_do_not_persist():
+    match = match_latents(dictionary(d=64), dictionary(d=64, seed=5))
+    assert match.persists.sum() == 0 and abs(pw_mcc(match, np.ones(30))) < 0.4
+
+
+def test_a_latent_whose_encoder_differs_is_not_found_again():
+    one = dictionary()
+    other = shuffled(one, torch.arange(30))
+    other.W_enc = other.W_enc.clone()
+    other.W_enc[:, :, 4] *= -1
+    assert not match_latents(one, other).persists[4]
+
+
+def test_dead_latents_stay_unmatched():
+    live = np.arange(30) != 3
+    match = match_latents(dictionary(), dictionary(), live)
+    assert match.partner[3] == -1 and np.isnan(match.decoder_cosine[3]) and match.persists.sum() == 29
+
+
+def test_stability_is_the_share_of_seeds():
+    one = dictionary(d=64)
+    assert (stability(one, [one, dictionary(d=64, seed=3)]) == 0.5).all()
+    assert np.isnan(stability(one, [])).all()
+
+
+def test_verdicts_persist_only_with_the_same_word():
+    one = dictionary(F=4)
+    match = match_latents(one, one)
+    verdict = np.array(["amplified", "amplified", "unchanged", "dead"])
+    other = np.array(["amplified", "unchanged", "unchanged", "dead"])
+    assert verdict_persistence(verdict, other, match) == {"amplified": 0.5, "unchanged": 1.0}
+
+
+def test_weights_decide_pw_mcc():
+    match = stability_module.LatentMatch(np.array([0, 1]), np.ones(2), np.array([1.0, 0.0]))
+    assert pw_mcc(match, np.array([3.0, 1.0])) == pytest.approx(0.75)
+    assert np.isnan(pw_mcc(match, np.zeros(2)))
+
+
+def test_split_half_correlation_leaves_undefined_betas_out():
+    rng = np.random.default_rng(0)
+    beta = rng.normal(size=50)
+    halves = np.stack([np.stack([beta, beta]), np.stack([beta + 0.1 * rng.normal(size=50), beta * 0 + 1])])
+    halves[0, 0, 3] = np.nan
+    found = split_half_correlation(halves)
+    assert 0.95 < found[0] < 1 and np.isnan(found[1])
+
+
+def pair_cache(n=3000, d=12):
+    g = torch.Generator().manual_seed(0)
+    x = torch.randn(n, 2, d, generator=g)
+    return MemoryCache(x, np.arange(n) // 30)
+
+
+def test_rounding_null_is_the_base_within_rounding():
+    cache = pair_cache()
+    null = rounding_null(cache)
+    base, again = null.activations.unbind(1)
+    assert torch.equal(base, cache.activations[:, 0])
+    assert 0 < (base - again).abs().max() < 0.05 and (null.position == cache.position).all()
+
+
+def test_swapped_null_swaps_whole_documents_half_of_them():
+    cache = pair_cache()
+    null = swapped_null(cache)
+    same = (null.activations == cache.activations).all(dim=(1, 2)).numpy()
+    flipped = (null.activations == cache.activations.flip(1)).all(dim=(1, 2)).numpy()
+    assert (same ^ flipped).all() and flipped.mean() == 0.5
+    assert pd.Series(flipped).groupby(cache.document).nunique().max() == 1
+
+
+def test_a_null_pair_gives_no_side_effect(make_crosscoder):
+    crosscoder = make_crosscoder(dtype=torch.float32, d=12, F=24)
+    crosscoder.decoder[1] = crosscoder.decoder[0]
+    crosscoder.encoder[1] = crosscoder.encoder[0]
+    crosscoder.bias[1] = crosscoder.bias[0]
+    null = rounding_null(pair_cache())
+    found = attribute(crosscoder, null, None)
+    row = null_row("rounding", found, AttributionConfig()).iloc[0]
+    assert row.n == 24 and row.n_false == 0 and row.rate == 0 and row.ci_high < 0.15 and row.margin < 0.02
+    assert not side_effect_found(found.latents)
+
+
+def test_called_latents_are_a_side_effect_unless_nulls_give_as_many():
+    latents = pd.DataFrame({"verdict": ["amplified"] * 6 + ["unchanged"] * 94})
+    assert side_effect_found(latents) and not side_effect_found(latents, null_rate=0.05)
+    assert side_effect_found(latents, null_rate=0.01)
+
+
+def test_margin_is_what_the_worst_null_asks_for():
+    nulls = pd.DataFrame({"margin": [0.05, 0.31, np.nan]})
+    assert calibrated_margin(nulls, 0.2) == 0.31 and calibrated_margin(nulls[:1], 0.2) == 0.2
+    assert calibrated_margin(nulls[2:], 0.2) == 0.2
+
+
+def test_interval_of_a_rate_contains_it():
+    low, high = binomial_interval(3, 100)
+    assert low < 0.03 < high and np.isnan(binomial_interval(0, 0)[0])
+
+
+def test_grades_follow_their_limits():
+    words = [grade("m", "t", v, "u", "do", warn=0.1, fail=0.15)["status"] for v in (0.1, 0.12, 0.2, np.nan)]
+    assert words == ["ok", "warn", "fail", "info"]
+    low = [grade("m", "t", v, "u", "do", warn=0.4, low_is_bad=True)["status"] for v in (0.5, 0.3)]
+    assert low == ["ok", "warn"] and grade("m", "t", 0.2, "u", "do", fail=0.15)["advice"] == "do"
+    assert label_overlap_health(0.39).status[0] == "warn" and label_overlap_health(0.41).status[0] == "ok"
+    assert list(stability_health([0.4], []).status) == ["ok", "info"]
+
+
+def test_health_sees_dead_latents_and_a_wrong_normaliser(make_crosscoder):
+    crosscoder = make_crosscoder(dtype=torch.float32, d=12, F=24)
+    crosscoder.encoder[:, :, :6] = 0
+    cache = pair_cache()
+    cache.n_skipped_sinks, cache.n_skipped_bos, cache.n_documents = 5, 100, 100
+    cache.activations = cache.activations * 3
+    health = attribution_health(attribute(crosscoder, cache, None), cache, k=8).set_index("metric")
+    assert health.value["dead_share"] == 0.25 and health.status["dead_share"] == "fail"
+    assert "fewer latents" in health.advice["dead_share"]
+    assert health.status["normaliser"] == "fail" and health.value["sink_share"] == pytest.approx(5 / 3005)
+    assert health.status["empty_documents"] == "ok" and health.value["l0_topk"] == 8
+    assert set(health.status) <= {"ok", "warn", "fail", "info"}
