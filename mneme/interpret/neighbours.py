@@ -6,6 +6,8 @@ firing: Pearson (phi) correlation of the 0/1 firing indicators over tokens, from
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import torch
@@ -15,7 +17,7 @@ from mneme.interpret.selection import Codes, plain_shards
 from mneme.progress import NULL_PROGRESS, Progress
 
 _CHUNK = 2**24  # similarities held at once: 64 MB
-_MAX_PAIRS = 5e8  # of joint firings counted at most; above, an even sample of the tokens is used
+_MAX_PAIRS = 1.5e8  # of joint firings counted at most; above, an even sample of the tokens is used
 
 
 def nearest_latents(
@@ -69,9 +71,7 @@ def nearest_latents(
     return pd.concat(parts, ignore_index=True)
 
 
-def joint_firings(
-    codes: Codes, live: np.ndarray, n_active: np.ndarray
-) -> tuple[sparse.csr_matrix, np.ndarray, int]:
+def joint_firings(codes: Codes, live: np.ndarray, n_active: np.ndarray) -> tuple[Any, np.ndarray, int]:
     """How often each two of the live latents fire together (L, L), each alone (L,), and over how many tokens.
 
     With very many firings, every s-th token is counted.
@@ -79,7 +79,7 @@ def joint_firings(
     place = np.full(len(n_active), -1, dtype=np.int64)
     place[live] = np.arange(len(live))
     total = float(n_active.sum())
-    together = sparse.csr_matrix((len(live), len(live)), dtype=np.int32)
+    together: Any = 0
     count = np.zeros(len(live), dtype=np.int64)
     n_tokens = seen = 0
     step = 1

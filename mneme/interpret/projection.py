@@ -1,14 +1,19 @@
 """A map of the dictionary: UMAP of the decoder directions, one point a live latent.
 
 Directions are those of both decoders laid end to end, scaled to length 1, so that the map shows what latents
-write and not how strongly. PCA to 50 dimensions first, then UMAP (McInnes et al., arXiv 1802.03426) from the
-first two of them, with a fixed seed: one thread, the same map every time.
+write and not how strongly. PCA to 50 dimensions first, their exact nearest neighbours, then UMAP (McInnes et
+al., arXiv 1802.03426) started from the first two of them, with a fixed seed: one thread, the same map always.
 
-Above MAX_FITTED latents UMAP is fitted on an even sample and the others are laid at the weighted mean of their
-nearest fitted latents: time then grows only with the search for those.
+umap-learn's steps are called by themselves: its front class would search neighbours approximately, which it
+compiles for longer than an exact search takes here.
+
+Above MAX_FITTED latents the layout is made of an even sample, and the others are laid at the weighted mean of
+their nearest neighbours in it: the time then grows only with the search for those.
 """
 
 from __future__ import annotations
+
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -18,6 +23,9 @@ from mneme.progress import NULL_PROGRESS, Progress
 
 COMPONENTS = 50
 MAX_FITTED = 20_000
+_EPOCHS = 200
+_MIN_DISTANCE = 0.1
+_CHUNK = 2**24  # distances held at once: 64 MB
 _PLACED_BY = 5  # fitted neighbours that place a latent outside the sample
 
 
@@ -62,22 +70,43 @@ def _layout(points: np.ndarray, neighbours: int, seed: int) -> np.ndarray:
     n = len(points)
     if n <= max(neighbours, 5):  # too few for a neighbour graph: their components are the map
         return np.pad(points[:, :2], ((0, 0), (0, max(0, 2 - points.shape[1]))))
-    fitted = np.arange(n)
-    if n > MAX_FITTED:
-        fitted = np.sort(np.random.default_rng(seed).choice(n, MAX_FITTED, replace=False))
-    from umap import UMAP  # its import compiles for seconds
-
-    start = points[fitted, :2]
-    start = start / np.maximum(np.abs(start).max(), 1e-12) * 10  # as UMAP scales its own
-    # n_jobs=1 is what a fixed seed makes of it anyway; given, nothing is warned of.
-    model = UMAP(n_neighbors=neighbours, metric="euclidean", init=start, random_state=seed, n_jobs=1)
-    layout = model.fit_transform(points[fitted])
-    if len(fitted) == n:
-        return layout
-    from sklearn.neighbors import NearestNeighbors
-
-    distance, index = NearestNeighbors(n_neighbors=_PLACED_BY).fit(points[fitted]).kneighbors(points)
+    if n <= MAX_FITTED:
+        return _umap(points, neighbours, seed)
+    fitted = np.sort(np.random.default_rng(seed).choice(n, MAX_FITTED, replace=False))
+    layout = _umap(points[fitted], neighbours, seed)
+    index, distance = _nearest(points, points[fitted], _PLACED_BY)
     weight = 1 / (distance + 1e-6)
     out = (layout[index] * (weight / weight.sum(1, keepdims=True))[..., None]).sum(1)
     out[fitted] = layout
     return out
+
+
+def _umap(points: np.ndarray, neighbours: int, seed: int) -> np.ndarray:
+    """(n, c) -> (n, 2): the neighbour graph, then its layout by sampled gradient steps."""
+    with warnings.catch_warnings():
+        # Of its optional parametric variant, which isn't used.
+        warnings.filterwarnings("ignore", message="Tensorflow not installed", category=ImportWarning)
+        from umap import umap_
+
+    index, distance = _nearest(points, points, neighbours)
+    random = np.random.RandomState(seed)
+    graph, _, _ = umap_.fuzzy_simplicial_set(
+        points, neighbours, random, "euclidean", knn_indices=index.astype(np.int32), knn_dists=distance
+    )
+    curve = umap_.find_ab_params(1.0, _MIN_DISTANCE)
+    start = points[:, :2] / max(float(np.abs(points[:, :2]).max()), 1e-12) * 10
+    layout, _ = umap_.simplicial_set_embedding(
+        points, graph, 2, 1.0, *curve, 1.0, 5, _EPOCHS, start.astype(np.float32), random,
+        "euclidean", {}, densmap=False, densmap_kwds={}, output_dens=False,
+    )  # fmt: skip
+    return layout
+
+
+def _nearest(points: np.ndarray, others: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices and distances (L, n) of the nearest of `others`; a point that is among them counts."""
+    theirs = torch.from_numpy(others)
+    size = max(1, _CHUNK // len(others))
+    found = [
+        torch.cdist(part, theirs).topk(n, largest=False) for part in torch.from_numpy(points).split(size)
+    ]
+    return torch.cat([f.indices for f in found]).numpy(), torch.cat([f.values for f in found]).numpy()

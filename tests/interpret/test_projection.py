@@ -7,6 +7,8 @@ import torch
 from mneme.interpret import projection
 from mneme.interpret.projection import project_latents
 
+pytestmark = pytest.mark.slow  # numba compiles UMAP for several seconds
+
 
 @pytest.fixture(scope="module")
 def clusters() -> tuple[torch.Tensor, np.ndarray]:
