@@ -57,8 +57,9 @@ def train_crosscoder(
         interrupt_between_steps() as interrupted,
     ):
         task.advance(trainer.step)
-        for row in trainer.rows if log is not None else ():
-            log(row)  # of the steps before the stop
+        if log is not None:
+            for earlier in trainer.rows:  # of the steps before the stop
+                log(earlier)
         for row in trainer.steps():
             task.advance()
             if row is not None:
