@@ -11,7 +11,7 @@ where = filters.filter_bar(run, "Map")
 note, by = st.columns([3.2, 1], vertical_alignment="center")
 note.caption(
     "UMAP of the decoder directions: neighbours mean similar directions, distances between islands mean nothing. "
-    "Click a point to open it, drag a box to keep what is inside."
+    "Click a point to open it; scroll to zoom. Box select, in the tools at the right, keeps what is inside."
 )
 colour = by.segmented_control(
     "Colour by",
@@ -38,11 +38,11 @@ else:
     if colour != "category":
         st.html(looks.legend(queries.verdict_counts(run, where)))
     if colour == "category":
-        points = points.merge(queries.point_categories(run), on="latent", how="left")
+        points = points.merge(queries.point_categories(run), on="latent", how="left").fillna({"grp": "none"})
         figure = charts.group_scatter(points, list(points["grp"].value_counts().index[:7]), **drawing)
     else:
         figure = charts.verdict_scatter(points, bare=True, **drawing)
-    plots.linked(figure, "map", "umap_x", "umap_y", "Map of the latents")
+    plots.linked(figure, "map", "umap_x", "umap_y", "Map of the latents", charts.MAP_CONFIG)
     st.caption(
         f"{len(points):,} latents drawn"
         + (", all others as a grey density behind them." if density is not None else ".")

@@ -16,6 +16,7 @@ from dashboard.components import looks, words
 
 MAX_POINTS = 30_000
 CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "autoScale2d", "toImage"]}
+MAP_CONFIG = {**CONFIG, "displayModeBar": True, "scrollZoom": True}
 STILL = {"displayModeBar": False}
 _GRID = "rgba(128,128,128,0.18)"
 _FAINT = "rgba(128,128,128,0.45)"
@@ -25,7 +26,7 @@ Box = Mapping[str, tuple[float, float]]
 def _layout(fig: go.Figure, x: str, y: str, *, height: int, legend: bool = True) -> go.Figure:
     fig.update_layout(
         height=height,
-        margin={"l": 8, "r": 8, "t": 26 if legend else 8, "b": 8},
+        margin={"l": 8, "r": 8, "t": 30, "b": 8},
         showlegend=legend,
         legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0, "font": {"size": 12}},
         hoverlabel={"font": {"size": 12}},
@@ -183,7 +184,8 @@ def _scatter(
         )
     _outline(fig, boxes, *axes)
     _layout(fig, *titles, height=height, legend=legend)
-    fig.update_layout(dragmode="select", clickmode="event+select", legend={"itemsizing": "constant"})
+    # Streamlit reports no clicks while dragging draws boxes: the map, which is for clicking, starts with panning.
+    fig.update_layout(dragmode="pan" if bare else "select", legend={"itemsizing": "constant"})
     fig.update_xaxes(range=[x0, x1], showticklabels=not bare, showgrid=not bare)
     fig.update_yaxes(range=[y0, y1], showticklabels=not bare, showgrid=not bare)
     return fig

@@ -22,7 +22,7 @@ def norms(run: Run, where: LatentFilter, *, key: str, height: int) -> None:
     if rows.empty:
         _nothing()
         return
-    _linked(
+    linked(
         charts.norm_histogram(rows, where.boxes, height=height),
         key,
         "delta_norm",
@@ -47,7 +47,7 @@ def betas(run: Run, where: LatentFilter, *, key: str, height: int) -> None:
         diagonal=True,
         height=height,
     )
-    _linked(figure, key, "beta_base", "beta_tuned", "Scatter of beta in the base against the tuned model")
+    linked(figure, key, "beta_base", "beta_tuned", "Scatter of beta in the base against the tuned model")
 
 
 def scatter_data(
@@ -63,18 +63,14 @@ def scatter_data(
     return points, density, bounds
 
 
-def linked(figure: Figure, key: str, x: str, y: str | None, alt: str) -> None:
+def linked(figure: Figure, key: str, x: str, y: str | None, alt: str, config: dict = charts.CONFIG) -> None:
     """Draw a figure whose boxes filter and whose points open."""
-    _linked(figure, key, x, y, alt)
-
-
-def _linked(figure: Figure, key: str, x: str, y: str | None, alt: str) -> None:
     st.plotly_chart(
         figure,
         key=key,
         on_select=_chosen(key, x, y),
         selection_mode=("points", "box"),
-        config=charts.CONFIG,
+        config=config,
         alt=alt,
     )
 
