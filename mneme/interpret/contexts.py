@@ -35,15 +35,18 @@ _BEFORE = 2 / 3  # share of a window before its strongest token: a causal model 
 class Activations(Protocol):
     """Of ActivationCache (mneme/harvest/cache.py), what is used here."""
 
-    n: int
     n_documents: int
-    document: np.ndarray
-    position: np.ndarray
-    token: np.ndarray
-    kl: np.ndarray
-    nll_base: np.ndarray
-    nll_tuned: np.ndarray
 
+    @property
+    def document(self) -> np.ndarray: ...
+    @property
+    def position(self) -> np.ndarray: ...
+    @property
+    def kl(self) -> np.ndarray: ...
+    @property
+    def nll_base(self) -> np.ndarray: ...
+    @property
+    def nll_tuned(self) -> np.ndarray: ...
     def document_tokens(self, document: int) -> np.ndarray: ...
 
 

@@ -62,8 +62,8 @@ def interpret(
     """Interpret every live latent.
 
     `decoders` (2, F, d): the crosscoder's `raw_decoder()`. `models`: base and tuned, transformers models.
-    `latents`: the attribution's frame: its flags tell position-bound and dense latents apart, its verdicts and
-    severities which latents a language model is asked about. `label_folder`: where paid answers are kept;
+    `latents`: the attribution's frame: its flags tell position-bound and dense latents apart, its verdicts
+    and severities which latents a language model is asked about. `label_folder`: where paid answers are kept;
     without it, no model is asked.
 
     Raises LabelError when the settings demand a labelling model and the environment names none.

@@ -1,7 +1,8 @@
 """What a labelling model is shown of a latent, and what is accepted as its answer.
 
 The instructions lie in prompts/explain.txt. Contexts go in as JSON strings, so that no text can end its
-quotes, from training documents only. Replies are as hostile as the text they were made from: checked, cut, never run.
+quotes, from training documents only. Replies are as hostile as the text they were made from: they are checked
+and cut to one printable line.
 """
 
 from __future__ import annotations
