@@ -3,8 +3,8 @@
     python benchmarks/training.py [--rounds 3] [--threads 1 2]
 
 At each size, in one process and interleaved, so that a machine's neighbours slow all alike: the encoder
-product alone (float32, bfloat16), the sparse step with each, the dense step with each. Ratios are medians over
-rounds.
+product alone (float32, bfloat16), the sparse step with each, the dense step with each. Ratios are medians
+over rounds.
 """
 
 from __future__ import annotations

@@ -139,5 +139,5 @@ def to_csr(folder: str | Path) -> scipy.sparse.csr_matrix:
         latent = shard.codes.latent.numpy().astype(np.int32)
         parts.append(scipy.sparse.csr_matrix((shard.codes.value.numpy(), latent, pointers), shape=shape))
     if not parts:
-        return scipy.sparse.csr_matrix((0, cache.n_latents), dtype=np.float32)
+        return scipy.sparse.csr_matrix(np.zeros((0, cache.n_latents), np.float32))
     return scipy.sparse.vstack(parts, format="csr")

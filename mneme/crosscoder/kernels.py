@@ -255,9 +255,11 @@ def _add_aux_gradients(
     """The gradients of AuxK, on the dead latents' rows only."""
     index = dead.nonzero().squeeze(1)
     with torch.enable_grad():
-        leaves = [part[index].detach().requires_grad_() for part in (weights.enc, weights.b_enc, weights.dec)]
-        aux = aux_loss_on(*leaves, x, residual, rule)
-        found = torch.autograd.grad(rule.aux_alpha * aux, leaves)
+        enc, b_enc, dec = (
+            part[index].detach().requires_grad_() for part in (weights.enc, weights.b_enc, weights.dec)
+        )
+        aux = aux_loss_on(enc, b_enc, dec, x, residual, rule)
+        found = torch.autograd.grad(rule.aux_alpha * aux, (enc, b_enc, dec))
     for total, part in zip((grads.enc, grads.b_enc, grads.dec), found, strict=True):
         total.index_add_(0, index, part)
     return aux.detach()
