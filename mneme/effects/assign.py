@@ -1,0 +1,99 @@
+"""Text and latents laid to categories, many to many, with weights and a rest that is "no category".
+
+    windows of text --sentence encoder--> cosine to each category --> weights (W, C), rows sum to <= 1
+    documents: the mean of their windows
+    latents:   where they fire beyond what the corpus would give, mixed with what their label says
+
+A category's vector is the mean of its description's and its examples' vectors. The weights are a softmax of
+the cosines, times how much the nearest category is like the text at all; nothing in it has seen a benchmark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+
+from mneme.effects.categories import Taxonomy
+from mneme.effects.config import EffectsConfig
+
+
+class Encoder(Protocol):
+    """What is needed of mneme.interpret.encoder.SentenceEncoder."""
+
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """(n, e) float32, l2-normalised."""
+
+
+def category_vectors(encoder: Encoder, taxonomy: Taxonomy) -> np.ndarray:
+    """(C, e) float32, l2-normalised: the mean over each category's texts."""
+    texts = [text for category in taxonomy.categories for text in category.texts]
+    owner = np.repeat(np.arange(len(taxonomy.categories)), [len(c.texts) for c in taxonomy.categories])
+    embedded = encoder.embed(texts)
+    vectors = np.zeros((len(taxonomy.categories), embedded.shape[1]), dtype=np.float32)
+    np.add.at(vectors, owner, embedded)
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+
+
+def soft_weights(similarity: np.ndarray, config: EffectsConfig) -> np.ndarray:
+    """(n, C) cosines -> (n, C) float32 weights in [0, 1] whose rows sum to <= 1; the rest is "no category".
+
+    softmax(s / T) * sigmoid((max s - min_similarity) / T), then weights under min_weight are dropped.
+    """
+    if not len(similarity):
+        return similarity.astype(np.float32)
+    scaled = similarity.astype(np.float64) / config.temperature
+    top = scaled.max(1, keepdims=True)
+    soft = np.exp(scaled - top)
+    soft /= soft.sum(1, keepdims=True)
+    some = 1 / (1 + np.exp(np.clip(config.min_similarity / config.temperature - top, -50, 50)))
+    weights = soft * some
+    weights[weights < config.min_weight] = 0
+    return weights.astype(np.float32)
+
+
+def text_weights(
+    encoder: Encoder, vectors: np.ndarray, texts: Sequence[str], config: EffectsConfig
+) -> np.ndarray:
+    """(n, C) weights of texts; an empty text belongs to no category."""
+    weights = np.zeros((len(texts), len(vectors)), dtype=np.float32)
+    filled = [i for i, text in enumerate(texts) if text.strip()]
+    if filled:
+        weights[filled] = soft_weights(encoder.embed([texts[i] for i in filled]) @ vectors.T, config)
+    return weights
+
+
+def latent_weights(
+    firing: np.ndarray,
+    total: np.ndarray,
+    prior: np.ndarray,
+    label_weights: np.ndarray,
+    has_label: np.ndarray,
+    config: EffectsConfig,
+) -> np.ndarray:
+    """(F, C) weights, rows sum to <= 1: 0 everywhere for a latent that fires like the corpus as a whole.
+
+    firing: (C, F), activation in each category's text. total: (F,), activation in all text. prior: (C,), each
+    category's share of the corpus. label_weights: (F, C), rows used where has_label (F,) is true.
+    """
+    share = np.divide(firing.T, total[:, None], out=np.zeros(firing.T.shape), where=total[:, None] > 0)
+    excess = np.maximum(share - prior, 0)
+    excess[total <= 0] = 0
+    mix = np.where(has_label, config.label_weight, 0.0)[:, None]
+    weights = (1 - mix) * excess + mix * label_weights
+    weights[weights < config.min_weight] = 0
+    return weights
+
+
+def long_form(weights: np.ndarray, keys: Sequence[str], row_name: str) -> pd.DataFrame:
+    """(n, C) weights -> columns row_name, category, weight; zeros left out."""
+    rows, columns = np.nonzero(weights)
+    return pd.DataFrame(
+        {
+            row_name: rows.astype(np.int64),
+            "category": np.asarray(keys, dtype=object)[columns],
+            "weight": weights[rows, columns].astype(np.float64),
+        }
+    )

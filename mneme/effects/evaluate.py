@@ -1,0 +1,154 @@
+"""How good the prediction was, once outcomes are measured: the crosscoder beside every baseline, no favours.
+
+All methods are judged on the same categories (those with an outcome and a value of every method):
+
+    pearson, spearman   of the method's value with the outcome's change of NLL
+    auroc               the value as a detector of degraded categories
+    accuracy, precision, recall, f1   the flagged categories against the degraded ones
+    direction           share of degraded categories whose predicted direction is degraded (crosscoder only)
+
+A category is degraded when its outcome's interval lies above nll_margin (without an interval: its change).
+The crosscoder flags by its verdicts; a baseline has none, so it flags as many categories as the crosscoder
+does, its highest. `majority` always gives the commoner answer. Intervals: bootstrap over categories.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from mneme.effects.config import EffectsConfig
+
+SIGNED = {"improved": -1.0}
+_FLAG_METRICS = ("accuracy", "precision", "recall", "f1")
+_COLUMNS = ["method", "metric", "subset", "value", "ci_low", "ci_high", "n"]
+_MINIMUM = 5  # categories; fewer say nothing
+
+
+def evaluate(
+    effects: pd.DataFrame, baselines: pd.DataFrame, outcomes: pd.DataFrame, config: EffectsConfig
+) -> pd.DataFrame:
+    """Table `evaluation`: method, metric, subset (all, outside_forget), value, ci_low, ci_high, n.
+
+    A metric that is undefined (one kind of outcome only, constant values) is NaN. Empty when fewer than five
+    categories have an outcome.
+    """
+    table, methods = _joined(effects, baselines, outcomes, config)
+    parts = []
+    for subset, rows in _subsets(table, config).items():
+        if len(rows) >= _MINIMUM:
+            parts += [_judge(rows, method, subset, config) for method in [*methods, "majority"]]
+    if not parts:
+        return pd.DataFrame(columns=_COLUMNS)
+    return pd.concat(parts, ignore_index=True)[_COLUMNS]
+
+
+def degraded_outcomes(outcomes: pd.DataFrame, margin: float) -> np.ndarray:
+    """(n,) bool: which outcomes count as degraded."""
+    bound = outcomes["change"].astype(float)
+    if "ci_low" in outcomes:
+        bound = outcomes["ci_low"].astype(float).fillna(bound)
+    return (bound > margin).to_numpy()
+
+
+def _joined(
+    effects: pd.DataFrame, baselines: pd.DataFrame, outcomes: pd.DataFrame, config: EffectsConfig
+) -> tuple[pd.DataFrame, list[str]]:
+    """A row a category that all methods can be judged on: change, degraded, flagged, a column a method."""
+    sign = effects["direction"].map(SIGNED).fillna(1.0)
+    table = pd.DataFrame(
+        {
+            "category": effects["category"],
+            "crosscoder": effects["effect"] * sign,
+            "flagged": effects["verdict"] == "degraded",
+            "right_way": effects["direction"] == "degraded",
+        }
+    )
+    truth = pd.DataFrame(
+        {
+            "category": outcomes["category"],
+            "change": outcomes["change"],
+            "degraded": degraded_outcomes(outcomes, config.nll_margin),
+        }
+    )
+    values = baselines.pivot_table(index="category", columns="method", values="value", dropna=False)
+    table = table.merge(truth, on="category").merge(values, left_on="category", right_index=True, how="left")
+    methods = ["crosscoder", *(name for name in values.columns if table[name].notna().any())]
+    return table.dropna(subset=[*methods, "change"]), methods
+
+
+def _subsets(table: pd.DataFrame, config: EffectsConfig) -> dict[str, pd.DataFrame]:
+    found = {"all": table}
+    if config.forget:
+        found["outside_forget"] = table[~table["category"].isin(config.forget)]
+    return found
+
+
+def _judge(rows: pd.DataFrame, method: str, subset: str, config: EffectsConfig) -> pd.DataFrame:
+    change, degraded = rows["change"].to_numpy(float), rows["degraded"].to_numpy(bool)
+    found: dict[str, Callable[[np.ndarray], float]] = {}
+    if method == "majority":
+        flagged = np.full(len(rows), degraded.mean() > 0.5)
+    else:
+        value = rows[method].to_numpy(float)
+        flagged = rows["flagged"].to_numpy(bool)
+        if method != "crosscoder":
+            flagged = _highest(value, int(flagged.sum()))
+        found["pearson"] = lambda i: pearson(value[i], change[i])
+        found["spearman"] = lambda i: pearson(stats.rankdata(value[i]), stats.rankdata(change[i]))
+        found["auroc"] = lambda i: auroc(value[i], degraded[i])
+    for metric in _FLAG_METRICS:
+        found[metric] = partial(_flagged_again, metric, flagged, degraded)
+    if method == "crosscoder":
+        right = rows["right_way"].to_numpy(float)
+        found["direction"] = lambda i: float(right[i][degraded[i]].mean()) if degraded[i].any() else np.nan
+    rng = np.random.default_rng(config.seed)
+    draws = rng.integers(len(rows), size=(config.replicates, len(rows)))
+    tails = [(1 - config.level) / 2, (1 + config.level) / 2]
+    whole = np.arange(len(rows))
+    records = []
+    for metric, function in found.items():
+        drawn = np.array([function(draw) for draw in draws])
+        drawn = drawn[np.isfinite(drawn)]
+        low, high = np.quantile(drawn, tails) if len(drawn) > config.replicates / 2 else (np.nan, np.nan)
+        records.append((method, metric, subset, function(whole), low, high, len(rows)))
+    return pd.DataFrame(records, columns=_COLUMNS)
+
+
+def _flagged_again(metric: str, flagged: np.ndarray, positive: np.ndarray, i: np.ndarray) -> float:
+    return flag_metric(metric, flagged[i], positive[i])
+
+
+def _highest(value: np.ndarray, k: int) -> np.ndarray:
+    """(n,) bool: the k highest."""
+    flagged = np.zeros(len(value), dtype=bool)
+    flagged[np.argsort(-value, kind="stable")[:k]] = True
+    return flagged
+
+
+def pearson(a: np.ndarray, b: np.ndarray) -> float:
+    """Pearson's correlation; NaN where one is constant."""
+    a, b = a - a.mean(), b - b.mean()
+    size = float(np.sqrt((a @ a) * (b @ b)))
+    return float(a @ b) / size if size > 0 else float("nan")
+
+
+def auroc(value: np.ndarray, positive: np.ndarray) -> float:
+    """Chance that a positive has a higher value than a negative, ties half; NaN with one kind only."""
+    n, m = int(positive.sum()), int((~positive).sum())
+    if not n or not m:
+        return float("nan")
+    return float((stats.rankdata(value)[positive].sum() - n * (n + 1) / 2) / (n * m))
+
+
+def flag_metric(metric: str, flagged: np.ndarray, positive: np.ndarray) -> float:
+    """accuracy, precision (NaN when nothing is flagged), recall and f1 (NaN without positives)."""
+    hits = float((flagged & positive).sum())
+    if metric == "accuracy":
+        return float((flagged == positive).mean())
+    among = {"precision": flagged.sum(), "recall": positive.sum(), "f1": (flagged.sum() + positive.sum()) / 2}
+    return hits / float(among[metric]) if among[metric] else float("nan")

@@ -1,0 +1,173 @@
+"""What the changed latents say about each category: how large a change, which way, made by which latents.
+
+    effect_c    = sum over changed latents j, over the category's tokens, of f_j step_j / (tokens x typical)
+    step_j      = how far one unit of the latent moves the tuned model from the base (sums.py)
+    typical     = the base's root-mean-square deviation from its mean
+
+so an effect of 0.1 means: on the category's text, changed latents move the average token by a tenth of what
+tokens usually differ by. Latents count as changed by their verdict (amplified, suppressed), or if redirected.
+The size says nothing about better or worse: the direction comes from behaviour, the change of next-token NLL
+on the same text. Intervals are over documents (intervals.py).
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from mneme.effects.config import EffectsConfig
+from mneme.effects.intervals import Ratio, per_document, ratio_intervals
+from mneme.effects.sums import CodeSums, latent_steps
+from mneme.effects.windows import Windows
+
+
+class Behaviour(NamedTuple):
+    """Per category: change of NLL and KL(base || tuned), nats a token, where they were measured."""
+
+    nll_change: Ratio
+    kl: Ratio
+
+
+def changed_steps(latents: pd.DataFrame) -> np.ndarray:
+    """(2, F): the steps of amplified and of suppressed latents, 0 elsewhere, raw units.
+
+    A redirected latent without a verdict counts on the side its log_ratio points to.
+    """
+    step = latent_steps(latents)
+    verdict = latents["verdict"].to_numpy()
+    grew = latents["log_ratio"].fillna(0).to_numpy() >= 0
+    turned = latents["redirected"].fillna(False).to_numpy(bool)
+    open_ = turned & ~np.isin(verdict, ("amplified", "suppressed", "dead"))
+    amplified = (verdict == "amplified") | (open_ & grew)
+    suppressed = (verdict == "suppressed") | (open_ & ~grew)
+    return np.stack([step * amplified, step * suppressed])
+
+
+def measure_behaviour(cache: Any, windows: Windows, weights: np.ndarray, config: EffectsConfig) -> Behaviour:
+    """NLL change and KL on each category's text, over the tokens where they were measured."""
+    change = (cache.nll_tuned - cache.nll_base).astype(np.float64)
+    found = []
+    for values in (change, cache.kl.astype(np.float64)):
+        known = np.isfinite(values)
+        window = windows.row_window[known]
+        size = len(windows.document)
+        total = np.bincount(window, weights=values[known], minlength=size)
+        count = np.bincount(window, minlength=size).astype(np.float64)
+        found.append(mean_over_documents(weights, windows, total, count, config))
+    return Behaviour(*found)
+
+
+def mean_over_documents(
+    weights: np.ndarray, windows: Windows, total: np.ndarray, count: np.ndarray, config: EffectsConfig
+) -> Ratio:
+    """Each category's weighted mean of total / count, both (W,), with an interval over documents."""
+    return ratio_intervals(
+        per_document(weights, windows.document, total),
+        per_document(weights, windows.document, count),
+        replicates=config.replicates,
+        level=config.level,
+        seed=config.seed,
+    )
+
+
+def predict(
+    keys: list[str],
+    windows: Windows,
+    weights: np.ndarray,
+    sums: CodeSums,
+    typical: float,
+    behaviour: Behaviour,
+    config: EffectsConfig,
+) -> pd.DataFrame:
+    """Table `effects`, a row a category. sums.moved[0] and [1]: amplified and suppressed (changed_steps)."""
+    rows = windows.n_rows.astype(np.float64)
+    scale = typical if typical > 0 else np.nan
+    total, up, down = (
+        mean_over_documents(weights, windows, moved / scale, rows, config)
+        for moved in (sums.moved[0] + sums.moved[1], sums.moved[0], sums.moved[1])
+    )
+    amount = amount_of_text(weights, windows)
+    frame = pd.DataFrame(
+        {
+            "category": keys,
+            "effect": total.value,
+            "ci_low": total.low,
+            "ci_high": total.high,
+            "nll_change": behaviour.nll_change.value,
+            "kl": behaviour.kl.value,
+            "amplified": up.value,
+            "suppressed": down.value,
+            "n_tokens": amount["n_tokens"],
+            "n_documents": amount["n_documents"],
+        }
+    )
+    direction, verdict = judge(total, behaviour.nll_change, amount["documents"].to_numpy(), config)
+    return frame.assign(direction=direction, verdict=verdict)
+
+
+def amount_of_text(weights: np.ndarray, windows: Windows) -> pd.DataFrame:
+    """Per category: n_tokens, n_documents (rounded) and documents (weights of windows added up, not rounded).
+
+    A document counts with the share of its rows that the category has.
+    """
+    tokens = per_document(weights, windows.document, windows.n_rows.astype(np.float64))
+    size = np.bincount(windows.document, weights=windows.n_rows, minlength=tokens.shape[0])
+    share = tokens.multiply(1 / np.maximum(size, 1)[:, None])
+    documents = np.asarray(share.sum(0)).ravel()
+    return pd.DataFrame(
+        {
+            "n_tokens": np.rint(np.asarray(tokens.sum(0)).ravel()).astype(np.int64),
+            "n_documents": np.rint(documents).astype(np.int64),
+            "documents": documents,
+        }
+    )
+
+
+def judge(
+    effect: Ratio, nll: Ratio, documents: np.ndarray, config: EffectsConfig
+) -> tuple[np.ndarray, np.ndarray]:
+    """(direction, verdict), (C,) words.
+
+    direction: degraded where the interval of the NLL change lies above 0, improved where below, else none.
+    verdict: that direction, where the effect's interval lies above min_effect and NLL moved by more than
+    nll_margin; unaffected, where the effect's interval lies below min_effect and NLL is not sure to have
+    moved by more than nll_margin; uncertain otherwise, and wherever there is too little text.
+    """
+    direction = np.select([nll.low > 0, nll.high < 0], ["degraded", "improved"], "none")
+    moved = (direction != "none") & (np.abs(nll.value) > config.nll_margin)
+    surely = (nll.low > config.nll_margin) | (nll.high < -config.nll_margin)
+    verdict = np.select(
+        [
+            documents < config.min_documents,
+            (effect.low > config.min_effect) & moved,
+            (effect.high < config.min_effect) & ~surely,
+        ],
+        ["uncertain", direction, "unaffected"],
+        "uncertain",
+    )
+    return direction, verdict
+
+
+def top_latents(
+    keys: list[str], sums: CodeSums, steps: np.ndarray, tokens: np.ndarray, typical: float, top: int
+) -> pd.DataFrame:
+    """Table `effect_latents`: each category's largest contributions; all of a category's make up its effect.
+
+    steps: (F,); tokens: (C,), each category's tokens (weights added up).
+    """
+    parts = []
+    for c, key in enumerate(keys):
+        if not tokens[c] > 0 or not typical > 0:
+            continue
+        share = sums.firing[c] * steps / (tokens[c] * typical)
+        best = np.argsort(-share, kind="stable")[:top]
+        best = best[share[best] > 0]
+        parts.append(
+            pd.DataFrame(
+                {"category": key, "latent": best, "rank": np.arange(len(best)), "contribution": share[best]}
+            )
+        )
+    columns = ["category", "latent", "rank", "contribution"]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=columns)

@@ -1,0 +1,141 @@
+"""The effects stage, whole: text and latents to categories, prediction, baselines, evaluation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from mneme.crosscoder.codes import CodeCache
+from mneme.effects.assign import Encoder, category_vectors, latent_weights, long_form, text_weights
+from mneme.effects.baselines import baseline_frame, baseline_steps
+from mneme.effects.categories import load_taxonomy
+from mneme.effects.config import EffectsConfig
+from mneme.effects.evaluate import evaluate
+from mneme.effects.predict import amount_of_text, changed_steps, measure_behaviour, predict, top_latents
+from mneme.effects.sums import CodeSums, sum_activations, sum_codes
+from mneme.effects.windows import cut_windows
+from mneme.errors import ActivationError
+from mneme.progress import NULL_PROGRESS, Progress
+
+_BATCH = 512  # windows embedded between two steps of the bar
+
+
+class Effects(NamedTuple):
+    """Data frames with the columns of the run's tables of the same names."""
+
+    categories: pd.DataFrame
+    document_categories: pd.DataFrame
+    latent_categories: pd.DataFrame
+    effects: pd.DataFrame
+    effect_latents: pd.DataFrame
+    baselines: pd.DataFrame
+    evaluation: pd.DataFrame
+    """Empty without outcomes."""
+
+
+def predict_effects(
+    cache: Any,
+    codes: CodeCache | str | Path,
+    latents: pd.DataFrame,
+    decode: Callable[[np.ndarray], str],
+    encoder: Encoder,
+    config: EffectsConfig | None = None,
+    *,
+    labels: pd.DataFrame | None = None,
+    outcomes: pd.DataFrame | None = None,
+    progress: Progress = NULL_PROGRESS,
+) -> Effects:
+    """Say which categories the changed latents belong to, and how much each moved.
+
+    cache: ActivationCache; codes: its CodeCache; latents: a row a latent, columns of table `latents` as
+    attribution fills them; decode: token ids -> text; labels: columns latent, label (the first row of a latent
+    counts); outcomes: columns of table `outcomes`, to evaluate against.
+
+    Raises ConfigError for a bad taxonomy, ActivationError when cache, codes and latents don't fit together.
+    """
+    config = config or EffectsConfig()
+    codes = codes if isinstance(codes, CodeCache) else CodeCache(codes)
+    taxonomy = load_taxonomy(config.taxonomy)
+    keys = taxonomy.keys
+    latents = latents.sort_values("latent").reset_index(drop=True)
+    if not np.array_equal(latents["latent"], np.arange(codes.n_latents)):
+        raise ActivationError(
+            f"{len(latents)} latents, codes of {codes.n_latents}: delete the codes and run it again"
+        )
+
+    vectors = category_vectors(encoder, taxonomy)
+    windows = cut_windows(cache, decode, config.window)
+    weights = _embed_windows(encoder, vectors, windows.texts, config, progress)
+
+    steps = changed_steps(latents)
+    others = baseline_steps(latents, steps.sum(0), config)
+    sums = sum_codes(codes, windows, weights, np.stack([*steps, *others.values()]), progress)
+    activations = sum_activations(cache, windows, progress)
+    behaviour = measure_behaviour(cache, windows, weights, config)
+
+    effects = predict(keys, windows, weights, sums, activations.typical, behaviour, config)
+    moved = dict(zip(others, sums.moved[2:], strict=True))
+    baselines = baseline_frame(keys, windows, weights, behaviour, activations, moved)
+    tokens = weights.T.astype(np.float64) @ windows.n_rows
+    members = _latent_categories(vectors, encoder, sums, tokens / cache.n, labels, config)
+    amount = amount_of_text(weights, windows)
+    return Effects(
+        categories=taxonomy.frame().join(amount[["n_tokens", "n_documents"]]),
+        document_categories=_document_categories(weights, windows.document, windows.n_rows, keys),
+        latent_categories=long_form(members, keys, "latent"),
+        effects=effects,
+        effect_latents=top_latents(keys, sums, steps.sum(0), tokens, activations.typical, config.top_latents),
+        baselines=baselines,
+        evaluation=evaluate(effects, baselines, outcomes if outcomes is not None else _no_outcomes(), config),
+    )
+
+
+def _embed_windows(
+    encoder: Encoder, vectors: np.ndarray, texts: list[str], config: EffectsConfig, progress: Progress
+) -> np.ndarray:
+    """(W, C) weights."""
+    parts = [np.zeros((0, len(vectors)), dtype=np.float32)]
+    with progress.task("categories: text", len(texts), "windows") as task:
+        for start in range(0, len(texts), _BATCH):
+            some = texts[start : start + _BATCH]
+            parts.append(text_weights(encoder, vectors, some, config))
+            task.advance(len(some))
+    return np.concatenate(parts)
+
+
+def _document_categories(
+    weights: np.ndarray, document: np.ndarray, n_rows: np.ndarray, keys: list[str]
+) -> pd.DataFrame:
+    """Each document's categories: the mean of its windows, weighted by their rows."""
+    documents, local = np.unique(document, return_inverse=True)
+    size = np.maximum(np.bincount(local, weights=n_rows), 1)
+    table = np.zeros((len(documents), weights.shape[1]))
+    np.add.at(table, local, weights * n_rows[:, None])
+    return long_form(table / size[:, None], keys, "document")
+
+
+def _latent_categories(
+    vectors: np.ndarray,
+    encoder: Encoder,
+    sums: CodeSums,
+    prior: np.ndarray,
+    labels: pd.DataFrame | None,
+    config: EffectsConfig,
+) -> np.ndarray:
+    """(F, C) weights, from firing and labels."""
+    shape = (len(sums.total), len(vectors))
+    from_labels, has_label = np.zeros(shape, dtype=np.float32), np.zeros(shape[0], dtype=bool)
+    if labels is not None and len(labels) and config.label_weight > 0:
+        first = labels.dropna(subset=["label"]).drop_duplicates("latent")
+        rows = first["latent"].to_numpy()
+        from_labels[rows] = text_weights(encoder, vectors, first["label"].tolist(), config)
+        has_label[rows] = True
+    return latent_weights(sums.firing, sums.total, prior, from_labels, has_label, config)
+
+
+def _no_outcomes() -> pd.DataFrame:
+    return pd.DataFrame({"category": pd.Series(dtype=object), "change": pd.Series(dtype=float)})
