@@ -7,7 +7,13 @@ from __future__ import annotations
 
 from typing import Any
 
-_PAIR: dict[str, Any] = {"base": "bundled:base", "tuned": "bundled:tuned", "corpus": "bundled"}
+_PAIR: dict[str, Any] = {
+    "base": "bundled:base",
+    "tuned": "bundled:tuned",
+    "corpus": "bundled",
+    # What it was trained to forget (data/smollm2-rmu-biology/recipe.toml): effects there are no side effects.
+    "effects": {"forget": ["college_biology", "high_school_biology", "virology"]},
+}
 
 
 def demo_settings(*, quick: bool) -> dict[str, Any]:

@@ -25,9 +25,10 @@ from mneme.config import RunConfig
 from mneme.console import BothProgress, FileProgress
 from mneme.errors import MnemeError
 from mneme.progress import NULL_PROGRESS, Progress
-from mneme.stages import STAGES, Stage, StageResult, Workbench
+from mneme.stages import STAGES, Stage, StageResult
 from mneme.store.files import only_writer, write_manifest, write_text
 from mneme.store.run import Run, StageWriter, open_run, translate_os_errors
+from mneme.workbench import Workbench
 
 
 def run_pipeline(config: RunConfig, out: str | Path, progress: Progress = NULL_PROGRESS) -> Run:
@@ -57,6 +58,7 @@ def _run_stages(config: RunConfig, folder: Path, progress: Progress) -> None:
     bench = Workbench(config, folder, progress)
     if run.database.exists():
         open_run(folder)  # a damaged or newer run is told before any work
+    bench.check()
     fingerprint = bench.input_fingerprint()
     write_text(folder / "run.toml", config.to_toml())
     fingerprints = {"inputs": fingerprint}

@@ -5,28 +5,18 @@ No SQL here and no maths: a stage calls its room and names the tables that the r
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import pyarrow as pa
 
-from mneme.config import RunConfig
-from mneme.progress import Progress
-from mneme.store.run import Run
+from mneme.store.files import sha256
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-    from mneme.corpus import Corpus
-    from mneme.crosscoder import Crosscoder
-    from mneme.harvest.cache import ActivationCache
-    from mneme.interpret.encoder import SentenceEncoder
-    from mneme.models import ModelPair
+    from mneme.workbench import Workbench
 
 
 @dataclass(frozen=True)
@@ -52,71 +42,13 @@ class Stage:
     """Tables that are its own."""
     artefacts: tuple[str, ...] = ()
     """Files of the run that later stages need from it."""
+    inputs: Callable[[Workbench], str] = lambda bench: ""
+    """What else its result depends on, as a text."""
     revision: int = 1
     """Raised when its code changes what it writes: runs made before are then made again."""
 
     def artefacts_exist(self, folder: Path) -> bool:
         return all((folder / name).exists() for name in self.artefacts)
-
-
-class Workbench:
-    """The things stages share; each is loaded when first asked for."""
-
-    def __init__(self, config: RunConfig, folder: Path, progress: Progress) -> None:
-        self.config, self.folder, self.progress = config, folder, progress
-        self.run = Run(folder)
-
-    @cached_property
-    def corpus(self) -> Corpus:
-        from mneme.corpus import load_corpus
-
-        return load_corpus(self.config.corpus)
-
-    @cached_property
-    def pair(self) -> ModelPair:
-        from mneme.models import load_pair
-
-        harvest = self.config.harvest
-        return load_pair(self.config.base, self.config.tuned, dtype=harvest.dtype, device=harvest.device)
-
-    @cached_property
-    def cache(self) -> ActivationCache:
-        from mneme.harvest.cache import ActivationCache
-
-        return ActivationCache(self.folder / "activations")
-
-    @cached_property
-    def crosscoder(self) -> Crosscoder:
-        from mneme.crosscoder import Crosscoder
-
-        return Crosscoder.from_pretrained(self.folder / "crosscoder")
-
-    @cached_property
-    def encoder(self) -> SentenceEncoder:
-        from mneme.interpret.encoder import SentenceEncoder
-
-        return SentenceEncoder()
-
-    @property
-    def models(self) -> tuple[PreTrainedModel, PreTrainedModel]:
-        """Base and tuned as transformers models."""
-        return self.pair.base._model, self.pair.tuned._model
-
-    def input_fingerprint(self) -> str:
-        """What the whole run depends on besides settings: the two models' files and the text."""
-        from mneme.models.identity import model_identity
-
-        parts = [model_identity(self.config.base), model_identity(self.config.tuned), self.corpus.fingerprint]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-
-    def facts(self) -> dict[str, Any]:
-        """For the manifest."""
-        return {
-            "base": self.config.base,
-            "tuned": self.config.tuned,
-            "corpus": {"source": self.corpus.source, "sha256": self.corpus.fingerprint},
-            "seeds": {"crosscoder": self.config.crosscoder.seed},
-        }
 
 
 def harvest_stage(bench: Workbench) -> StageResult:
@@ -205,7 +137,7 @@ def interpretation_stage(bench: Workbench) -> StageResult:
         CodeCache(bench.folder / "codes"),
         bench.cache,
         bench.models,
-        bench.pair.tokenizer,
+        bench.tokenizer,
         bench.config.interpret,
         latents=bench.run.sql("SELECT * FROM latents ORDER BY latent"),
         encoder=bench.encoder,
@@ -218,6 +150,32 @@ def interpretation_stage(bench: Workbench) -> StageResult:
         "labels": found.labels,
     }
     return StageResult(tables, latent_columns=found.umap)
+
+
+def effects_stage(bench: Workbench) -> StageResult:
+    """Categories, predicted effects, baselines, measured outcomes and how well the one foretold the other."""
+    from mneme.crosscoder import CodeCache
+    from mneme.effects.stage import predict_effects
+    from mneme.effects.verdict import verdict_sentence
+
+    latents = bench.run.sql("SELECT * FROM latents ORDER BY latent")
+    labels = bench.run.sql("SELECT latent, label FROM labels ORDER BY latent, method <> 'offline' DESC")
+    outcomes = bench.outcomes
+    found = predict_effects(
+        bench.cache,
+        CodeCache(bench.folder / "codes"),
+        latents,
+        bench.tokenizer.decode,
+        bench.encoder,
+        bench.config.effects,
+        labels=labels,
+        outcomes=outcomes,
+        progress=bench.progress,
+    )
+    tables = found._asdict()
+    if outcomes is not None:
+        tables["outcomes"] = outcomes
+    return StageResult(tables, info={"verdict_sentence": verdict_sentence(found, latents)})
 
 
 def report_stage(bench: Workbench) -> StageResult:
@@ -265,6 +223,7 @@ STAGES = (
             "outcomes",
             "evaluation",
         ),
+        inputs=lambda bench: sha256(bench.outcomes_file) if bench.outcomes_file else "",
     ),
     Stage("report", report_stage, (), (), ("report/report.html",)),
 )

@@ -1,0 +1,119 @@
+"""What the stages of a run share: settings, folder, and the heavy things, each loaded when first asked for."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mneme.config import RunConfig
+from mneme.progress import Progress
+from mneme.store.run import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from mneme.corpus import Corpus
+    from mneme.crosscoder import Crosscoder
+    from mneme.harvest.cache import ActivationCache
+    from mneme.interpret.encoder import SentenceEncoder
+    from mneme.models import ModelPair
+
+
+class Workbench:
+    """The things stages share; each is loaded when first asked for."""
+
+    def __init__(self, config: RunConfig, folder: Path, progress: Progress) -> None:
+        self.config, self.folder, self.progress = config, folder, progress
+        self.run = Run(folder)
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        from mneme.corpus import load_corpus
+
+        return load_corpus(self.config.corpus)
+
+    @cached_property
+    def pair(self) -> ModelPair:
+        from mneme.models import load_pair
+
+        harvest = self.config.harvest
+        return load_pair(self.config.base, self.config.tuned, dtype=harvest.dtype, device=harvest.device)
+
+    @cached_property
+    def cache(self) -> ActivationCache:
+        from mneme.harvest.cache import ActivationCache
+
+        return ActivationCache(self.folder / "activations")
+
+    @cached_property
+    def crosscoder(self) -> Crosscoder:
+        from mneme.crosscoder import Crosscoder
+
+        return Crosscoder.from_pretrained(self.folder / "crosscoder")
+
+    @cached_property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The base's, without loading the models."""
+        from mneme.models import load_tokenizer
+
+        return load_tokenizer(self.config.base)
+
+    @cached_property
+    def outcomes_file(self) -> Path | None:
+        """Measured outcomes: the file of the settings, else one that lies beside the tuned model's delta."""
+        from mneme.models.sources import resolve
+
+        if self.config.effects.outcomes:
+            return Path(self.config.effects.outcomes)
+        beside = resolve(self.config.tuned).folder / "outcomes.csv"
+        return beside if beside.is_file() else None
+
+    @cached_property
+    def outcomes(self) -> pd.DataFrame | None:
+        from mneme.effects.categories import load_taxonomy
+        from mneme.effects.outcome_files import read_outcomes
+
+        taxonomy = load_taxonomy(self.config.effects.taxonomy)
+        if self.outcomes_file is None:
+            return None
+        # A file the user named must fit the categories; the model's own may be of another taxonomy.
+        known = taxonomy.keys if self.config.effects.outcomes else None
+        return read_outcomes(self.outcomes_file, known)
+
+    def check(self) -> None:
+        """What late stages need is looked at first: bad input is told before hours of work."""
+        _ = self.outcomes
+        if self.config.load_crosscoder is not None:
+            from mneme.crosscoder.formats import load_crosscoder
+
+            load_crosscoder(self.config.load_crosscoder)
+
+    @cached_property
+    def encoder(self) -> SentenceEncoder:
+        from mneme.interpret.encoder import SentenceEncoder
+
+        return SentenceEncoder()
+
+    @property
+    def models(self) -> tuple[PreTrainedModel, PreTrainedModel]:
+        """Base and tuned as transformers models."""
+        return self.pair.base._module, self.pair.tuned._module
+
+    def input_fingerprint(self) -> str:
+        """What the whole run depends on besides settings: the two models' files and the text."""
+        from mneme.models.identity import model_identity
+
+        parts = [model_identity(self.config.base), model_identity(self.config.tuned), self.corpus.fingerprint]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def facts(self) -> dict[str, Any]:
+        """For the manifest."""
+        return {
+            "base": self.config.base,
+            "tuned": self.config.tuned,
+            "corpus": {"source": self.corpus.source, "sha256": self.corpus.fingerprint},
+            "seeds": {"crosscoder": self.config.crosscoder.seed},
+        }
