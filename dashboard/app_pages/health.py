@@ -6,7 +6,7 @@ import streamlit as st
 from dashboard.components import charts, looks, state, words
 from mneme.store.queries import quality
 
-run = state.need_run()
+run = state.need_run("Health")
 st.title("Health")
 checks = quality.health(run)
 if checks.empty:

@@ -9,7 +9,7 @@ from mneme.store.queries import latent as queries
 from mneme.store.queries import latents as list_queries
 from mneme.store.queries import quality
 
-run = state.need_run("attribution")
+run = state.need_run("Latent", "attribution")
 if st.session_state.get("latent") is None and "latent" not in st.query_params:
     st.session_state["latent"] = queries.most_severe(run)
 

@@ -7,7 +7,7 @@ from mneme.store.queries import latents as queries
 
 SHOWN = 1000
 
-run = state.need_run("attribution")
+run = state.need_run("Latents", "attribution")
 where = filters.filter_bar(run, "Latents")
 found = queries.count(run, where)
 

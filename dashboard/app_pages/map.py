@@ -6,7 +6,7 @@ import streamlit as st
 from dashboard.components import charts, filters, looks, plots, state
 from mneme.store.queries import latents as queries
 
-run = state.need_run("attribution", "interpretation")
+run = state.need_run("Map", "attribution", "interpretation")
 where = filters.filter_bar(run, "Map")
 note, by = st.columns([3.2, 1], vertical_alignment="center")
 note.caption(

@@ -7,7 +7,7 @@ from mneme.store.queries import effects as effect_queries
 from mneme.store.queries import latents as latent_queries
 from mneme.store.queries import overview, quality
 
-run = state.need_run("attribution")
+run = state.need_run("What did the tuning change?", "attribution")
 sentence = run.info().get("verdict_sentence")
 effects = effect_queries.effects(run) if "effects" in quality.finished_stages(run) else None
 counts = latent_queries.verdict_counts(run)

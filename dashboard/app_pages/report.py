@@ -4,7 +4,7 @@ import streamlit as st
 
 from dashboard.components import reports, state
 
-run = state.need_run("attribution")
+run = state.need_run("Report", "attribution")
 st.title("Report")
 st.caption(
     "Everything needed to defend the findings, in one file that opens anywhere: no network and no scripts. "

@@ -6,7 +6,7 @@ import streamlit as st
 from dashboard.components import charts, looks, state, tables, words
 from mneme.store.queries import effects as queries
 
-run = state.need_run("attribution", "effects")
+run = state.need_run("Side effects", "attribution", "effects")
 effects = queries.effects(run)
 st.title("Side effects")
 if effects.empty:

@@ -62,17 +62,20 @@ def current_run() -> Run | None:
         return None
 
 
-def need_run(*stages: str) -> Run:
-    """The chosen run; where it, or one of the stages, is missing, the page ends here and says what makes it."""
+def need_run(title: str, *stages: str) -> Run:
+    """The chosen run. Where it, or one of the stages, is missing, the page (called `title`) ends here and says
+    what makes it."""
     run = current_run()
     if run is None:
+        st.title(title)
         _no_run()
         st.stop()
     missing = [s for s in stages if s not in quality.finished_stages(run)]
     if missing:
+        st.title(title)
         st.info(
-            f"This page needs the stage **{missing[0]}** ({STAGE_OF[missing[0]]}), which this run does not have yet. "
-            "A run goes on from where it stopped:",
+            f"This page needs the stage **{missing[0]}** ({STAGE_OF[missing[0]]}), which this run does not "
+            "have yet. A run goes on from where it stopped:",
             icon=":material/hourglass_empty:",
             title="Not there yet",
         )

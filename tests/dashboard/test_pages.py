@@ -1,0 +1,113 @@
+"""Every page runs on a whole, a hostile, a half-finished and a damaged run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
+PAGES = ["overview", "side_effects", "latents", "latent", "map", "health", "report", "runs"]
+
+
+def open_page(
+    monkeypatch: pytest.MonkeyPatch, runs: Path, page: str, run: str = "whole", **parameters: str
+) -> AppTest:
+    monkeypatch.setenv("MNEME_RUNS", str(runs))
+    app = AppTest.from_file(str(APP), default_timeout=30)
+    app.query_params["run"] = run
+    for key, value in parameters.items():
+        app.query_params[key] = value
+    app.run()
+    if page != "overview":
+        app.switch_page(f"app_pages/{page}.py").run()
+    assert not app.exception, app.exception[0].value
+    return app
+
+
+@pytest.mark.parametrize("run", ["whole", "hostile", "half", "damaged"])
+@pytest.mark.parametrize("page", PAGES)
+def test_every_page_runs(monkeypatch: pytest.MonkeyPatch, runs: Path, page: str, run: str) -> None:
+    assert open_page(monkeypatch, runs, page, run).title
+
+
+def test_an_empty_folder_says_how_to_make_a_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("MNEME_RUNS", str(tmp_path))
+    app = AppTest.from_file(str(APP), default_timeout=30).run()
+    assert not app.exception
+    assert "no run" in app.info[0].value and app.code[0].value == "mneme demo"
+
+
+def test_a_missing_stage_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch, runs: Path) -> None:
+    app = open_page(monkeypatch, runs, "latents", "half")
+    assert "attribution" in app.info[0].value and "mneme run" in app.code[0].value
+
+
+def test_a_damaged_run_is_named_as_such(monkeypatch: pytest.MonkeyPatch, runs: Path) -> None:
+    app = open_page(monkeypatch, runs, "overview", "damaged")
+    assert "can't be read" in app.error[0].value and "damaged" in app.code[0].value
+
+
+def test_mneme_run_preselects(monkeypatch: pytest.MonkeyPatch, runs: Path) -> None:
+    monkeypatch.setenv("MNEME_RUNS", str(runs))
+    monkeypatch.setenv("MNEME_RUN", "hostile")
+    app = AppTest.from_file(str(APP), default_timeout=30).run()
+    assert app.selectbox(key="run").value == "hostile"
+
+
+def test_a_filter_narrows_the_table(monkeypatch: pytest.MonkeyPatch, runs: Path) -> None:
+    app = open_page(monkeypatch, runs, "latents")
+    before = len(app.dataframe[0].value)
+    app.text_input(key="find").set_value("virus").run()
+    labels = app.dataframe[0].value["label"]
+    assert 0 < len(labels) < before and all("virus" in label for label in labels)
+
+
+def test_a_typed_range_and_nonsense_in_it(monkeypatch: pytest.MonkeyPatch, runs: Path) -> None:
+    app = open_page(monkeypatch, runs, "latents")
+    app.text_input(key="range").set_value("delta_norm 0.6..1, nonsense 1..2; DROP TABLE latents").run()
+    shown = app.dataframe[0].value
+    assert len(shown) and (shown["delta_norm"] > 0.59).all()
+    assert not app.exception
+
+
+def test_next_steps_through_the_filter(monkeypatch: pytest.MonkeyPatch, runs: Path) -> None:
+    app = open_page(monkeypatch, runs, "latent")
+    first = app.number_input(key="latent").value
+    next(b for b in app.button if b.label == "Next").click().run()
+    second = app.number_input(key="latent").value
+    assert first != second
+    next(b for b in app.button if b.label == "Previous").click().run()
+    assert app.number_input(key="latent").value == first
+
+
+def test_a_deep_link_opens_the_latent(monkeypatch: pytest.MonkeyPatch, runs: Path) -> None:
+    app = open_page(monkeypatch, runs, "latent", latent="7")
+    assert app.title[0].value == "Latent 7"
+
+
+def test_an_unknown_latent_is_no_exception(monkeypatch: pytest.MonkeyPatch, runs: Path) -> None:
+    app = open_page(monkeypatch, runs, "latent", latent="999999")
+    assert "no latent" in app.info[0].value
+
+
+def test_hostile_text_is_shown_escaped(monkeypatch: pytest.MonkeyPatch, runs: Path) -> None:
+    for page in ("overview", "latent", "side_effects"):
+        app = open_page(monkeypatch, runs, page, "hostile")
+        for block in app.html:
+            assert "<script" not in block.value and "<img" not in block.value and "<svg" not in block.value
+        for block in [*app.markdown, *app.caption]:
+            assert "](javascript:" not in block.value
+            assert "![pixel]" not in block.value
+            assert ":red[fake]" not in block.value
+
+
+def test_a_form_that_leads_out_of_the_runs_folder_is_refused(
+    monkeypatch: pytest.MonkeyPatch, runs: Path
+) -> None:
+    app = open_page(monkeypatch, runs, "runs")
+    app.text_input(key="new_name").set_value("../outside")
+    app.button(key="FormSubmitter:new_run-Start").click().run()
+    assert "name" in app.error[0].value.lower() or any("name" in e.value for e in app.error)
+    assert not (runs.parent / "outside").exists()
