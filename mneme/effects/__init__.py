@@ -1,0 +1,1 @@
+"""Which subject areas moved: categories, prediction, measured outcomes, evaluation."""

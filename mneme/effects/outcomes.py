@@ -1,0 +1,197 @@
+"""Outcomes: what really happened to a category, measured on a benchmark's own text.
+
+A prediction is worth as much as the measurement it is held against. Two numbers an item, both from one
+forward pass of each model over "question, options, Answer:":
+
+    NLL        mean negative log-likelihood a token of the question and its options, in nats: moves smoothly,
+               also where a small model answers at random
+    accuracy   whether the likeliest of " A", " B", ... after "Answer:" is the right one
+
+Items are the same for both models, so intervals come from a paired bootstrap over items. Outcomes measured
+elsewhere come in through `read_outcomes`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from mneme.effects.benchmark import LETTERS, Item, item_text, load_mmlu
+from mneme.effects.outcome_files import COLUMNS, read_outcomes, write_outcomes
+from mneme.errors import OutcomesError
+from mneme.progress import NULL_PROGRESS, Progress
+
+__all__ = [
+    "COLUMNS",
+    "Item",
+    "Measured",
+    "load_mmlu",
+    "measure",
+    "read_outcomes",
+    "summarise",
+    "write_outcomes",
+]
+
+REPLICATES = 2000
+
+
+class Measured(NamedTuple):
+    """One item under one model: NLL in nats a token, and whether the likeliest letter is right."""
+
+    nll: float
+    correct: bool
+
+
+def measure(
+    base: PreTrainedModel,
+    tuned: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    items: Sequence[Item],
+    *,
+    source: str = "mmlu",
+    max_tokens: int = 256,
+    batch_tokens: int = 4096,
+    seed: int = 0,
+    partial: str | Path | None = None,
+    progress: Progress = NULL_PROGRESS,
+) -> pd.DataFrame:
+    """Measure both models on `items`: a row a category, columns as table `outcomes` (COLUMNS).
+
+    base, tuned: mean NLL a token over the category's items, each item counting once; change = tuned - base
+    with a 95% paired bootstrap interval over items. Items longer than `max_tokens` keep their end. `partial`
+    names a file where finished batches are kept, so that a killed measurement goes on.
+
+    Raises OutcomesError when there are no items.
+    """
+    if not items:
+        raise OutcomesError("no items to measure: give a benchmark with at least one question")
+    results = {}
+    with progress.task("measure", total=2 * len(items), unit="items") as task:
+        for name, model in (("base", base), ("tuned", tuned)):
+            store = _Partial(partial, items, model)
+            for rows in _batches(tokenizer, items, max_tokens, batch_tokens):
+                wanted = [row for row in rows if row.index not in store.done]
+                if wanted:
+                    store.add(_measure_batch(model, tokenizer, items, wanted))
+                task.advance(len(rows))
+            results[name] = [store.done[i] for i in range(len(items))]
+    return summarise(items, results["base"], results["tuned"], source=source, seed=seed)
+
+
+def summarise(
+    items: Sequence[Item], base: Sequence[Measured], tuned: Sequence[Measured], *, source: str, seed: int = 0
+) -> pd.DataFrame:
+    """Per category: means of both models, change and its paired bootstrap interval (items resampled)."""
+    frame = pd.DataFrame(
+        {
+            "category": [item.category for item in items],
+            "base": [m.nll for m in base],
+            "tuned": [m.nll for m in tuned],
+            "accuracy_base": [float(m.correct) for m in base],
+            "accuracy_tuned": [float(m.correct) for m in tuned],
+        }
+    )
+    rng = np.random.default_rng(seed)
+    rows = []
+    for category, group in frame.groupby("category", sort=True):
+        change = (group["tuned"] - group["base"]).to_numpy()
+        drawn = rng.integers(len(change), size=(REPLICATES, len(change)))
+        low, high = np.quantile(change[drawn].mean(axis=1), [0.025, 0.975])
+        row = {"category": category, "change": change.mean(), "ci_low": low, "ci_high": high}
+        row |= group.drop(columns="category").mean().to_dict()
+        rows.append(row | {"n": len(group), "source": source})
+    return pd.DataFrame(rows)[list(COLUMNS)]
+
+
+class _Row(NamedTuple):
+    """One item as tokens: of its `ids` the first `n_text` are question and options, the rest "Answer:"."""
+
+    index: int
+    ids: list[int]
+    n_text: int
+
+
+def _batches(
+    tokenizer: PreTrainedTokenizerBase, items: Sequence[Item], max_tokens: int, batch_tokens: int
+) -> Iterator[list[_Row]]:
+    """Items of like length together, `batch_tokens` padded tokens at most (one item at least)."""
+    tail = tokenizer("\nAnswer:", add_special_tokens=False)["input_ids"]
+    bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    rows = []
+    for index, item in enumerate(items):
+        text = tokenizer(item_text(item), add_special_tokens=False)["input_ids"]
+        text = bos + text[-(max_tokens - len(bos) - len(tail)) :]
+        rows.append(_Row(index, text + tail, len(text)))
+    rows.sort(key=lambda row: (len(row.ids), row.index))
+    batch: list[_Row] = []
+    for row in rows:
+        if batch and (len(batch) + 1) * len(row.ids) > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(row)
+    if batch:
+        yield batch
+
+
+@torch.inference_mode()
+def _measure_batch(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, items: Sequence[Item], rows: list[_Row]
+) -> dict[int, Measured]:
+    """One forward pass over a batch of items, padded on the right."""
+    longest = max(len(row.ids) for row in rows)  # T
+    ids = torch.zeros(len(rows), longest, dtype=torch.long)  # (B, T)
+    mask = torch.zeros_like(ids)
+    for r, row in enumerate(rows):
+        ids[r, : len(row.ids)] = torch.tensor(row.ids)
+        mask[r, : len(row.ids)] = 1
+    ids, mask = ids.to(model.device), mask.to(model.device)
+    logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits  # (B, T, V)
+    measured = {}
+    for r, row in enumerate(rows):
+        n = row.n_text
+        nll = torch.nn.functional.cross_entropy(logits[r, : n - 1].float(), ids[r, 1:n])
+        letters = [_letter_token(tokenizer, i) for i in range(len(items[row.index].choices))]
+        best = int(logits[r, len(row.ids) - 1, letters].float().argmax())
+        measured[row.index] = Measured(float(nll), best == items[row.index].answer)
+    return measured
+
+
+def _letter_token(tokenizer: PreTrainedTokenizerBase, choice: int) -> int:
+    """The token of " A", " B", ... (its last, where a tokenizer splits the space off)."""
+    return tokenizer(f" {LETTERS[choice]}", add_special_tokens=False)["input_ids"][-1]
+
+
+class _Partial:
+    """Measured items of one model on disk, a JSON line a batch; other items' or models' lines stay."""
+
+    def __init__(self, path: str | Path | None, items: Sequence[Item], model: PreTrainedModel) -> None:
+        self.path = None if path is None else Path(path)
+        self.done: dict[int, Measured] = {}
+        if self.path is None:
+            return
+        digest = hashlib.sha256(json.dumps([list(item) for item in items]).encode())
+        for parameter in model.parameters():  # a sum a tensor tells apart models that differ in any of them
+            digest.update(str(float(parameter.detach().double().sum())).encode())
+        self.key = digest.hexdigest()
+        lines = self.path.read_text(encoding="utf-8").split("\n")[:-1] if self.path.exists() else []
+        for line in lines:
+            entry = json.loads(line)
+            if entry["key"] == self.key:
+                self.done |= {int(i): Measured(*m) for i, m in entry["items"].items()}
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        # A killed write leaves a line without its end: it goes.
+        self.path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+
+    def add(self, measured: dict[int, Measured]) -> None:
+        self.done |= measured
+        if self.path is not None:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"key": self.key, "items": measured}) + "\n")
