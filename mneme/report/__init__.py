@@ -1,0 +1,15 @@
+"""One typed report of a run, and its HTML, Markdown, JSON, CSV and Parquet.
+
+report = build_report(open_run("runs/demo"))
+to_html(report), to_markdown(report), to_json(report)
+write_report(run)        # all of them, into the run's `report` folder
+"""
+
+from mneme.report.collect import build_report
+from mneme.report.html import to_html
+from mneme.report.jsonform import to_json
+from mneme.report.markdown import to_markdown
+from mneme.report.model import Report
+from mneme.report.write import write_report
+
+__all__ = ["Report", "build_report", "to_html", "to_json", "to_markdown", "write_report"]

@@ -1,0 +1,173 @@
+"""The report as Markdown: the same content and order as the HTML, for pull requests, wikis and notebooks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from mneme.report import words
+from mneme.report.format import count, duration, interval, number, percent, with_unit
+from mneme.report.format import markdown as md
+from mneme.report.method import LIMITS, METHOD, SOURCES
+from mneme.report.model import Context, Latent, Report
+
+
+def to_markdown(report: Report) -> str:
+    """The report as GitHub-flavoured Markdown."""
+    blocks = [
+        f"# What the tuning changed: {md(report.facts.name)}",
+        f"**{md(words.headline(report), 1000).strip()}**",
+        *(f"> {md(caution, 1000)}" for caution in words.cautions(report)),
+        *_compared(report),
+        *_moved(report),
+        *_supports(report),
+        *_sure(report),
+        *_analyst(report),
+        "## Method",
+        _list(METHOD),
+        _sources(),
+        "## Limits",
+        _list(LIMITS),
+    ]
+    return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def _compared(report: Report) -> Iterable[str]:
+    yield "## What was compared"
+    yield _table(("", ""), words.facts(report))
+
+
+def _moved(report: Report) -> Iterable[str]:
+    yield "## What moved"
+    yield md(words.moved(report), 1000)
+    if not report.effects:
+        return
+    yield md(words.tally(report.effects), 1000)
+    yield _table(
+        ("category", "predicted effect", "direction", "verdict", "measured NLL change, nats", "outcome"),
+        (
+            (
+                e.name,
+                words.predicted(e),
+                e.direction,
+                e.verdict,
+                words.measured(e),
+                words.CALLS.get(e.call, e.call),
+            )
+            for e in report.effects
+        ),
+    )
+
+
+def _supports(report: Report) -> Iterable[str]:
+    yield "## What supports it"
+    if not report.latents:
+        yield "No latent is amplified, suppressed or redirected, or none has been judged yet."
+    for latent in report.latents:
+        yield _latent(latent)
+
+
+def _latent(latent: Latent) -> str:
+    label = md(latent.label).strip() or "no label"
+    lines = [f"### {md(words.latent_title(latent))}: {label}", f"Label: {md(words.label_note(latent))}."]
+    if latent.categories:
+        lines.append("Fires on: " + md(", ".join(latent.categories), 400) + ".")
+    lines.append(_table(("measure", "value"), words.latent_numbers(latent)))
+    lines.append("\n".join(f"- {_context(c)}" for c in latent.contexts))
+    return "\n\n".join(line for line in lines if line)
+
+
+def _context(context: Context) -> str:
+    parts = []
+    for piece in words.pieces(context):
+        inner = piece.text.strip()
+        if piece.strength < 2 or not inner:
+            parts.append(md(piece.text, 2000))
+            continue
+        # The spaces stay outside: Markdown reads "** word**" as four stars.
+        before = piece.text[: len(piece.text) - len(piece.text.lstrip())]
+        after = piece.text[len(piece.text.rstrip()) :]
+        parts.append(f"{before}<b>{md(inner, 2000)}</b>{after}")
+    topic = f", {md(context.topic, 60)}" if context.topic else ""
+    return "".join(parts).strip() + f" *(document {context.document}{topic})*"
+
+
+def _sure(report: Report) -> Iterable[str]:
+    yield "## How sure"
+    if report.health:
+        yield _table(
+            ("check", "value", "threshold", "status", "what to do"),
+            ((h.title, with_unit(h.value, h.unit), h.threshold, h.status, h.advice) for h in report.health),
+        )
+    if report.nulls:
+        yield "Pairs that did not change, and how many of their latents were called changed all the same:"
+        yield _table(
+            ("null", "latents", "false", "rate", "margin on the log ratio"),
+            (
+                (
+                    n.kind,
+                    count(n.n),
+                    count(n.n_false),
+                    f"{percent(n.rate)} [{percent(n.ci_low)}, {percent(n.ci_high)}]",
+                    number(n.margin),
+                )
+                for n in report.nulls
+            ),
+        )
+    if report.scores:
+        yield "Agreement of predictions with measured outcomes, beside cheap baselines:"
+        yield _list(words.comparison(c) for c in report.comparisons)
+        yield _table(
+            ("method", "metric", "categories", "value", "n"),
+            (
+                (
+                    words.method_name(s.method),
+                    s.metric,
+                    words.subset_name(s.subset),
+                    interval(s.value, s.ci_low, s.ci_high),
+                    count(s.n),
+                )
+                for s in report.scores
+            ),
+        )
+    if report.not_measured:
+        yield "Not measured:"
+        yield _list(
+            f"{m.what}." + (f" To make it: {m.remedy}." if m.remedy else "") for m in report.not_measured
+        )
+    if report.stages:
+        yield _table(
+            ("stage", "time", "peak memory", "fingerprint"),
+            (
+                (s.stage, duration(s.seconds), number(s.peak_memory_mb, "MB"), s.fingerprint[:16])
+                for s in report.stages
+            ),
+        )
+    entries = [(e.name, e.value) for e in (*report.versions, *report.seeds)]
+    if entries:
+        yield _table(("version or seed", "value"), entries)
+
+
+def _analyst(report: Report) -> Iterable[str]:
+    if report.remarks:
+        yield "## The analyst's notes"
+        yield _table(
+            ("latent", "review", "note", "by", "at"),
+            (
+                ("" if r.latent is None else str(r.latent), r.verdict, r.note, r.author, r.at)
+                for r in report.remarks
+            ),
+        )
+
+
+def _sources() -> str:
+    return "\n".join(f"- [{name}]({address}): {md(what)}" for name, address, what in SOURCES)
+
+
+def _list(lines: Iterable[str]) -> str:
+    return "\n".join(f"- {md(line, 1000)}" for line in lines)
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = ["| " + " | ".join(md(h) for h in head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join(md(value, 600) for value in row) + " |" for row in rows]
+    return "\n".join(lines)

@@ -1,0 +1,249 @@
+"""The report as one typed object: everything a reader needs to defend a finding, in the order they need it.
+
+`collect.py` fills it from a run; HTML, Markdown and JSON are only other ways to write it. None is "not measured".
+Units as in `mneme/store/schema.py`: betas and norms in raw activation units, NLL and KL in nats, rates are shares
+in [0, 1], `effect` and `severity` shares of the base model's typical deviation. Texts are the run's own and hostile;
+they are cut to 200 characters here (a context's token to 40) and escaped where they are written.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+FORMAT = 1
+"""Version of the JSON; raised when a key changes its meaning or goes away."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was compared, and how."""
+
+    name: str
+    base: str
+    tuned: str
+    corpus: str
+    layer: int | None
+    n_layers: int | None
+    width: int | None
+    """d"""
+    latents: int | None
+    """F"""
+    k: int | None
+    """active latents a token in training"""
+    variant: str
+    n_documents: int | None
+    n_tokens: int | None
+    n_skipped_bos: int | None
+    n_skipped_sinks: int | None
+    created_at: str
+    mneme_version: str
+    synthetic: bool
+    """the numbers were made up for a test"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A name and a value: a version, a seed, a fingerprint."""
+
+    name: str
+    value: str
+
+
+@dataclass(frozen=True)
+class StageTime:
+    """A finished stage."""
+
+    stage: str
+    seconds: float | None
+    peak_memory_mb: float | None
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Effect:
+    """A category: what was predicted beside what was measured."""
+
+    category: str
+    name: str
+    group: str
+    effect: float | None
+    ci_low: float | None
+    ci_high: float | None
+    direction: str
+    verdict: str
+    nll_change: float | None
+    kl: float | None
+    n_tokens: int | None
+    measured_change: float | None
+    """measured change of NLL a token, nats"""
+    measured_low: float | None
+    measured_high: float | None
+    accuracy_change: float | None
+    """tuned - base accuracy, a share"""
+    n_items: int | None
+    source: str
+    call: str
+    """hit | miss | false alarm | wrong direction | agreed none, or '' where nothing was measured"""
+
+
+@dataclass(frozen=True)
+class Context:
+    """A window of tokens around a strong activation."""
+
+    document: int
+    position: int
+    topic: str
+    tokens: tuple[str, ...]
+    activations: tuple[float, ...]
+    """as long as `tokens`"""
+
+
+@dataclass(frozen=True)
+class Latent:
+    """One latent and its evidence."""
+
+    latent: int
+    verdict: str
+    redirected: bool
+    label: str
+    label_method: str
+    score: float | None
+    score_shuffled: float | None
+    categories: tuple[str, ...]
+    beta_base: float | None
+    beta_tuned: float | None
+    delta_norm: float | None
+    decoder_cosine: float | None
+    log_ratio: float | None
+    ci_low: float | None
+    ci_high: float | None
+    q_value: float | None
+    firing_rate: float | None
+    n_documents: int | None
+    kl: float | None
+    nll_change: float | None
+    severity: float | None
+    stability: float | None
+    flags: tuple[str, ...]
+    """dense, position bound"""
+    contexts: tuple[Context, ...]
+
+
+@dataclass(frozen=True)
+class HealthCheck:
+    """One check of whether the run can be trusted."""
+
+    metric: str
+    title: str
+    value: float | None
+    unit: str
+    threshold: str
+    status: str
+    """ok | warn | fail | info"""
+    advice: str
+
+
+@dataclass(frozen=True)
+class Null:
+    """What the method says of a pair that did not change."""
+
+    kind: str
+    n: int | None
+    n_false: int | None
+    rate: float | None
+    ci_low: float | None
+    ci_high: float | None
+    margin: float | None
+
+
+@dataclass(frozen=True)
+class Score:
+    """How well a method's predictions agree with the measured outcomes."""
+
+    method: str
+    metric: str
+    subset: str
+    value: float | None
+    ci_low: float | None
+    ci_high: float | None
+    n: int | None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The crosscoder against the best baseline in one metric on one subset."""
+
+    metric: str
+    subset: str
+    crosscoder: float
+    baseline: str
+    baseline_value: float
+
+    @property
+    def beaten(self) -> bool:
+        """The baseline did better."""
+        return self.baseline_value > self.crosscoder
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Something the report can't say, and the command that would make it."""
+
+    what: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class Remark:
+    """An analyst's note or review verdict."""
+
+    latent: int | None
+    verdict: str
+    note: str
+    author: str
+    at: str
+
+
+@dataclass(frozen=True)
+class Bin:
+    """A bar of the histogram of delta_norm."""
+
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Point:
+    """A latent of the beta scatter."""
+
+    latent: int
+    beta_base: float
+    beta_tuned: float
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """All of it."""
+
+    verdict: str
+    facts: Facts
+    versions: tuple[Entry, ...]
+    seeds: tuple[Entry, ...]
+    fingerprints: tuple[Entry, ...]
+    stages: tuple[StageTime, ...]
+    verdict_counts: tuple[tuple[str, int], ...]
+    n_redirected: int
+    effects: tuple[Effect, ...]
+    latents: tuple[Latent, ...]
+    """the most severe amplified, then suppressed, then redirected ones"""
+    health: tuple[HealthCheck, ...]
+    nulls: tuple[Null, ...]
+    scores: tuple[Score, ...]
+    comparisons: tuple[Comparison, ...]
+    not_measured: tuple[Missing, ...]
+    remarks: tuple[Remark, ...]
+    histogram: tuple[Bin, ...]
+    points: tuple[Point, ...]
+    """live latents, all changed ones and a sample of the others"""

@@ -1,0 +1,203 @@
+"""Sentences and table cells that HTML and Markdown share, as plain text: each format escapes them itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mneme.report.format import ABSENT, count, interval, number, percent, visible
+from mneme.report.method import METHOD_NAMES, SUBSETS
+from mneme.report.model import Comparison, Context, Effect, Latent, Report
+
+CALLS = {
+    "hit": "✓ hit",
+    "miss": "✗ miss",
+    "false alarm": "✗ false alarm",
+    "wrong direction": "✗ wrong direction",
+    "agreed none": "✓ no change",
+    "": "not measured",
+}
+SIGNS = {"amplified": "▲", "suppressed": "▼", "unchanged": "●", "uncertain": "◆", "dead": "✕"}
+_AROUND = 14
+"""Tokens shown to either side of the strongest one."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Neighbouring tokens of one strength: 0 (hardly) to 4 (the context's maximum)."""
+
+    text: str
+    strength: int
+
+
+def pieces(context: Context) -> list[Piece]:
+    """The context as readable text around its strongest token, cut into pieces of equal strength."""
+    values = [max(0.0, a) if math.isfinite(a) else 0.0 for a in context.activations]
+    if not values:
+        return []
+    peak = max(range(len(values)), key=lambda i: values[i])
+    start, stop = max(0, peak - _AROUND), min(len(values), peak + _AROUND + 1)
+    most = values[peak] or 1.0
+    found: list[Piece] = [Piece("… ", 0)] if start else []
+    for token, value in zip(context.tokens[start:stop], values[start:stop], strict=True):
+        strength = math.ceil(4 * value / most) if value > 0.1 * most else 0
+        text = visible(token, 40)
+        if found and found[-1].strength == strength:
+            found[-1] = Piece(found[-1].text + text, strength)
+        else:
+            found.append(Piece(text, strength))
+    return found
+
+
+def headline(report: Report) -> str:
+    """The verdict sentence, or why there is none."""
+    return report.verdict or "No verdict yet: the run is not finished."
+
+
+def cautions(report: Report) -> list[str]:
+    """What a reader must know before quoting anything."""
+    said = []
+    if report.facts.synthetic:
+        said.append("The numbers of this run were made up for a test. They say nothing about any model.")
+    failed = [h.title for h in report.health if h.status == "fail"]
+    if failed:
+        said.append(
+            f"{_plural(len(failed), 'health check')} failed: {'; '.join(failed)}. Read “How sure” before quoting."
+        )
+    beaten = [c for c in report.comparisons if c.beaten]
+    if beaten:
+        said.append(
+            f"A cheap baseline agrees better with the measured outcomes in {len(beaten)} of {len(report.comparisons)}"
+            " comparisons: see “How sure”."
+        )
+    return said
+
+
+def facts(report: Report) -> list[tuple[str, str]]:
+    """What was compared."""
+    f = report.facts
+    layer = (
+        ABSENT
+        if f.layer is None
+        else f"output of layer {f.layer}" + (f" of {f.n_layers}" if f.n_layers else "")
+    )
+    dictionary = f"{f.variant or 'crosscoder'}, F = {count(f.latents)} latents, k = {count(f.k)}, width d = {count(f.width)}"
+    text = f"{f.corpus or ABSENT}: {count(f.n_tokens)} tokens of {count(f.n_documents)} documents"
+    left_out = f"{count(f.n_skipped_bos)} BOS or padding, {count(f.n_skipped_sinks)} attention sinks"
+    return [
+        ("Base model", f.base or ABSENT),
+        ("Tuned model", f.tuned or ABSENT),
+        ("Read at", layer),
+        ("Corpus", text),
+        ("Tokens left out", left_out),
+        ("Crosscoder", dictionary),
+        ("Run", f"{f.name}, made {f.created_at or ABSENT} by mneme {f.mneme_version or ABSENT}"),
+    ]
+
+
+def moved(report: Report) -> str:
+    """Counts of latents by verdict, in one sentence."""
+    if not report.verdict_counts:
+        return "No latent has a verdict yet."
+    parts = ", ".join(f"{count(n)} {verdict}" for verdict, n in report.verdict_counts)
+    return f"Of {count(sum(n for _, n in report.verdict_counts))} latents: {parts}. {count(report.n_redirected)} redirected."
+
+
+def tally(effects: Sequence[Effect]) -> str:
+    """How the predictions fared, in one sentence."""
+    measured = [e for e in effects if e.call]
+    if not effects:
+        return "No effects yet."
+    if not measured:
+        return f"{_plural(len(effects), 'category', 'categories')} predicted, none measured."
+    parts = [
+        f"{sum(e.call == call for e in measured)} {name}"
+        for call, name in (
+            ("hit", "hits"),
+            ("agreed none", "without change in both"),
+            ("miss", "misses"),
+            ("false alarm", "false alarms"),
+            ("wrong direction", "in the wrong direction"),
+        )
+    ]
+    return (
+        f"Of {_plural(len(measured), 'category', 'categories')} with a measured outcome: "
+        + ", ".join(parts)
+        + "."
+    )
+
+
+def predicted(effect: Effect) -> str:
+    """0.31 [0.25, 0.37]."""
+    return interval(effect.effect, effect.ci_low, effect.ci_high)
+
+
+def measured(effect: Effect) -> str:
+    """+0.31 [+0.25, +0.37]."""
+    return interval(effect.measured_change, effect.measured_low, effect.measured_high, signed=True)
+
+
+def latent_title(latent: Latent) -> str:
+    """▲ 1234 amplified."""
+    turned = ", redirected" if latent.redirected else ""
+    return f"{SIGNS.get(latent.verdict, '')} Latent {latent.latent}, {latent.verdict}{turned}".strip()
+
+
+def latent_numbers(latent: Latent) -> list[tuple[str, str]]:
+    """The evidence on one latent."""
+    found = [
+        ("log ratio", interval(latent.log_ratio, latent.ci_low, latent.ci_high, signed=True)),
+        ("q", number(latent.q_value)),
+        ("beta base → tuned", f"{number(latent.beta_base)} → {number(latent.beta_tuned)}"),
+        ("delta_norm", number(latent.delta_norm)),
+        ("decoder cosine", number(latent.decoder_cosine)),
+        ("fires on", f"{percent(latent.firing_rate)} of tokens, {count(latent.n_documents)} documents"),
+        ("KL there", number(latent.kl, "nats")),
+        ("NLL change there", number(latent.nll_change, "nats", signed=True)),
+        ("severity", number(latent.severity)),
+    ]
+    if latent.stability is not None:
+        found.append(("found again by", f"{percent(latent.stability)} of retrained dictionaries"))
+    if latent.flags:
+        found.append(("flags", ", ".join(latent.flags)))
+    return found
+
+
+def label_note(latent: Latent) -> str:
+    """Where the label comes from and how it scores."""
+    if not latent.label:
+        return "no label"
+    if latent.score is None:
+        return f"{latent.label_method}, not scored"
+    guess = (
+        ""
+        if latent.score_shuffled is None
+        else f" (another latent's label: {percent(latent.score_shuffled)})"
+    )
+    return f"{latent.label_method}, held-out score {percent(latent.score)}{guess}"
+
+
+def comparison(c: Comparison) -> str:
+    """Who agrees better with the outcomes, in one plain sentence."""
+    name, where = METHOD_NAMES.get(c.baseline, c.baseline), SUBSETS.get(c.subset, c.subset)
+    ours, theirs = number(c.crosscoder), number(c.baseline_value)
+    if c.beaten:
+        return f"{c.metric}, {where}: the baseline “{name}” did better, {theirs} against the crosscoder's {ours}."
+    if c.baseline_value == c.crosscoder:
+        return f"{c.metric}, {where}: the crosscoder and the baseline “{name}” did equally well, {ours}."
+    return f"{c.metric}, {where}: the crosscoder did best, {ours} against {theirs} of “{name}”."
+
+
+def method_name(method: str) -> str:
+    """A method of the evaluation, in words."""
+    return METHOD_NAMES.get(method, method)
+
+
+def subset_name(subset: str) -> str:
+    """A subset of the categories, in words."""
+    return SUBSETS.get(subset, subset)
+
+
+def _plural(n: int, one: str, many: str | None = None) -> str:
+    return f"{count(n)} {one if n == 1 else many or one + 's'}"
