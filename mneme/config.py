@@ -101,7 +101,7 @@ def make_config(values: Mapping[str, Any]) -> RunConfig:
                 f"no {key} model given: name one with --{key} or `{key} = ...` in the settings file"
             )
     sources = from_mapping(_Sources, {k: v for k, v in values.items() if k in _SOURCES}, "")
-    sections = {}
+    sections: dict[str, Any] = {}
     for name, cls in SECTIONS.items():
         given = values.get(name, {})
         if not isinstance(given, Mapping):

@@ -165,7 +165,7 @@ def effects_stage(bench: Workbench) -> StageResult:
         bench.cache,
         CodeCache(bench.folder / "codes"),
         latents,
-        bench.tokenizer.decode,
+        lambda ids: str(bench.tokenizer.decode(ids)),
         bench.encoder,
         bench.config.effects,
         labels=labels,

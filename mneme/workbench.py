@@ -1,4 +1,4 @@
-"""What the stages of a run share: settings, folder, and the heavy things, each loaded when first asked for."""
+"""What the stages of a run share: settings, folder, and heavy things, each loaded when first asked for."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -44,7 +44,7 @@ def organism(
         if len(keys) != 1:
             raise ConfigError(f"--set {text}: settings of a method have no section, e.g. --set steps=200")
         values[keys[0]] = value
-    config = from_mapping(METHODS[method].config, values, "")
+    config: Any = from_mapping(METHODS[method].config, values, "")
     progress = RichProgress(out)
     made = make_organism(
         method,
