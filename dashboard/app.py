@@ -12,7 +12,7 @@ import streamlit as st
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from dashboard.components import state, words
+from dashboard.components import state, words  # noqa: E402
 
 st.set_page_config(
     page_title="mneme", page_icon=str(HERE / "icon.svg"), layout="wide", initial_sidebar_state=230

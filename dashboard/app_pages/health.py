@@ -20,26 +20,29 @@ else:
         if problems.empty
         else f"{len(problems)} of {len(checks)} checks ask for a look; they come first."
     )
-    for start in range(0, len(checks), 4):
-        for column, item in zip(st.columns(4), checks.iloc[start : start + 4].itertuples(), strict=False):
-            colour, icon, meaning = looks.STATUS.get(item.status, looks.STATUS["info"])
+    records = checks.to_dict("records")
+    for start in range(0, len(records), 4):
+        for column, item in zip(st.columns(4), records[start : start + 4], strict=False):
+            colour, icon, meaning = looks.STATUS.get(item["status"], looks.STATUS["info"])
             with column.container(border=True, height="stretch", gap="xsmall"):
-                value = words.percent(item.value) if item.unit == "share" else words.number(item.value)
+                value = (
+                    words.percent(item["value"]) if item["unit"] == "share" else words.number(item["value"])
+                )
                 unit = (
                     ""
-                    if item.unit == "share" or words.missing(item.unit)
-                    else f" {words.markdown(item.unit, 20)}"
+                    if item["unit"] == "share" or words.missing(item["unit"])
+                    else f" {words.markdown(item['unit'], 20)}"
                 )
-                st.markdown(f"{words.markdown(item.title or item.metric, 70)}")
+                st.markdown(f"{words.markdown(item['title'] or item['metric'], 70)}")
                 st.markdown(f"#### {value}{unit}")
                 threshold = (
                     ""
-                    if words.missing(item.threshold) or not item.threshold
-                    else f" · expected {words.plain(item.threshold, 30)}"
+                    if words.missing(item["threshold"]) or not item["threshold"]
+                    else f" · expected {words.plain(item['threshold'], 30)}"
                 )
                 st.badge(words.markdown(f"{meaning}{threshold}", 60), icon=icon, color=colour)
-                if not words.missing(item.advice) and item.advice:
-                    st.caption(words.markdown(item.advice, 300))
+                if not words.missing(item["advice"]) and item["advice"]:
+                    st.caption(words.markdown(item["advice"], 300))
 
 training = quality.training(run)
 st.subheader("Training of the crosscoder")
@@ -63,7 +66,8 @@ else:
     with two:
         st.markdown(
             "**Loss**",
-            help="Squared error summed over both models and the width, and the auxiliary loss that revives dead latents.",
+            help="Squared error summed over both models and the width, and the auxiliary loss that revives "
+            "dead latents.",
         )
         st.plotly_chart(
             charts.training_curve(training, {"loss": "loss", "aux_loss": "auxiliary"}, "loss"),
@@ -84,7 +88,8 @@ left, right = st.columns(2, gap="medium")
 with left:
     st.subheader(
         "False positives on nulls",
-        help="Comparisons where nothing changed: how often a latent is still called changed, and the margin taken from that.",
+        help="Comparisons where nothing changed: how often a latent is still called changed, and the "
+        "margin taken from that.",
     )
     nulls = quality.nulls(run)
     if nulls.empty:

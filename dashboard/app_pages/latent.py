@@ -41,6 +41,7 @@ labels = queries.labels(run, latent)
 label = words.markdown(labels["label"].iloc[0], 140) if len(labels) else "no label"
 top.title(f"Latent {latent:,}")
 
+sort_name = list_queries.SORTS[filters.sort_choice()][0].lower()
 place = list_queries.beside(run, where, latent, sort=filters.sort_choice())
 with st.container(horizontal=True, vertical_alignment="center", gap="small"):
     st.button(
@@ -60,7 +61,7 @@ with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         args=(place["next"],),
     )
     st.caption(
-        f"{place['place']:,} of {place['of']:,} in the filter, by {list_queries.SORTS[filters.sort_choice()][0].lower()}"
+        f"{place['place']:,} of {place['of']:,} in the filter, by {sort_name}"
         if place["place"]
         else f"not in the filter ({place['of']:,} latents)",
         width="content",
@@ -114,7 +115,8 @@ with left:
         head, colour_by = st.columns([1, 1.3], vertical_alignment="bottom")
         head.subheader(
             "Contexts",
-            help="Windows of text around the tokens it fires on most (top), and from each tenth of its activations, "
+            help="Windows of text around the tokens it fires on most (top), and from each tenth of its "
+            "activations, "
             "D10 the strongest. The underlined token is the strongest. Point at a token for its values.",
         )
         colouring = colour_by.segmented_control(
@@ -122,7 +124,7 @@ with left:
             list(tokens.COLOURINGS),
             default="activation",
             required=True,
-            format_func=tokens.COLOURINGS.get,
+            format_func=lambda name: tokens.COLOURINGS[name],
             key="colouring",
             label_visibility="collapsed",
         )
@@ -155,7 +157,8 @@ with right:
             height="content",
             column_config={
                 "target": st.column_config.TextColumn(
-                    help="What the direction is fitted to: the error left when the latent is removed (main), the reconstruction, or the activation."
+                    help="What the direction is fitted to: the error left when the latent is removed "
+                    "(main), the reconstruction, or the activation."
                 ),
                 "probe": st.column_config.TextColumn(
                     help="Whose decoder gives the direction; main: the longer one."
@@ -165,13 +168,16 @@ with right:
             },
             alt="Latent scaling of this latent",
         )
-        halves = f"Between halves of the text beta differs by {words.number(row['split_half_base'])} (base) and {words.number(row['split_half_tuned'])} (tuned)."
-        joint = (
-            f" Fitted jointly with its correlated group: {words.number(row['beta_joint_base'])} and {words.number(row['beta_joint_tuned'])} (variance inflation {words.number(row['vif'])})."
-            if row["vif"] is not None
-            else ""
+        note = (
+            f"Between halves of the text beta differs by {words.number(row['split_half_base'])} (base) and "
+            f"{words.number(row['split_half_tuned'])} (tuned)."
         )
-        st.caption(halves + joint)
+        if row["vif"] is not None:
+            note += (
+                f" Fitted jointly with its correlated group: {words.number(row['beta_joint_base'])} and "
+                f"{words.number(row['beta_joint_tuned'])} (variance inflation {words.number(row['vif'])})."
+            )
+        st.caption(note)
     bins = queries.histogram(run, latent)
     if len(bins):
         st.subheader("Activations")
@@ -184,10 +190,10 @@ with right:
     groups = queries.categories(run, latent)
     if len(groups):
         st.subheader("Categories", help=looks.HELP["category"])
-        for item in groups.head(5).itertuples():
+        for item in groups.head(5).to_dict("records"):
             st.progress(
-                min(1.0, max(0.0, float(item.weight))),
-                text=f"{words.markdown(item.name, 44)} · {words.percent(item.weight)}",
+                min(1.0, max(0.0, float(item["weight"]))),
+                text=f"{words.markdown(item['name'], 44)} · {words.percent(item['weight'])}",
             )
 
 lens = queries.logit_lens(run, latent)
@@ -196,7 +202,8 @@ below_left, below_right = st.columns([1.35, 1], gap="large")
 with below_left:
     st.subheader(
         "Logit lens",
-        help="Next tokens that the latent's decoder promotes or holds down, read through each model's own output layer; "
+        help="Next tokens that the latent's decoder promotes or holds down, read through each model's own "
+        "output layer; "
         "difference is tuned minus base.",
     )
     if len(lens):
@@ -242,15 +249,16 @@ with below_right:
 
 if len(labels):
     with st.expander("How the label was made"):
-        for item in labels.itertuples():
+        for item in labels.to_dict("records"):
             st.markdown(
-                f"**{words.markdown(item.label, 140)}** · {words.markdown(item.method, 60)} · score "
-                f"{words.percent(item.score)}, with another latent's label {words.percent(item.score_shuffled)}"
+                f"**{words.markdown(item['label'], 140)}** · {words.markdown(item['method'], 60)} · score "
+                f"{words.percent(item['score'])}, with another latent's label "
+                f"{words.percent(item['score_shuffled'])}"
             )
             try:
-                evidence = json.dumps(json.loads(item.detail or "{}"), indent=1, ensure_ascii=False)
+                evidence = json.dumps(json.loads(item["detail"] or "{}"), indent=1, ensure_ascii=False)
             except (TypeError, ValueError):
-                evidence = str(item.detail)
+                evidence = str(item["detail"])
             st.code(
                 "\n".join(words.plain(line, 400) for line in evidence.split("\n")[:60]),
                 language=None,

@@ -1,16 +1,17 @@
 """Every live latent on a plane: near ones have similar decoders."""
 
-import numpy as np
 import streamlit as st
 
 from dashboard.components import charts, filters, looks, plots, state
 from mneme.store.queries import latents as queries
 
+HEIGHT = 590
+
 run = state.need_run("Map", "attribution", "interpretation")
 where = filters.filter_bar(run, "Map")
 note, by = st.columns([3.2, 1], vertical_alignment="center")
 note.caption(
-    "UMAP of the decoder directions: neighbours mean similar directions, distances between islands mean nothing. "
+    "UMAP of the decoder directions: neighbours mean similar directions, distances between islands nothing. "
     "Click a point to open it; scroll to zoom. Box select, in the tools at the right, keeps what is inside."
 )
 colour = by.segmented_control(
@@ -24,24 +25,34 @@ colour = by.segmented_control(
     help=looks.HELP["category"],
 )
 points, density, bounds = plots.scatter_data(run, where, "umap_x", "umap_y")
-drawing = {
-    "axes": ("umap_x", "umap_y"),
-    "titles": ("", ""),
-    "bounds": bounds,
-    "boxes": where.boxes,
-    "density": density if isinstance(density, np.ndarray) else None,
-    "height": 590,
-}
 if points.empty:
     st.info("No latent passes the filter.", icon=":material/filter_alt_off:")
 else:
-    if colour != "category":
-        st.html(looks.legend(queries.verdict_counts(run, where)))
     if colour == "category":
         points = points.merge(queries.point_categories(run), on="latent", how="left").fillna({"grp": "none"})
-        figure = charts.group_scatter(points, list(points["grp"].value_counts().index[:7]), **drawing)
+        groups = list(points["grp"].value_counts().index[:7])
+        figure = charts.group_scatter(
+            points,
+            groups,
+            axes=("umap_x", "umap_y"),
+            titles=("across", "up"),
+            bounds=bounds,
+            boxes=where.boxes,
+            density=density,
+            height=HEIGHT,
+        )
     else:
-        figure = charts.verdict_scatter(points, bare=True, **drawing)
+        st.html(looks.legend(queries.verdict_counts(run, where)))
+        figure = charts.verdict_scatter(
+            points,
+            axes=("umap_x", "umap_y"),
+            titles=("across", "up"),
+            bounds=bounds,
+            boxes=where.boxes,
+            density=density,
+            bare=True,
+            height=HEIGHT,
+        )
     plots.linked(figure, "map", "umap_x", "umap_y", "Map of the latents", charts.MAP_CONFIG)
     st.caption(
         f"{len(points):,} latents drawn"

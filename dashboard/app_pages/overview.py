@@ -38,7 +38,8 @@ if effects is not None:
             "Areas moved",
             f"{moved} of {len(effects)}",
             f"{right} of {len(calls)} right" if len(calls) else "not measured",
-            "Subject areas with a predicted change. Below: how many predictions, of change or of none, agree with "
+            "Subject areas with a predicted change. Below: how many predictions, of change or of none, "
+            "agree with "
             "what was measured on a benchmark.",
         )
     )

@@ -20,7 +20,7 @@ with st.container(horizontal=True, gap="small"):
     for kind, (name, mime) in reports.KINDS.items():
         st.download_button(
             name,
-            data=lambda kind=kind: reports.build(str(run.path), stamp)[kind],
+            data=built[kind],
             file_name=f"mneme-report.{kind}",
             mime=mime,
             icon=":material/download:",

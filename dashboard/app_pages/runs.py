@@ -178,6 +178,7 @@ with st.form("new_run", border=True):
             jobs.start(folder, request)
             st.rerun()
 st.caption(
-    "It runs in the background, in its own process: closing this page does not stop it. Starting a run of the same name "
+    "It runs in the background, in its own process: closing this page does not stop it. Starting a run of "
+    "the same name "
     "again goes on from where it stopped."
 )

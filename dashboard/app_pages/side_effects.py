@@ -55,7 +55,8 @@ with right:
         )
     else:
         st.info(
-            "No outcomes were measured for this pair. Give the run a table of them (category, base, tuned, change) in "
+            "No outcomes were measured for this pair. Give the run a table of them (category, base, tuned, "
+            "change) in "
             "its settings to see here how well the prediction does.",
             icon=":material/science:",
         )
@@ -156,13 +157,15 @@ evaluation = queries.evaluation(run)
 if len(evaluation):
     st.subheader(
         "Is the crosscoder worth it?",
-        help="The same comparison for cheap baselines that need no crosscoder, on the same text and categories.",
+        help="The same comparison for cheap baselines that need no crosscoder, on the same text and "
+        "categories.",
     )
     for subset, metric, best, value, ours in queries.winners(run):
         where = "outside the forget set" if subset == "outside_forget" else "over all categories"
         if best != "crosscoder" and value > ours:
             st.warning(
-                f"{words.markdown(metric, 30)} {where}: the baseline {words.markdown(best.replace('_', ' '), 40)} does better, "
+                f"{words.markdown(metric, 30)} {where}: the baseline "
+                f"{words.markdown(best.replace('_', ' '), 40)} does better, "
                 f"{words.number(value)} against {words.number(ours)}.",
                 icon=":material/trending_down:",
             )

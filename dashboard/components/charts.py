@@ -121,7 +121,7 @@ def group_scatter(
     layers = []
     for i, group in enumerate(groups[:7]):
         mask = points["grp"] == group
-        layers.append((words.html(group, 28), looks.GROUP_COLOURS[i], markers[i], mask))
+        layers.append((words.plotly(group, 28), looks.GROUP_COLOURS[i], markers[i], mask))
     rest = ~points["grp"].isin(list(groups[:7]))
     layers.insert(0, ("other", looks.GROUP_COLOURS[-1], "circle", rest))
     return _scatter(points, layers, axes, titles, bounds, boxes, density, False, True, height, True)
@@ -169,7 +169,9 @@ def _scatter(
             mode="markers",
             name=name,
             marker={"color": colour, "symbol": marker, "size": 6, "opacity": 0.75, "line": {"width": 0}},
-            hovertemplate=f"latent %{{customdata}}<br>{titles[0]} %{{x:.3g}}<br>{titles[1]} %{{y:.3g}}<extra></extra>",
+            hovertemplate=(
+                f"latent %{{customdata}}<br>{titles[0]} %{{x:.3g}}<br>{titles[1]} %{{y:.3g}}<extra></extra>"
+            ),
         )
     if diagonal:
         low, high = max(x0, y0), min(x1, y1)
@@ -183,8 +185,8 @@ def _scatter(
             line={"color": _FAINT, "width": 1, "dash": "dash"},
         )
     _outline(fig, boxes, *axes)
-    _layout(fig, *titles, height=height, legend=legend)
-    # Streamlit reports no clicks while dragging draws boxes: the map, which is for clicking, starts with panning.
+    _layout(fig, *(("", "") if bare else titles), height=height, legend=legend)
+    # Streamlit reports no clicks while dragging draws boxes: the map, made for clicking, starts with panning.
     fig.update_layout(dragmode="pan" if bare else "select", legend={"itemsizing": "constant"})
     fig.update_xaxes(range=[x0, x1], showticklabels=not bare, showgrid=not bare)
     fig.update_yaxes(range=[y0, y1], showticklabels=not bare, showgrid=not bare)
@@ -303,7 +305,7 @@ def _names(rows: pd.DataFrame) -> list[str]:
     seen: dict[str, int] = {}
     names = []
     for name in rows["name"]:
-        short = words.html(name, 34)
+        short = words.plotly(name, 34)
         seen[short] = seen.get(short, 0) + 1
         names.append(short + "\u2009" * (seen[short] - 1))
     return names

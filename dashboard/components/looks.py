@@ -7,6 +7,8 @@ the same bytes in both.
 
 from __future__ import annotations
 
+from typing import Literal
+
 VERDICT_COLOUR = {
     "amplified": "#d55e00",
     "suppressed": "#2a86c7",
@@ -22,7 +24,8 @@ VERDICT_MARKER = {
     "uncertain": "diamond",
     "dead": "x",
 }
-VERDICT_BADGE = {
+BadgeColour = Literal["red", "orange", "yellow", "blue", "green", "violet", "gray"]
+VERDICT_BADGE: dict[str, BadgeColour] = {
     "amplified": "orange",
     "suppressed": "blue",
     "unchanged": "gray",
@@ -44,7 +47,7 @@ CALL_SIGN = {
     "agreed none": "✓ no change",
 }
 GROUP_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b89b3c", "#56b4e9", "#7d6bb5", "#8c9299")
-STATUS = {
+STATUS: dict[str, tuple[BadgeColour, str, str]] = {
     "ok": ("green", ":material/check_circle:", "fine"),
     "warn": ("orange", ":material/warning:", "look"),
     "fail": ("red", ":material/error:", "problem"),
@@ -66,7 +69,8 @@ def effect_legend() -> str:
 
 def _legend(entries: dict[str, tuple[str, str]]) -> str:
     parts = [
-        f'<span style="white-space:nowrap"><span style="color:{colour};font-size:1.15em">{sign}</span> {name}</span>'
+        f'<span style="white-space:nowrap"><span style="color:{colour};font-size:1.15em">{sign}</span>'
+        f" {name}</span>"
         for name, (sign, colour) in entries.items()
     ]
     return (
@@ -79,21 +83,26 @@ HELP = {
     "uses it, 0.5 both alike, 1 only the tuned model.",
     "beta": "Beta says how much of a latent's direction a model really contains: 1 fully, 0 not at all. "
     "Beta(b) is the base model's, beta(f) the fine-tuned one's.",
-    "log_ratio": "ln(beta(f) / beta(b)): above 0 the tuned model uses the latent more (+0.69 is twice as much), "
+    "log_ratio": "ln(beta(f) / beta(b)): above 0 the tuned model uses the latent more (+0.69 is twice as "
+    "much), "
     "below 0 less. In brackets the 95 % interval over documents.",
-    "verdict": "Amplified or suppressed: the change is larger than the margin, and sure (q < 0.05). Unchanged: "
+    "verdict": "Amplified or suppressed: the change is larger than the margin, and sure (q < 0.05). "
+    "Unchanged: "
     "the interval lies inside the margin. Uncertain: neither. Dead: it never fires.",
     "q_value": "Share of false findings to expect among latents at least this sure (Benjamini-Hochberg).",
     "severity": "How much a latent moves: used to rank what to look at first.",
     "firing_rate": "Share of tokens the latent fires on.",
     "kl": "KL(base || tuned) of the next-token predictions where the latent fires, in nats.",
-    "nll_change": "Tuned minus base surprise (negative log-likelihood) at the next token where the latent fires, "
+    "nll_change": "Tuned minus base surprise (negative log-likelihood) at the next token where the latent "
+    "fires, "
     "in nats: above 0 the tuned model predicts worse there.",
-    "score": "How well the label tells held-out contexts of the latent from others: balanced accuracy, 50 % is "
+    "score": "How well the label tells held-out contexts of the latent from others: balanced accuracy, 50 "
+    "% is "
     "guessing.",
     "cosine": "Cosine between the latent's two decoders: 1 is the same direction. Low: the latent turned "
     "(redirected).",
-    "effect": "Predicted size of the change in a category: its latents' changes, weighted by how much they fire "
+    "effect": "Predicted size of the change in a category: its latents' changes, weighted by how much they "
+    "fire "
     "in the category's text. In brackets the 95 % interval over documents.",
     "measured": "Measured change of the negative log-likelihood a token on the benchmark's text, tuned minus "
     "base, in nats: above 0 is worse.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 from plotly.graph_objects import Figure
@@ -52,8 +53,8 @@ def betas(run: Run, where: LatentFilter, *, key: str, height: int) -> None:
 
 def scatter_data(
     run: Run, where: LatentFilter, x: str, y: str
-) -> tuple[pd.DataFrame, object, tuple[float, float, float, float]]:
-    """Points that pass the filter; behind them a density of all where a filter is on or points are too many."""
+) -> tuple[pd.DataFrame, np.ndarray | None, tuple[float, float, float, float]]:
+    """Points that pass the filter, and a density of all where a filter is on or points are too many."""
     bounds = (*_padded(queries.span(run, x)), *_padded(queries.span(run, y)))
     total = queries.count(run, where)
     many = total > charts.MAX_POINTS

@@ -1,7 +1,7 @@
 """What a gesture on a plot means; and ranges as text, so that a box is part of the URL.
 
-A box is a command, not a state: it becomes bounds of two columns ('delta_norm 0.2..0.4, beta_base 0..1'),
-kept in a text field that is bound to the URL and can be typed into. The figure then shows the filtered latents
+A box is a command, not a state: it becomes bounds of columns ('delta_norm 0.2..0.4, beta_base 0..1'), kept
+in a text field that is bound to the URL and can be typed into. The figure then shows the filtered latents,
 and the browser's own selection disappears, which is no second command.
 """
 

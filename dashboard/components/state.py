@@ -63,8 +63,7 @@ def current_run() -> Run | None:
 
 
 def need_run(title: str, *stages: str) -> Run:
-    """The chosen run. Where it, or one of the stages, is missing, the page (called `title`) ends here and says
-    what makes it."""
+    """The chosen run. Where it, or a stage, is missing, the page (`title`) ends here, saying what makes it."""
     run = current_run()
     if run is None:
         st.title(title)

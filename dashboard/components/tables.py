@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pandas as pd
 import streamlit as st
 
@@ -40,7 +42,9 @@ _COLUMNS = {
 }
 
 
-def latent_table(frame: pd.DataFrame, columns: list[str], *, key: str, height: int | str, alt: str) -> None:
+def latent_table(
+    frame: pd.DataFrame, columns: list[str], *, key: str, height: int | Literal["content"], alt: str
+) -> None:
     """Rows of latents; choosing one opens its page. `columns` are names of `_COLUMNS`.
 
     The first column of `frame` that is called latent (or neighbour) is what opens.

@@ -17,16 +17,15 @@ _SEQUENTIAL = (213, 94, 0)  # vermilion, as `amplified`
 _WORSE, _BETTER = (194, 65, 124), (31, 158, 137)  # as degraded and improved
 _STYLE = (
     "<style>.mneme-ctx{line-height:1.75;white-space:pre-wrap;overflow-wrap:anywhere;font-size:0.93rem;"
-    "unicode-bidi:isolate;margin:0 0 0.15rem 0}.mneme-ctx span{border-radius:3px;padding:1px 0;unicode-bidi:isolate}"
-    ".mneme-peak{font-weight:650;text-decoration:underline;text-decoration-thickness:1px;text-underline-offset:3px}"
-    ".mneme-meta{font-size:0.78rem;opacity:0.65;margin-top:0.7rem}"
-    ".mneme-list{border-bottom:1px solid rgba(128,128,128,.2)}</style>"
+    "unicode-bidi:isolate;margin:0 0 0.15rem 0}"
+    ".mneme-ctx span{border-radius:3px;padding:1px 0;unicode-bidi:isolate}"
+    ".mneme-ctx .mneme-peak{font-weight:650;text-decoration:underline;text-decoration-thickness:1px;"
+    "text-underline-offset:3px}"
+    ".mneme-meta{font-size:0.78rem;opacity:0.65;margin-top:0.7rem}</style>"
 )
 
 
-def contexts_html(
-    contexts: Sequence[Mapping[str, Any]], colouring: str = "activation", *, compact: bool = False
-) -> str:
+def contexts_html(contexts: Sequence[Mapping[str, Any]], colouring: str = "activation") -> str:
     """Contexts (rows of the table, with `topic`) as one piece of HTML.
 
     The colour's scale is shared by all of them, so that contexts can be compared.
@@ -35,8 +34,7 @@ def contexts_html(
     top = max((abs(v) for c in contexts for v in c.get(column) or [] if not words.missing(v)), default=0.0)
     parts = [_STYLE]
     for context in contexts:
-        if not compact:
-            parts.append(f'<div class="mneme-meta">{_meta(context)}</div>')
+        parts.append(f'<div class="mneme-meta">{_meta(context)}</div>')
         parts.append(f'<div class="mneme-ctx">{_tokens(context, column, top)}</div>')
     return "".join(parts)
 

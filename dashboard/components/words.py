@@ -13,6 +13,8 @@ import unicodedata
 
 # Markdown, and Streamlit's own :colour[...], :material/...: and $...$.
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&@^=/])")
+# Addresses become links even when escaped; a word joiner inside one prevents it.
+_LINK = re.compile(r"(?<=\w):(?=//)|(?<=www)(?=\.)|@", re.IGNORECASE)
 _VISIBLE = {"\n": "↵", "\t": "⇥", "\r": "␍"}
 
 
@@ -27,12 +29,17 @@ def plain(text: object, limit: int = 80) -> str:
 
 def markdown(text: object, limit: int = 80) -> str:
     """`plain`, escaped for st.markdown, captions, labels and every other place that reads Markdown."""
-    return _MARKDOWN.sub(r"\\\1", plain(text, limit))
+    return _MARKDOWN.sub(r"\\\1", _LINK.sub("\\g<0>\u2060", plain(text, limit)))
 
 
 def html(text: object, limit: int = 80) -> str:
-    """`plain`, escaped for st.html, attributes too, and for Plotly, which reads a little HTML."""
+    """`plain`, escaped for st.html, attributes too."""
     return _html.escape(plain(text, limit), quote=True)
+
+
+def plotly(text: object, limit: int = 80) -> str:
+    """`plain`, for Plotly's texts, which read a few tags but not every entity."""
+    return _html.escape(plain(text, limit), quote=False)
 
 
 def missing(value: object) -> bool:

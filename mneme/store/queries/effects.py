@@ -8,7 +8,8 @@ from mneme.store.run import Run
 
 # A measured change counts when its interval leaves zero out; `none` otherwise.
 _MEASURED = (
-    "CASE WHEN o.change IS NULL THEN NULL WHEN o.ci_low > 0 THEN 'degraded' WHEN o.ci_high < 0 THEN 'improved'"
+    "CASE WHEN o.change IS NULL THEN NULL WHEN o.ci_low > 0 THEN 'degraded'"
+    " WHEN o.ci_high < 0 THEN 'improved'"
     " WHEN o.ci_low IS NULL AND abs(o.change) > 0.05 THEN if(o.change > 0, 'degraded', 'improved')"
     " ELSE 'none' END"
 )
@@ -17,9 +18,9 @@ _MEASURED = (
 def effects(run: Run) -> pd.DataFrame:
     """A row a category, the largest effect first, with its outcome and whether the prediction holds.
 
-    `measured`: degraded | improved | none | NULL, from the outcome's interval. `call`: hit (a predicted change
-    in the measured direction), miss (a measured change that was not predicted), false alarm (a predicted change
-    that was not measured), wrong direction, agreed none, or NULL where nothing was measured.
+    `measured`: degraded | improved | none | NULL, from the outcome's interval. `call`: hit (a predicted
+    change in the measured direction), miss (a measured change that was not predicted), false alarm (a predicted
+    change that was not measured), wrong direction, agreed none, or NULL where nothing was measured.
     """
     return run.sql(
         f"WITH e AS (SELECT e.*, coalesce(k.name, e.category) AS name, k.grp, k.domain,"
@@ -60,7 +61,7 @@ def winners(run: Run) -> list[tuple[str, str, str, float, float]]:
 
 
 def top_latents(run: Run, category: str, limit: int = 12) -> pd.DataFrame:
-    """The latents that make up a category's effect: latent, contribution, verdict, label, log_ratio, kl, ..."""
+    """The latents that make up a category's effect, the largest part first."""
     return run.sql(
         "SELECT t.latent, t.contribution, l.verdict, any_value(b.label) AS label, l.log_ratio, l.q_value,"
         " l.firing_rate, l.nll_change FROM effect_latents t LEFT JOIN latents l USING (latent)"

@@ -44,7 +44,8 @@ def betas(run: Run, latent: int) -> pd.DataFrame:
     return run.sql(
         "SELECT probe, target, max(beta) FILTER (model = 'base') AS base,"
         " max(beta) FILTER (model = 'tuned') AS tuned FROM betas WHERE latent = ?"
-        " GROUP BY probe, target ORDER BY list_position(['error', 'reconstruction', 'activation'], target), probe",
+        " GROUP BY probe, target"
+        " ORDER BY list_position(['error', 'reconstruction', 'activation'], target), probe",
         [latent],
     )
 

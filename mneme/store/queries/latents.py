@@ -74,7 +74,8 @@ class LatentFilter:
 
     def where(self) -> tuple[str, list[Any]]:
         """The clause and its parameters, in order."""
-        clauses, values = [], []
+        clauses: list[str] = []
+        values: list[Any] = []
         if self.verdicts:
             clauses.append(f"l.verdict IN ({', '.join('?' * len(self.verdicts))})")
             values += self.verdicts

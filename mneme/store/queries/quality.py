@@ -10,7 +10,8 @@ from mneme.store.run import Run
 def health(run: Run) -> pd.DataFrame:
     """metric, title, value, unit, threshold, status, advice; the worst status first."""
     return run.sql(
-        "SELECT * FROM health ORDER BY list_position(['fail', 'warn', 'ok', 'info'], status) NULLS LAST, metric"
+        "SELECT * FROM health"
+        " ORDER BY list_position(['fail', 'warn', 'ok', 'info'], status) NULLS LAST, metric"
     )
 
 

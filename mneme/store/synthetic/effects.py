@@ -1,0 +1,120 @@
+"""Made-up effects, outcomes, baselines and evaluation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from mneme.store.run import StageWriter
+from mneme.store.synthetic.words import CATEGORIES, HOSTILE
+
+
+def write_effects(
+    writer: StageWriter, rng: np.random.Generator, latents: pd.DataFrame, hostile: bool
+) -> None:
+    keys, n = list(CATEGORIES), len(CATEGORIES)
+    truth = np.array([0.9, 0.7, 0.6, 0.3, 0.12, 0.01, 0.0, -0.01, 0.02, 0.0, 0.01, -0.06])
+    effect = np.abs(truth + rng.normal(0, 0.05, n))
+    verdict = np.select(
+        [truth > 0.25, truth > 0.1, truth < -0.05], ["degraded", "uncertain", "improved"], "unaffected"
+    )
+    direction = np.where(truth > 0.1, "degraded", np.where(truth < -0.05, "improved", "none"))
+    names = [HOSTILE[i % len(HOSTILE)] if hostile else CATEGORIES[k][0] for i, k in enumerate(keys)]
+    tokens = rng.integers(800, 3000, n)
+    writer.replace(
+        "categories",
+        pd.DataFrame(
+            {
+                "category": keys,
+                "name": names,
+                "grp": [CATEGORIES[k][1] for k in keys],
+                "domain": [CATEGORIES[k][2] for k in keys],
+                "description": names,
+                "n_tokens": tokens,
+                "n_documents": 10,
+            }
+        ),
+    )
+    writer.replace(
+        "effects",
+        pd.DataFrame(
+            {
+                "category": keys,
+                "effect": effect,
+                "ci_low": (effect - 0.08).clip(0),
+                "ci_high": effect + 0.08,
+                "direction": direction,
+                "verdict": verdict,
+                "nll_change": truth * 0.8,
+                "kl": np.abs(truth) * 0.5,
+                "amplified": effect * 0.7,
+                "suppressed": effect * 0.3,
+                "n_tokens": tokens,
+                "n_documents": 10,
+            }
+        ),
+    )
+    change = truth * 2.8 + rng.normal(0, 0.02, n)
+    writer.replace(
+        "outcomes",
+        pd.DataFrame(
+            {
+                "category": keys,
+                "base": 3.2,
+                "tuned": 3.2 + change,
+                "change": change,
+                "ci_low": change - 0.06,
+                "ci_high": change + 0.06,
+                "accuracy_base": 0.31,
+                "accuracy_tuned": 0.31 - truth * 0.05,
+                "n": 100,
+                "source": "made up",
+            }
+        ).iloc[: n - 1],
+    )
+    changed = latents[latents["verdict"].isin(["amplified", "suppressed"])]
+    parts = []
+    for index, key in enumerate(keys):
+        members = changed[changed["home"] == index].nlargest(10, "severity")
+        parts.append(
+            pd.DataFrame(
+                {
+                    "category": key,
+                    "latent": members["latent"],
+                    "rank": np.arange(len(members)),
+                    "contribution": members["severity"],
+                }
+            )
+        )
+    writer.replace("effect_latents", pd.concat(parts))
+    methods = {"mean_kl": 0.12, "activation_difference_norm": 0.2, "random_latents": 1.0}
+    writer.replace(
+        "baselines",
+        pd.concat(
+            pd.DataFrame({"category": keys, "method": m, "value": np.abs(truth + rng.normal(0, s, n))})
+            for m, s in methods.items()
+        ),
+    )
+    scores = [
+        ("crosscoder", "pearson", 0.95),
+        ("crosscoder", "spearman", 0.72),
+        ("crosscoder", "auroc", 0.96),
+        ("mean_kl", "pearson", 0.91),
+        ("mean_kl", "spearman", 0.64),
+        ("mean_kl", "auroc", 0.91),
+        ("activation_difference_norm", "pearson", 0.96),
+        ("activation_difference_norm", "spearman", 0.65),
+        ("activation_difference_norm", "auroc", 0.89),
+        ("random_latents", "pearson", 0.1),
+        ("random_latents", "spearman", 0.05),
+        ("random_latents", "auroc", 0.52),
+    ]
+    rows = [
+        (m, metric, subset, v - gap, v - gap - 0.1, min(1, v - gap + 0.06), n - 1)
+        for m, metric, v in scores
+        for subset, gap in (("all", 0.0), ("outside_forget", 0.12))
+    ]
+    writer.replace(
+        "evaluation",
+        pd.DataFrame(rows, columns=["method", "metric", "subset", "value", "ci_low", "ci_high", "n"]),
+    )

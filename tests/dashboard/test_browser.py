@@ -1,0 +1,172 @@
+"""The dashboard in a real browser: every page, hostile text, gestures, links, keys; and no word to the network."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--enable-unsafe-swiftshader",
+]
+PAGES = ["", "side_effects", "latents", "latent", "map", "health", "report", "runs"]
+
+pytestmark = [
+    pytest.mark.browser,
+    # Playwright's own transports are closed by the garbage collector.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.skipif(
+        CHROMIUM is None and not os.environ.get("MNEME_REQUIRE_CHROMIUM"), reason="Chromium is not installed"
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def server(runs: Path) -> Iterator[str]:
+    """The app on a free port; its address."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "streamlit", "run", str(APP), f"--server.port={port}"],
+        env={**os.environ, "MNEME_RUNS": str(runs)},
+        cwd=APP.parent.parent,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    address = f"http://127.0.0.1:{port}"
+    for _ in range(150):
+        try:
+            urllib.request.urlopen(f"{address}/_stcore/health", timeout=1).close()
+            break
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    yield address
+    process.terminate()
+    process.wait()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        instance = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield instance
+        instance.close()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A tab of 1280x720 that remembers what it asked other hosts for."""
+    context = browser.new_context(viewport={"width": 1280, "height": 720})
+    tab = context.new_page()
+    tab.elsewhere = []
+    tab.on(
+        "request",
+        lambda r: (
+            None if r.url.startswith(("http://127.0.0.1", "data:", "blob:")) else tab.elsewhere.append(r.url)
+        ),
+    )
+    yield tab
+    context.close()
+
+
+def settle(page: Any) -> None:
+    """Wait until the script has run and plots are drawn."""
+    page.wait_for_timeout(250)
+    page.wait_for_function(
+        "document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'",
+        timeout=30_000,
+    )
+    page.wait_for_timeout(300)
+
+
+def go(page: Any, address: str) -> None:
+    page.goto(address)
+    page.wait_for_selector("h1", timeout=30_000)
+    settle(page)
+
+
+def test_every_page_opens_and_hostile_text_does_nothing(server: str, page: Any) -> None:
+    for name in PAGES:
+        go(page, f"{server}/{name}?run=hostile")
+        assert page.locator("[data-testid=stException]").count() == 0, name
+        assert page.evaluate("window.hacked") is None, name
+        assert page.locator('a[href^="javascript"], img[src*="pixel.png"], a[href*=":9/"]').count() == 0, name
+        wide = "(e => e.scrollWidth - e.clientWidth)(document.querySelector('[data-testid=stMain]'))"
+        assert page.evaluate(wide) <= 1, f"{name} is wider than the window"
+    assert page.elsewhere == []
+
+
+def test_a_box_filters_all_and_is_in_the_link(server: str, page: Any) -> None:
+    go(page, f"{server}/latents?run=whole")
+    page.wait_for_selector(".js-plotly-plot .nsewdrag")
+    area = page.locator(".js-plotly-plot").first.locator(".nsewdrag").bounding_box()
+    x, y = area["x"], area["y"] + area["height"] / 2
+    page.mouse.move(x + area["width"] * 0.6, y)
+    page.mouse.down()
+    page.mouse.move(x + area["width"] * 0.8, y + 20, steps=4)
+    page.mouse.move(x + area["width"] * 0.99, y + 40, steps=4)
+    page.mouse.up()
+    settle(page)
+    assert "range=delta_norm" in page.url
+    assert page.get_by_text("150 latents").count() == 0
+    link = page.url
+    go(page, link)
+    assert page.get_by_role("button", name="delta norm").count() == 1
+
+
+def test_a_row_opens_its_latent_and_keys_step_on(server: str, page: Any) -> None:
+    go(page, f"{server}/latents?run=whole&verdict=amplified")
+    table = page.locator("[data-testid=stDataFrame] canvas").first.bounding_box()
+    page.mouse.click(table["x"] + 18, table["y"] + 50)
+    page.wait_for_url("**/latent?**", timeout=15_000)
+    settle(page)
+    assert "latent=" in page.url and "verdict=amplified" in page.url
+    first = page.locator("h1").first.inner_text()
+    page.keyboard.press("j")
+    settle(page)
+    second = page.locator("h1").first.inner_text()
+    assert second != first
+    page.keyboard.press("k")
+    settle(page)
+    assert page.locator("h1").first.inner_text() == first
+
+
+def test_a_click_on_the_map_opens_the_latent(server: str, page: Any) -> None:
+    go(page, f"{server}/map?run=whole&verdict=amplified")
+    page.wait_for_selector(".js-plotly-plot .nsewdrag")
+    x, y, latent = page.evaluate(
+        """() => {
+            const plot = document.querySelector('.js-plotly-plot'), layout = plot._fullLayout
+            const trace = plot._fullData.find(t => t.type === 'scattergl'), at = plot.getBoundingClientRect()
+            return [at.x + layout.xaxis._offset + layout.xaxis.l2p(trace.x[0]),
+                    at.y + layout.yaxis._offset + layout.yaxis.l2p(trace.y[0]), trace.customdata[0]]
+        }"""
+    )
+    page.mouse.move(x - 3, y)
+    page.mouse.move(x, y, steps=4)
+    page.wait_for_timeout(500)
+    page.mouse.click(x, y)
+    page.wait_for_url("**/latent?**", timeout=15_000)
+    assert f"latent={latent}" in page.url
