@@ -1,7 +1,7 @@
 """The analyst's notes and review verdicts, from analyst.duckdb beside the run.
 
-The dashboard writes that file and may hold it open, so a copy is read. Its tables are found by their columns: any
-table with a note or a review verdict counts, and columns that it lacks are empty.
+The dashboard writes that file and may hold it open, so a copy is read. Its tables are found by their
+columns: any table with a note or a review verdict counts, and columns that it lacks are empty.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The report's three charts as inline SVG, drawn from numbers alone: no scripts, no text of the run except names
-of categories, which are escaped.
+"""The report's three charts as inline SVG, drawn from numbers alone: no scripts, no text of the run except
+names of categories, which are escaped.
 
-Colours come from CSS classes, so that one drawing serves light, dark and paper; classes of latents differ by shape
-too. Coordinates are rounded to a tenth of a unit to keep the file small.
+Colours come from CSS classes, so that one drawing serves light, dark and paper; classes of latents differ
+by shape too. Coordinates are rounded to a tenth of a unit to keep the file small.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def norm_histogram(bins: Sequence[Bin]) -> Markup:
             kind = "suppressed" if middle < 0.3 else "amplified" if middle > 0.7 else "unchanged"
             parts.append(
                 f'<rect class="{kind}" x="{x + 0.6:.1f}" y="{y(b.n):.1f}" width="{width - 1.2:.1f}"'
-                f' height="{top + high - y(b.n):.1f}"><title>{b.low:.2f} to {b.high:.2f}: {count(b.n)} latents'
-                "</title></rect>"
+                f' height="{top + high - y(b.n):.1f}">'
+                f"<title>{b.low:.2f} to {b.high:.2f}: {count(b.n)} latents</title></rect>"
             )
     parts.append(f'<path class="axis" d="M{left} {top + high}h{wide}"/>')
     for value, name in (
@@ -59,10 +59,9 @@ def norm_histogram(bins: Sequence[Bin]) -> Markup:
         (0.75, "0.75"),
         (1, "1 tuned only"),
     ):
-        anchor = "" if 0 < value < 1 else " end" if value else " start"
-        parts.append(
-            f'<text class="tick{anchor or " mid"}" x="{left + wide * value}" y="{top + high + 17}">{name}</text>'
-        )
+        anchor = "mid" if 0 < value < 1 else "end" if value else "start"
+        x = left + wide * value
+        parts.append(f'<text class="tick {anchor}" x="{x}" y="{top + high + 17}">{name}</text>')
     parts.append(f'<text class="title mid" x="{left + wide / 2}" y="{top + high + 36}">delta_norm</text>')
     parts.append(
         f'<text class="title mid" transform="translate(9 {top + high / 2}) rotate(-90)">latents</text>'
@@ -104,7 +103,8 @@ def beta_scatter(points: Sequence[Point]) -> Markup:
         f'<text class="title mid" x="{left + side / 2}" y="{top + side + 35}">beta, base model</text>'
     )
     parts.append(
-        f'<text class="title mid" transform="translate(9 {top + side / 2}) rotate(-90)">beta, tuned model</text>'
+        f'<text class="title mid" transform="translate(9 {top + side / 2}) rotate(-90)">'
+        "beta, tuned model</text>"
     )
     return _svg(392, 385, "Scatter of beta in the base model against beta in the tuned model", parts)
 
@@ -130,9 +130,8 @@ def effect_bars(effects: Sequence[Effect]) -> Markup:
     parts = []
     for index, effect in enumerate(shown):
         name = escape(visible(effect.name, 32))
-        parts.append(
-            f'<text class="tick end name" x="{name_wide - 10}" y="{top + row * (index + 0.5) + 4}">{name}</text>'
-        )
+        y = top + row * (index + 0.5) + 4
+        parts.append(f'<text class="tick end name" x="{name_wide - 10}" y="{y}">{name}</text>')
     for title, left, triples in panels:
         parts.append(f'<text class="title start" x="{left}" y="14">{title}</text>')
         known = [v for triple in triples for v in triple if v is not None]
@@ -157,12 +156,13 @@ def effect_bars(effects: Sequence[Effect]) -> Markup:
             start, end = sorted((x(0), x(value)))
             told = escape(visible(effect.name)) + ": " + interval(value, lower, upper)
             parts.append(
-                f'<rect class="{_class(effect, title)}" x="{start:.1f}" y="{at - 5:.1f}" width="{end - start:.1f}"'
-                f' height="10"><title>{told}</title></rect>'
+                f'<rect class="{_class(effect, title)}" x="{start:.1f}" y="{at - 5:.1f}"'
+                f' width="{end - start:.1f}" height="10"><title>{told}</title></rect>'
             )
             if lower is not None and upper is not None:
                 parts.append(
-                    f'<path class="whisker" d="M{x(lower):.1f} {at:.1f}H{x(upper):.1f}m0-3v6M{x(lower):.1f} {at - 3:.1f}v6"/>'
+                    f'<path class="whisker" d="M{x(lower):.1f} {at:.1f}H{x(upper):.1f}m0-3v6'
+                    f'M{x(lower):.1f} {at - 3:.1f}v6"/>'
                 )
     return _svg(
         name_wide + 2 * wide + gap + 16, top + high + 24, "Predicted effects beside measured changes", parts
@@ -191,7 +191,8 @@ def _class(effect: Effect, title: str) -> str:
 
 
 def _svg(wide: float, high: float, title: str, parts: Sequence[str]) -> Markup:
-    return Markup(  # noqa: S704 - every text in `parts` is a number, our own words, or escaped above
+    # Every text in `parts` is a number, our own words, or was escaped.
+    return Markup(
         f'<svg viewBox="0 0 {wide:g} {high:g}" width="{wide:g}" role="img" aria-label="{title}">'
         + "".join(parts)
         + "</svg>"

@@ -29,6 +29,7 @@ from mneme.report.model import (
     Missing,
     Null,
     Point,
+    Remark,
     Report,
     Score,
     StageTime,
@@ -42,10 +43,13 @@ BINS = 50
 POINTS = 1500
 """Most unchanged or uncertain latents in the scatter; changed ones are all drawn, up to ten times as many."""
 _TEXT, _TOKEN = 200, 40
-_BEST_LABEL = "row_number() OVER (PARTITION BY latent ORDER BY coalesce(score, 0) + (method <> 'offline')::INT DESC) = 1"
+_BEST_LABEL = (
+    "row_number() OVER (PARTITION BY latent"
+    " ORDER BY coalesce(score, 0) + (method <> 'offline')::INT DESC) = 1"
+)
 _EXPORTS = {
-    "latents": "SELECT l.*, b.label, b.method AS label_method, b.score AS label_score FROM latents l LEFT JOIN"
-    f" (SELECT * FROM labels QUALIFY {_BEST_LABEL}) b USING (latent) ORDER BY latent",
+    "latents": "SELECT l.*, b.label, b.method AS label_method, b.score AS label_score FROM latents l"
+    f" LEFT JOIN (SELECT * FROM labels QUALIFY {_BEST_LABEL}) b USING (latent) ORDER BY latent",
     "effects": "SELECT e.*, c.name, c.grp FROM effects e LEFT JOIN categories c USING (category)"
     " ORDER BY effect DESC NULLS LAST, category",
     "outcomes": "SELECT * FROM outcomes ORDER BY category",
@@ -58,15 +62,16 @@ EXPORTS = tuple(_EXPORTS)
 def build_report(run: Run, *, max_latents: int = 10) -> Report:
     """The report of a run, finished or not.
 
-    max_latents: most latents listed of each kind (amplified, suppressed, redirected). Raises RunError when the
-    folder holds no run.
+    max_latents: most latents listed of each kind (amplified, suppressed, redirected). Raises RunError when
+    the folder holds no run.
     """
     info = run.info()
     manifest, manifest_gap = _manifest(run.path)
     stages = _stages(run)
     effects = tuple(_effect(row) for row in _records(effect_rows(run)))
     scores = _scores(run)
-    remarks, remark_gap = (), []
+    remarks: tuple[Remark, ...] = ()
+    remark_gap = []
     try:
         remarks = read_remarks(run.path)
     except (duckdb.Error, OSError):
@@ -107,8 +112,8 @@ def build_report(run: Run, *, max_latents: int = 10) -> Report:
 
 
 def export_table(run: Run, name: str) -> pa.Table:
-    """A whole table for CSV and Parquet; latents come with their label, effects with their category's name."""
-    return run.arrow(_EXPORTS[name])
+    """A whole table, for CSV and Parquet; latents have their label, effects their category's name."""
+    return pa.Table.from_pandas(run.sql(_EXPORTS[name]), preserve_index=False)
 
 
 def compare(scores: Iterable[Score]) -> tuple[Comparison, ...]:
@@ -338,7 +343,8 @@ def _histogram(run: Run) -> tuple[Bin, ...]:
 
 def _points(run: Run) -> tuple[Point, ...]:
     rows = run.rows(
-        "WITH live AS (SELECT latent, beta_base, beta_tuned, verdict, verdict IN ('amplified', 'suppressed') AS moved"
+        "WITH live AS (SELECT latent, beta_base, beta_tuned, verdict,"
+        " verdict IN ('amplified', 'suppressed') AS moved"
         " FROM latents WHERE isfinite(beta_base) AND isfinite(beta_tuned) AND verdict <> 'dead')"
         " SELECT latent, beta_base, beta_tuned, verdict FROM live"
         " QUALIFY row_number() OVER (PARTITION BY moved ORDER BY hash(latent)) <= if(moved, ? * 10, ?)"

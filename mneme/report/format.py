@@ -1,8 +1,9 @@
 """Numbers with units, and hostile text made harmless: one way of writing both in every format.
 
-Three significant digits, thousands separated, shares as percentages, a real minus sign, and an en dash where
-nothing was measured. Every text of a run (tokens, labels, model names, topics, notes) may attack whoever shows it:
-`visible` neutralises its characters, then `markdown` or the HTML template's autoescape neutralises its markup.
+Three significant digits, thousands separated, shares as percentages, a real minus sign, and an en dash
+where nothing was measured. Every text of a run (tokens, labels, model names, topics, notes) may attack
+whoever shows it: `visible` neutralises its characters, then `markdown` or the HTML template's autoescape
+neutralises its markup.
 """
 
 from __future__ import annotations

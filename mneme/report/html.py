@@ -1,7 +1,7 @@
 """The report as one HTML file: inline style, inline charts, no scripts, nothing fetched.
 
-Jinja2 escapes everything that is not a chart. A content-security policy in the page says the same to the browser:
-even if a text slipped through, no script would run and no address would be called.
+Jinja2 escapes everything that is not a chart. A content-security policy in the page says the same to the
+browser: even if a text slipped through, no script would run and no address would be called.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """The report as one typed object: everything a reader needs to defend a finding, in the order they need it.
 
-`collect.py` fills it from a run; HTML, Markdown and JSON are only other ways to write it. None is "not measured".
-Units as in `mneme/store/schema.py`: betas and norms in raw activation units, NLL and KL in nats, rates are shares
-in [0, 1], `effect` and `severity` shares of the base model's typical deviation. Texts are the run's own and hostile;
-they are cut to 200 characters here (a context's token to 40) and escaped where they are written.
+`collect.py` fills it from a run; HTML, Markdown and JSON are only other ways to write it. None is "not
+measured". Units as in `mneme/store/schema.py`: betas and norms in raw activation units, NLL and KL in
+nats, rates are shares in [0, 1], `effect` and `severity` shares of the base model's typical deviation.
+Texts are the run's own and hostile; they are cut to 200 characters here (a context's token to 40) and
+escaped where they are written.
 """
 
 from __future__ import annotations

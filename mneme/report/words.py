@@ -63,13 +63,14 @@ def cautions(report: Report) -> list[str]:
     failed = [h.title for h in report.health if h.status == "fail"]
     if failed:
         said.append(
-            f"{_plural(len(failed), 'health check')} failed: {'; '.join(failed)}. Read “How sure” before quoting."
+            f"{_plural(len(failed), 'health check')} failed: {'; '.join(failed)}."
+            " Read “How sure” before quoting."
         )
     beaten = [c for c in report.comparisons if c.beaten]
     if beaten:
         said.append(
-            f"A cheap baseline agrees better with the measured outcomes in {len(beaten)} of {len(report.comparisons)}"
-            " comparisons: see “How sure”."
+            "A cheap baseline agrees better with the measured outcomes in"
+            f" {len(beaten)} of {len(report.comparisons)} comparisons: see “How sure”."
         )
     return said
 
@@ -82,7 +83,10 @@ def facts(report: Report) -> list[tuple[str, str]]:
         if f.layer is None
         else f"output of layer {f.layer}" + (f" of {f.n_layers}" if f.n_layers else "")
     )
-    dictionary = f"{f.variant or 'crosscoder'}, F = {count(f.latents)} latents, k = {count(f.k)}, width d = {count(f.width)}"
+    dictionary = (
+        f"{f.variant or 'crosscoder'}, F = {count(f.latents)} latents, k = {count(f.k)},"
+        f" width d = {count(f.width)}"
+    )
     text = f"{f.corpus or ABSENT}: {count(f.n_tokens)} tokens of {count(f.n_documents)} documents"
     left_out = f"{count(f.n_skipped_bos)} BOS or padding, {count(f.n_skipped_sinks)} attention sinks"
     return [
@@ -101,7 +105,8 @@ def moved(report: Report) -> str:
     if not report.verdict_counts:
         return "No latent has a verdict yet."
     parts = ", ".join(f"{count(n)} {verdict}" for verdict, n in report.verdict_counts)
-    return f"Of {count(sum(n for _, n in report.verdict_counts))} latents: {parts}. {count(report.n_redirected)} redirected."
+    total = sum(n for _, n in report.verdict_counts)
+    return f"Of {count(total)} latents: {parts}. {count(report.n_redirected)} redirected."
 
 
 def tally(effects: Sequence[Effect]) -> str:
@@ -183,7 +188,7 @@ def comparison(c: Comparison) -> str:
     name, where = METHOD_NAMES.get(c.baseline, c.baseline), SUBSETS.get(c.subset, c.subset)
     ours, theirs = number(c.crosscoder), number(c.baseline_value)
     if c.beaten:
-        return f"{c.metric}, {where}: the baseline “{name}” did better, {theirs} against the crosscoder's {ours}."
+        return f"{c.metric}, {where}: the baseline “{name}” did better, {theirs} against {ours} of the crosscoder."
     if c.baseline_value == c.crosscoder:
         return f"{c.metric}, {where}: the crosscoder and the baseline “{name}” did equally well, {ours}."
     return f"{c.metric}, {where}: the crosscoder did best, {ours} against {theirs} of “{name}”."
