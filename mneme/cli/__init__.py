@@ -34,6 +34,8 @@ def main() -> None:
             raise
         _say(f"{error.format_message()} (see mneme --help)")
         sys.exit(getattr(error, "exit_code", 2))
+    if code == 130:  # Typer turns Ctrl-C into this exit code
+        _stopped()
     sys.exit(code or 0)
 
 
