@@ -75,7 +75,7 @@ class Run:
 
     def arrow(self, query: str, parameters: Sequence[Any] | dict[str, Any] | None = None) -> pa.Table:
         """Rows of a query as an Arrow table; safe from any thread."""
-        return self._cursor().execute(query, parameters).to_arrow_table()
+        return self._cursor().sql(query, params=parameters).to_arrow_table()
 
     def rows(self, query: str, parameters: Sequence[Any] | dict[str, Any] | None = None) -> list[tuple]:
         """Rows of a query as tuples; safe from any thread."""
