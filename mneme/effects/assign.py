@@ -1,17 +1,20 @@
-"""Text and latents laid to categories, many to many, with weights and a rest that is "no category".
+"""Text and latents laid to categories, many to many, with a rest that is "no category".
 
-    windows of text --sentence encoder--> cosine to each category --> weights (W, C), rows sum to <= 1
-    documents: the mean of their windows
+    windows of text --sentence encoder--> cosine to each category --> memberships and shares (W, C)
+    documents: the mean of their windows' shares
     latents:   where they fire beyond what the corpus would give, mixed with what their label says
 
-A category's vector is the mean of its description's and its examples' vectors. The weights are a softmax of
-the cosines, times how much the nearest category is like the text at all; nothing in it has seen a benchmark.
+A category's vector is the mean of its description's and its examples' vectors. A text's nearest category has
+membership 1 and those nearly as near have nearly as much, so that a category with close relatives (college
+and school biology) keeps its text: effects are means over members. Shares divide a text among categories
+instead. Both are scaled by how much the nearest category is like the text at all. Nothing here has seen a
+benchmark.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
@@ -37,31 +40,38 @@ def category_vectors(encoder: Encoder, taxonomy: Taxonomy) -> np.ndarray:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
-def soft_weights(similarity: np.ndarray, config: EffectsConfig) -> np.ndarray:
-    """(n, C) cosines -> (n, C) float32 weights in [0, 1] whose rows sum to <= 1; the rest is "no category".
+class Weights(NamedTuple):
+    """Texts laid to categories: (n, C) float32 each, in [0, 1]; values under min_weight are 0."""
 
-    softmax(s / T) * sigmoid((max s - min_similarity) / T), then weights under min_weight are dropped.
-    """
-    if not len(similarity):
-        return similarity.astype(np.float32)
+    membership: np.ndarray
+    """exp((s - max s) / T) x likeness."""
+    share: np.ndarray
+    """softmax(s / T) x likeness: rows sum to <= 1, the rest is "no category"."""
+
+
+def soft_weights(similarity: np.ndarray, config: EffectsConfig) -> Weights:
+    """Weights from (n, C) cosines s; likeness = sigmoid((max s - min_similarity) / T), T the temperature."""
     scaled = similarity.astype(np.float64) / config.temperature
     top = scaled.max(1, keepdims=True)
-    soft = np.exp(scaled - top)
-    soft /= soft.sum(1, keepdims=True)
-    some = 1 / (1 + np.exp(np.clip(config.min_similarity / config.temperature - top, -50, 50)))
-    weights = soft * some
-    weights[weights < config.min_weight] = 0
-    return weights.astype(np.float32)
+    likeness = 1 / (1 + np.exp(np.clip(config.min_similarity / config.temperature - top, -50, 50)))
+    near = np.exp(scaled - top)
+    return Weights(
+        *(
+            np.where(w < config.min_weight, 0, w).astype(np.float32)
+            for w in (near * likeness, near / near.sum(1, keepdims=True) * likeness)
+        )
+    )
 
 
 def text_weights(
     encoder: Encoder, vectors: np.ndarray, texts: Sequence[str], config: EffectsConfig
-) -> np.ndarray:
-    """(n, C) weights of texts; an empty text belongs to no category."""
-    weights = np.zeros((len(texts), len(vectors)), dtype=np.float32)
+) -> Weights:
+    """Weights of n texts; an empty text belongs to no category."""
+    weights = Weights(*np.zeros((2, len(texts), len(vectors)), dtype=np.float32))
     filled = [i for i, text in enumerate(texts) if text.strip()]
     if filled:
-        weights[filled] = soft_weights(encoder.embed([texts[i] for i in filled]) @ vectors.T, config)
+        found = soft_weights(encoder.embed([texts[i] for i in filled]) @ vectors.T, config)
+        weights.membership[filled], weights.share[filled] = found
     return weights
 
 
@@ -75,7 +85,7 @@ def latent_weights(
 ) -> np.ndarray:
     """(F, C) weights, rows sum to <= 1: 0 everywhere for a latent that fires like the corpus as a whole.
 
-    firing: (C, F), activation in each category's text. total: (F,), activation in all text. prior: (C,), each
+    firing: (C, F), activation x share of each category. total: (F,), activation in all text. prior: (C,), each
     category's share of the corpus. label_weights: (F, C), rows used where has_label (F,) is true.
     """
     share = np.divide(firing.T, total[:, None], out=np.zeros(firing.T.shape), where=total[:, None] > 0)

@@ -24,7 +24,7 @@ class EffectsConfig:
     window: int = field(default=96, metadata={"doc": "tokens of text laid to categories together"})
     temperature: float = field(
         default=0.04,
-        metadata={"doc": "cosine a category must lead another by to get e times its weight"},
+        metadata={"doc": "cosine a category must lead another by to get e times its weight with a text"},
     )
     min_similarity: float = field(
         default=0.2,

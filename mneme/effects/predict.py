@@ -151,17 +151,17 @@ def judge(
 
 
 def top_latents(
-    keys: list[str], sums: CodeSums, steps: np.ndarray, tokens: np.ndarray, typical: float, top: int
+    keys: list[str], firing: np.ndarray, steps: np.ndarray, tokens: np.ndarray, typical: float, top: int
 ) -> pd.DataFrame:
     """Table `effect_latents`: each category's largest contributions; all of a category's make up its effect.
 
-    steps: (F,); tokens: (C,), each category's tokens (weights added up).
+    firing: (C, F), CodeSums.firing; steps: (F,); tokens: (C,), each category's tokens, weights added up.
     """
     parts = []
     for c, key in enumerate(keys):
         if not tokens[c] > 0 or not typical > 0:
             continue
-        share = sums.firing[c] * steps / (tokens[c] * typical)
+        share = firing[c] * steps / (tokens[c] * typical)
         best = np.argsort(-share, kind="stable")[:top]
         best = best[share[best] > 0]
         parts.append(

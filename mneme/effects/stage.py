@@ -10,13 +10,13 @@ import numpy as np
 import pandas as pd
 
 from mneme.crosscoder.codes import CodeCache
-from mneme.effects.assign import Encoder, category_vectors, latent_weights, long_form, text_weights
+from mneme.effects.assign import Encoder, Weights, category_vectors, latent_weights, long_form, text_weights
 from mneme.effects.baselines import baseline_frame, baseline_steps
 from mneme.effects.categories import load_taxonomy
 from mneme.effects.config import EffectsConfig
 from mneme.effects.evaluate import evaluate
 from mneme.effects.predict import amount_of_text, changed_steps, measure_behaviour, predict, top_latents
-from mneme.effects.sums import CodeSums, sum_activations, sum_codes
+from mneme.effects.sums import sum_activations, sum_codes
 from mneme.effects.windows import cut_windows
 from mneme.errors import ActivationError
 from mneme.progress import NULL_PROGRESS, Progress
@@ -69,11 +69,12 @@ def predict_effects(
 
     vectors = category_vectors(encoder, taxonomy)
     windows = cut_windows(cache, decode, config.window)
-    weights = _embed_windows(encoder, vectors, windows.texts, config, progress)
+    weights, shares = _embed_windows(encoder, vectors, windows.texts, config, progress)
 
     steps = changed_steps(latents)
     others = baseline_steps(latents, steps.sum(0), config)
-    sums = sum_codes(codes, windows, weights, np.stack([*steps, *others.values()]), progress)
+    both = np.concatenate([weights, shares], axis=1)
+    sums = sum_codes(codes, windows, both, np.stack([*steps, *others.values()]), progress)
     activations = sum_activations(cache, windows, progress)
     behaviour = measure_behaviour(cache, windows, weights, config)
 
@@ -81,14 +82,18 @@ def predict_effects(
     moved = dict(zip(others, sums.moved[2:], strict=True))
     baselines = baseline_frame(keys, windows, weights, behaviour, activations, moved)
     tokens = weights.T.astype(np.float64) @ windows.n_rows
-    members = _latent_categories(vectors, encoder, sums, tokens / cache.n, labels, config)
+    prior = shares.T.astype(np.float64) @ windows.n_rows / cache.n
+    firing, firing_shares = np.split(sums.firing, 2)
+    members = _latent_categories(vectors, encoder, firing_shares, sums.total, prior, labels, config)
     amount = amount_of_text(weights, windows)
     return Effects(
         categories=taxonomy.frame().join(amount[["n_tokens", "n_documents"]]),
-        document_categories=_document_categories(weights, windows.document, windows.n_rows, keys),
+        document_categories=_document_categories(shares, windows.document, windows.n_rows, keys),
         latent_categories=long_form(members, keys, "latent"),
         effects=effects,
-        effect_latents=top_latents(keys, sums, steps.sum(0), tokens, activations.typical, config.top_latents),
+        effect_latents=top_latents(
+            keys, firing, steps.sum(0), tokens, activations.typical, config.top_latents
+        ),
         baselines=baselines,
         evaluation=evaluate(effects, baselines, outcomes if outcomes is not None else _no_outcomes(), config),
     )
@@ -96,15 +101,15 @@ def predict_effects(
 
 def _embed_windows(
     encoder: Encoder, vectors: np.ndarray, texts: list[str], config: EffectsConfig, progress: Progress
-) -> np.ndarray:
-    """(W, C) weights."""
-    parts = [np.zeros((0, len(vectors)), dtype=np.float32)]
+) -> Weights:
+    """(W, C) each."""
+    parts = []
     with progress.task("categories: text", len(texts), "windows") as task:
         for start in range(0, len(texts), _BATCH):
             some = texts[start : start + _BATCH]
             parts.append(text_weights(encoder, vectors, some, config))
             task.advance(len(some))
-    return np.concatenate(parts)
+    return Weights(*(np.concatenate(kind) for kind in zip(*parts, strict=True)))
 
 
 def _document_categories(
@@ -121,20 +126,21 @@ def _document_categories(
 def _latent_categories(
     vectors: np.ndarray,
     encoder: Encoder,
-    sums: CodeSums,
+    firing: np.ndarray,
+    total: np.ndarray,
     prior: np.ndarray,
     labels: pd.DataFrame | None,
     config: EffectsConfig,
 ) -> np.ndarray:
-    """(F, C) weights, from firing and labels."""
-    shape = (len(sums.total), len(vectors))
+    """(F, C) weights, from firing (latent_weights) and labels."""
+    shape = (len(total), len(vectors))
     from_labels, has_label = np.zeros(shape, dtype=np.float32), np.zeros(shape[0], dtype=bool)
     if labels is not None and len(labels) and config.label_weight > 0:
         first = labels.dropna(subset=["label"]).drop_duplicates("latent")
         rows = first["latent"].to_numpy()
-        from_labels[rows] = text_weights(encoder, vectors, first["label"].tolist(), config)
+        from_labels[rows] = text_weights(encoder, vectors, first["label"].tolist(), config).share
         has_label[rows] = True
-    return latent_weights(sums.firing, sums.total, prior, from_labels, has_label, config)
+    return latent_weights(firing, total, prior, from_labels, has_label, config)
 
 
 def _no_outcomes() -> pd.DataFrame:
