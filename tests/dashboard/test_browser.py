@@ -129,8 +129,10 @@ def test_a_box_filters_all_and_is_in_the_link(server: str, page: Any) -> None:
     page.mouse.move(x + area["width"] * 0.99, y + 40, steps=4)
     page.mouse.up()
     settle(page)
-    assert "range=delta_norm" in page.url
-    assert page.get_by_text("150 latents").count() == 0
+    page.wait_for_url("**range=delta_norm**", timeout=15_000)
+    settle(page)
+    main = page.locator("[data-testid=stMain]")
+    main.get_by_text("150 latents").wait_for(state="detached", timeout=15_000)
     link = page.url
     go(page, link)
     assert page.get_by_role("button", name="delta norm").count() == 1
@@ -141,16 +143,17 @@ def test_a_row_opens_its_latent_and_keys_step_on(server: str, page: Any) -> None
     table = page.locator("[data-testid=stDataFrame] canvas").first.bounding_box()
     page.mouse.click(table["x"] + 18, table["y"] + 50)
     page.wait_for_url("**/latent?**", timeout=15_000)
+    page.get_by_role("button", name="Next").wait_for(timeout=15_000)
     settle(page)
     assert "latent=" in page.url and "verdict=amplified" in page.url
+    page.wait_for_timeout(700)  # the keys work a moment after their buttons are drawn
     first = page.locator("h1").first.inner_text()
+    other = "first => document.querySelector('h1').innerText !== first"
     page.keyboard.press("j")
+    page.wait_for_function(other, arg=first, timeout=15_000)
     settle(page)
-    second = page.locator("h1").first.inner_text()
-    assert second != first
     page.keyboard.press("k")
-    settle(page)
-    assert page.locator("h1").first.inner_text() == first
+    page.wait_for_function(other.replace("!==", "==="), arg=first, timeout=15_000)
 
 
 def test_a_click_on_the_map_opens_the_latent(server: str, page: Any) -> None:
