@@ -5,7 +5,7 @@ to_html(report), to_markdown(report), to_json(report)
 write_report(run)        # all of them, into the run's `report` folder
 """
 
-from mneme.report.collect import build_report
+from mneme.report.build import build_report
 from mneme.report.html import to_html
 from mneme.report.jsonform import to_json
 from mneme.report.markdown import to_markdown

@@ -1,36 +1,23 @@
-"""From a run's tables to the report.
-
-Whatever a stage has not written yet is left out and named in `not_measured`, with the command that makes it.
-"""
+"""From a run's tables to the parts of the report: the only SQL outside `mneme/store`."""
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
-import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from mneme.report.analyst import read_remarks
 from mneme.report.format import cut, missing
 from mneme.report.model import (
     Bin,
-    Comparison,
     Context,
     Effect,
-    Entry,
     Facts,
     HealthCheck,
     Latent,
-    Missing,
     Null,
     Point,
-    Remark,
-    Report,
     Score,
     StageTime,
 )
@@ -41,7 +28,7 @@ CONTEXTS = 3
 """Contexts shown of each latent."""
 BINS = 50
 POINTS = 1500
-"""Most unchanged or uncertain latents in the scatter; changed ones are all drawn, up to ten times as many."""
+"""Most unchanged or uncertain latents in the scatter; twice as many of the changed ones."""
 _TEXT, _TOKEN = 200, 40
 _BEST_LABEL = (
     "row_number() OVER (PARTITION BY latent"
@@ -59,150 +46,71 @@ EXPORTS = tuple(_EXPORTS)
 """Tables that `export_table` gives."""
 
 
-def build_report(run: Run, *, max_latents: int = 10) -> Report:
-    """The report of a run, finished or not.
-
-    max_latents: most latents listed of each kind (amplified, suppressed, redirected). Raises RunError when
-    the folder holds no run.
-    """
-    info = run.info()
-    manifest, manifest_gap = _manifest(run.path)
-    stages = _stages(run)
-    effects = tuple(_effect(row) for row in _records(effect_rows(run)))
-    scores = _scores(run)
-    remarks: tuple[Remark, ...] = ()
-    remark_gap = []
-    try:
-        remarks = read_remarks(run.path)
-    except (duckdb.Error, OSError):
-        remark_gap = [
-            Missing(
-                "the analyst's notes: analyst.duckdb can't be read",
-                "close the dashboard and write the report again",
-            )
-        ]
-    latents = _latents(run, max_latents)
-    nulls = _nulls(run)
-    return Report(
-        verdict=_text(info.get("verdict_sentence")),
-        facts=_facts(run, info),
-        versions=_entries(manifest.get("versions")),
-        seeds=_entries(manifest.get("seeds")),
-        fingerprints=_entries(manifest.get("fingerprints"))
-        or tuple(Entry(s.stage, s.fingerprint) for s in stages),
-        stages=stages,
-        verdict_counts=_verdict_counts(run),
-        n_redirected=run.rows("SELECT count(*) FROM latents WHERE redirected AND NOT dead")[0][0],
-        effects=effects,
-        latents=latents,
-        health=_health(run),
-        nulls=nulls,
-        scores=scores,
-        comparisons=compare(scores),
-        not_measured=(
-            *_missing_stages(run, {s.stage for s in stages}),
-            *_missing_parts(run, effects, latents, nulls),
-            *manifest_gap,
-            *remark_gap,
-        ),
-        remarks=remarks,
-        histogram=_histogram(run),
-        points=_points(run),
-    )
-
-
 def export_table(run: Run, name: str) -> pa.Table:
     """A whole table, for CSV and Parquet; latents have their label, effects their category's name."""
     return pa.Table.from_pandas(run.sql(_EXPORTS[name]), preserve_index=False)
 
 
-def compare(scores: Iterable[Score]) -> tuple[Comparison, ...]:
-    """The crosscoder against the best baseline, for each metric and subset that has both.
-
-    An oracle sees the benchmark and is no baseline.
-    """
-    tables: dict[tuple[str, str], dict[str, float]] = {}
-    for score in scores:
-        if score.value is not None:
-            tables.setdefault((score.metric, score.subset), {})[score.method] = score.value
-    found = []
-    for (metric, subset), values in tables.items():
-        baselines = {m: v for m, v in values.items() if m != "crosscoder" and not m.startswith("oracle")}
-        if "crosscoder" in values and baselines:
-            best = max(baselines, key=lambda m: baselines[m])
-            found.append(Comparison(metric, subset, values["crosscoder"], best, baselines[best]))
-    return tuple(found)
-
-
-def _facts(run: Run, info: dict[str, str]) -> Facts:
-    whole = {
+def facts(run_name: str, info: dict[str, str]) -> Facts:
+    """What was compared, from `run_info`."""
+    sizes = {
         key: _whole(info.get(key))
         for key in ("layer", "n_layers", "width", "latents", "k", "n_documents", "n_tokens")
     }
     return Facts(
-        name=_text(info.get("name") or run.name),
-        base=_text(info.get("base")),
-        tuned=_text(info.get("tuned")),
-        corpus=_text(info.get("corpus")),
-        variant=_text(info.get("variant")),
+        name=text(info.get("name") or run_name),
+        base=text(info.get("base")),
+        tuned=text(info.get("tuned")),
+        corpus=text(info.get("corpus")),
+        variant=text(info.get("variant")),
         n_skipped_bos=_whole(info.get("n_skipped_bos")),
         n_skipped_sinks=_whole(info.get("n_skipped_sinks")),
-        created_at=_text(info.get("created_at")),
-        mneme_version=_text(info.get("mneme_version")),
+        created_at=text(info.get("created_at")),
+        mneme_version=text(info.get("mneme_version")),
         synthetic=info.get("synthetic") == "true",
-        **whole,
+        **sizes,
     )
 
 
-def _manifest(folder: Path) -> tuple[dict[str, Any], list[Missing]]:
-    """manifest.json, and what to say where it can't be read."""
-    again = "run the same `mneme run` command again"
-    try:
-        found = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return {}, [Missing("versions and seeds: there is no manifest.json", again)]
-    except (OSError, ValueError):
-        return {}, [Missing("versions and seeds: manifest.json is damaged", again)]
-    return (
-        (found, [])
-        if isinstance(found, dict)
-        else ({}, [Missing("versions and seeds: manifest.json is damaged", again)])
-    )
-
-
-def _entries(values: Any) -> tuple[Entry, ...]:
-    if not isinstance(values, dict):
-        return ()
-    return tuple(Entry(_text(name), _text(value)) for name, value in sorted(values.items()))
-
-
-def _stages(run: Run) -> tuple[StageTime, ...]:
+def stages(run: Run) -> tuple[StageTime, ...]:
+    """Finished stages, in order."""
     rows = run.rows(
         "SELECT stage, seconds, peak_memory_mb, fingerprint FROM stages ORDER BY finished_at, rowid"
     )
-    return tuple(StageTime(_text(a), _real(b), _real(c), _text(d)) for a, b, c, d in rows)
+    return tuple(StageTime(text(a), _real(b), _real(c), text(d)) for a, b, c, d in rows)
 
 
-def _verdict_counts(run: Run) -> tuple[tuple[str, int], ...]:
+def n_redirected(run: Run) -> int:
+    """Live latents whose two decoders point in other directions."""
+    return int(run.rows("SELECT count(*) FROM latents WHERE redirected AND NOT dead")[0][0])
+
+
+def verdict_counts(run: Run) -> tuple[tuple[str, int], ...]:
+    """(verdict, latents), changed ones first."""
     order = "['amplified', 'suppressed', 'uncertain', 'unchanged', 'dead']"
     rows = run.rows(
         "SELECT verdict, count(*) FROM latents WHERE verdict IS NOT NULL GROUP BY verdict"
         f" ORDER BY list_position({order}, verdict)"
     )
-    return tuple((_text(verdict), n) for verdict, n in rows)
+    return tuple((text(verdict), n) for verdict, n in rows)
+
+
+def effects(run: Run) -> tuple[Effect, ...]:
+    """Every category, the largest effect first; hits and misses as the dashboard calls them."""
+    return tuple(_effect(row) for row in _records(effect_rows(run)))
 
 
 def _effect(row: dict[str, Any]) -> Effect:
     before, after = _real(row["accuracy_base"]), _real(row["accuracy_tuned"])
     return Effect(
-        category=_text(row["category"]),
-        name=_text(row["name"]),
-        group=_text(row["grp"]),
+        category=text(row["category"]),
+        name=text(row["name"]),
+        group=text(row["grp"]),
         effect=_real(row["effect"]),
         ci_low=_real(row["ci_low"]),
         ci_high=_real(row["ci_high"]),
-        direction=_text(row["direction"]),
-        verdict=_text(row["verdict"]),
+        direction=text(row["direction"]),
+        verdict=text(row["verdict"]),
         nll_change=_real(row["nll_change"]),
         kl=_real(row["kl"]),
         n_tokens=_whole(row["n_tokens"]),
@@ -211,12 +119,12 @@ def _effect(row: dict[str, Any]) -> Effect:
         measured_high=_real(row["change_high"]),
         accuracy_change=None if before is None or after is None else after - before,
         n_items=_whole(row["n_items"]),
-        source=_text(row["source"]),
-        call=_text(row["call"]),
+        source=text(row["source"]),
+        call=text(row["call"]),
     )
 
 
-def _latents(run: Run, limit: int) -> tuple[Latent, ...]:
+def latents(run: Run, limit: int) -> tuple[Latent, ...]:
     """The most severe of each kind; one that is changed and redirected is listed once."""
     rows = run.sql(
         "WITH kinds AS (SELECT *, CASE WHEN verdict IN ('amplified', 'suppressed') THEN verdict"
@@ -243,7 +151,7 @@ def _latents(run: Run, limit: int) -> tuple[Latent, ...]:
         " (PARTITION BY l.latent ORDER BY l.weight DESC) <= 3 ORDER BY l.latent, l.weight DESC",
         [ids],
     ):
-        categories.setdefault(latent, []).append(_text(name))
+        categories.setdefault(latent, []).append(text(name))
     contexts = _contexts(run, ids)
     return tuple(
         _latent(
@@ -263,10 +171,10 @@ def _latent(
     flags = {"dense": "dense", "position_bound": "position bound"}
     return Latent(
         latent=int(row["latent"]),
-        verdict=_text(row["verdict"]),
+        verdict=text(row["verdict"]),
         redirected=row["redirected"] is True,
-        label=_text(label.get("label")),
-        label_method=_text(label.get("method")),
+        label=text(label.get("label")),
+        label_method=text(label.get("method")),
         score=_real(label.get("score")),
         score_shuffled=_real(label.get("score_shuffled")),
         categories=tuple(categories),
@@ -277,13 +185,13 @@ def _latent(
     )
 
 
-def _contexts(run: Run, latents: list[int]) -> dict[int, list[Context]]:
+def _contexts(run: Run, ids: list[int]) -> dict[int, list[Context]]:
     rows = run.rows(
         "SELECT c.latent, c.document, c.position, d.topic, c.tokens, c.activations FROM contexts c"
         " LEFT JOIN documents d USING (document) WHERE list_contains(?, c.latent) AND c.quantile = 0"
         " QUALIFY row_number() OVER (PARTITION BY c.latent ORDER BY c.rank, c.document) <= ?"
         " ORDER BY c.latent, c.rank",
-        [latents, CONTEXTS],
+        [ids, CONTEXTS],
     )
     found: dict[int, list[Context]] = {}
     for latent, document, position, topic, tokens, activations in rows:
@@ -292,45 +200,49 @@ def _contexts(run: Run, latents: list[int]) -> dict[int, list[Context]]:
             Context(
                 document=document,
                 position=position,
-                topic=_text(topic),
-                tokens=tuple(_text(token, _TOKEN) for token, _ in pairs),
+                topic=text(topic),
+                tokens=tuple(text(token, _TOKEN) for token, _ in pairs),
                 activations=tuple(_real(a) or 0.0 for _, a in pairs),
             )
         )
     return found
 
 
-def _health(run: Run) -> tuple[HealthCheck, ...]:
+def health(run: Run) -> tuple[HealthCheck, ...]:
+    """The worst status first."""
     rows = run.rows(
         "SELECT metric, title, value, unit, threshold, status, advice FROM health"
         " ORDER BY list_position(['fail', 'warn', 'ok', 'info'], status) NULLS LAST, metric"
     )
     return tuple(
-        HealthCheck(_text(m), _text(t) or _text(m), _real(v), _text(u), _text(h), _text(s), _text(a, 400))
+        HealthCheck(text(m), text(t) or text(m), _real(v), text(u), text(h), text(s), text(a, 400))
         for m, t, v, u, h, s, a in rows
     )
 
 
-def _nulls(run: Run) -> tuple[Null, ...]:
+def nulls(run: Run) -> tuple[Null, ...]:
+    """What the method says of pairs that did not change."""
     rows = run.rows("SELECT kind, n, n_false, rate, ci_low, ci_high, margin FROM nulls ORDER BY kind")
     return tuple(
-        Null(_text(kind), _whole(n), _whole(false), _real(a), _real(b), _real(c), _real(d))
+        Null(text(kind), _whole(n), _whole(false), _real(a), _real(b), _real(c), _real(d))
         for kind, n, false, a, b, c, d in rows
     )
 
 
-def _scores(run: Run) -> tuple[Score, ...]:
+def scores(run: Run) -> tuple[Score, ...]:
+    """The evaluation: by subset and metric, the crosscoder first."""
     rows = run.rows(
         "SELECT method, metric, subset, value, ci_low, ci_high, n FROM evaluation"
         " ORDER BY subset, metric, method <> 'crosscoder', value DESC NULLS LAST"
     )
     return tuple(
-        Score(_text(m), _text(k), _text(s), _real(v), _real(a), _real(b), _whole(n))
+        Score(text(m), text(k), text(s), _real(v), _real(a), _real(b), _whole(n))
         for m, k, s, v, a, b, n in rows
     )
 
 
-def _histogram(run: Run) -> tuple[Bin, ...]:
+def histogram(run: Run) -> tuple[Bin, ...]:
+    """delta_norm of the live latents in BINS bars from 0 to 1; empty when none has one."""
     rows = dict(
         run.rows(
             "SELECT least(greatest(floor(delta_norm * ?), 0), ? - 1)::INT, count(*) FROM latents"
@@ -341,56 +253,18 @@ def _histogram(run: Run) -> tuple[Bin, ...]:
     return tuple(Bin(i / BINS, (i + 1) / BINS, rows.get(i, 0)) for i in range(BINS)) if rows else ()
 
 
-def _points(run: Run) -> tuple[Point, ...]:
+def points(run: Run) -> tuple[Point, ...]:
+    """Betas of live latents: a fixed sample of the changed and of the other ones."""
     rows = run.rows(
         "WITH live AS (SELECT latent, beta_base, beta_tuned, verdict,"
         " verdict IN ('amplified', 'suppressed') AS moved"
         " FROM latents WHERE isfinite(beta_base) AND isfinite(beta_tuned) AND verdict <> 'dead')"
         " SELECT latent, beta_base, beta_tuned, verdict FROM live"
-        " QUALIFY row_number() OVER (PARTITION BY moved ORDER BY hash(latent)) <= if(moved, ? * 10, ?)"
+        " QUALIFY row_number() OVER (PARTITION BY moved ORDER BY hash(latent)) <= if(moved, 2, 1) * ?"
         " ORDER BY latent",
-        [POINTS, POINTS],
+        [POINTS],
     )
-    return tuple(Point(int(i), float(b), float(t), _text(v)) for i, b, t, v in rows)
-
-
-def _missing_stages(run: Run, done: set[str]) -> list[Missing]:
-    shown = {
-        "harvest": "activations of the two models",
-        "crosscoder": "the crosscoder",
-        "attribution": "which latents changed",
-        "interpretation": "contexts, labels and categories of the latents",
-        "effects": "effects on subject areas",
-    }
-    command = "`mneme run run.toml --out .`, in the run's folder"
-    return [Missing(f"{what} (stage {stage})", command) for stage, what in shown.items() if stage not in done]
-
-
-def _missing_parts(
-    run: Run, effects: tuple[Effect, ...], latents: tuple[Latent, ...], nulls: tuple[Null, ...]
-) -> list[Missing]:
-    """What finished stages leave open."""
-    found = []
-    without = sum(e.measured_change is None for e in effects)
-    if effects and without:
-        who = "any category" if without == len(effects) else f"{without} of {len(effects)} categories"
-        found.append(
-            Missing(
-                f"a measured outcome for {who}: their prediction is not checked",
-                "`mneme run run.toml --set effects.outcomes=FILE.csv --out .`, in the run's folder"
-                " (columns: category, base, tuned)",
-            )
-        )
-    unscored = sum(bool(x.label) and x.score is None for x in latents)
-    if unscored:
-        found.append(
-            Missing(f"a held-out score for {unscored} of the labels listed: treat them as guesses", "")
-        )
-    if latents and all(x.stability is None for x in latents):
-        found.append(Missing("whether retrained dictionaries find these latents again", ""))
-    if not nulls and run.rows("SELECT count(*) FROM latents")[0][0]:
-        found.append(Missing("the false-positive rate on a pair that did not change (null runs)", ""))
-    return found
+    return tuple(Point(int(i), float(b), float(t), text(v)) for i, b, t, v in rows)
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -408,5 +282,6 @@ def _whole(value: Any) -> int | None:
         return None
 
 
-def _text(value: Any, limit: int = _TEXT) -> str:
+def text(value: Any, limit: int = _TEXT) -> str:
+    """A text of the run, cut to `limit` characters; '' for NULL."""
     return "" if missing(value) else cut(str(value), limit)

@@ -55,7 +55,11 @@ METHOD_NAMES = {
     "crosscoder": "crosscoder",
     "mean_kl": "mean KL per category",
     "activation_difference_norm": "activation-difference norm",
+    "mean_nll_change": "mean NLL change per category",
+    "mean_difference_norm": "norm of the mean activation difference",
+    "delta_norm_only": "decoder norms alone",
     "random_latents": "random latents",
+    "majority": "always the commonest outcome",
 }
 """How methods of the evaluation are called in sentences; others by their own name."""
 

@@ -247,4 +247,4 @@ class Report:
     remarks: tuple[Remark, ...]
     histogram: tuple[Bin, ...]
     points: tuple[Point, ...]
-    """live latents, all changed ones and a sample of the others"""
+    """live latents: changed ones, and a sample of the others"""

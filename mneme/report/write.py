@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mneme.progress import NULL_PROGRESS, Progress
-from mneme.report.collect import EXPORTS, build_report, export_table
+from mneme.report.build import build_report
+from mneme.report.collect import EXPORTS, export_table
 from mneme.report.format import cell
 from mneme.report.html import to_html
 from mneme.report.jsonform import to_json

@@ -1,0 +1,161 @@
+"""The report of a run: what `collect.py` reads from its tables, `analyst.py` from the notes, and its other files.
+
+Whatever a stage has not written yet is left out and named in `not_measured`, with the command that makes it.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from mneme.report import collect
+from mneme.report.analyst import read_remarks
+from mneme.report.collect import text
+from mneme.report.model import Comparison, Effect, Entry, Latent, Missing, Null, Remark, Report, Score
+from mneme.store.run import Run
+
+_STAGES = {
+    "harvest": "activations of the two models",
+    "crosscoder": "the crosscoder",
+    "attribution": "which latents changed",
+    "interpretation": "contexts and labels of the latents",
+    "effects": "effects on subject areas",
+}
+
+
+def build_report(run: Run, *, max_latents: int = 10) -> Report:
+    """The report of a run, finished or not.
+
+    max_latents: most latents listed of each kind (amplified, suppressed, redirected). Raises RunError when
+    the folder holds no run, ValueError when max_latents is negative.
+    """
+    if max_latents < 0:
+        raise ValueError(f"max_latents must be 0 or more, not {max_latents}")
+    info = run.info()
+    stages = collect.stages(run)
+    effects = collect.effects(run)
+    latents = collect.latents(run, max_latents)
+    nulls = collect.nulls(run)
+    scores = collect.scores(run)
+    counts = collect.verdict_counts(run)
+    versions, version_gap = _versions(run.path)
+    remarks, remark_gap = _remarks(run.path)
+    return Report(
+        verdict=text(info.get("verdict_sentence"), 1000),
+        facts=collect.facts(run.name, info),
+        versions=versions,
+        seeds=_seeds(run.path),
+        fingerprints=tuple(Entry(s.stage, s.fingerprint) for s in stages),
+        stages=stages,
+        verdict_counts=counts,
+        n_redirected=collect.n_redirected(run),
+        effects=effects,
+        latents=latents,
+        health=collect.health(run),
+        nulls=nulls,
+        scores=scores,
+        comparisons=compare(scores),
+        not_measured=(
+            *_missing_stages({s.stage for s in stages}),
+            *_missing_parts(effects, latents, nulls, scores, judged=bool(counts)),
+            *version_gap,
+            *remark_gap,
+        ),
+        remarks=remarks,
+        histogram=collect.histogram(run),
+        points=collect.points(run),
+    )
+
+
+def compare(scores: Iterable[Score]) -> tuple[Comparison, ...]:
+    """The crosscoder against the best baseline, for each metric and subset that has both.
+
+    In every metric more is better. An oracle sees the benchmark and is no baseline.
+    """
+    tables: dict[tuple[str, str], dict[str, float]] = {}
+    for score in scores:
+        if score.value is not None:
+            tables.setdefault((score.metric, score.subset), {})[score.method] = score.value
+    found = []
+    for (metric, subset), values in tables.items():
+        baselines = {m: v for m, v in values.items() if m != "crosscoder" and not m.startswith("oracle")}
+        if "crosscoder" in values and baselines:
+            best = max(baselines, key=lambda m: baselines[m])
+            found.append(Comparison(metric, subset, values["crosscoder"], best, baselines[best]))
+    return tuple(found)
+
+
+def _versions(folder: Path) -> tuple[tuple[Entry, ...], list[Missing]]:
+    """Versions from manifest.json, which a run has from its end on."""
+    try:
+        found = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        versions = found.get("versions", {}).items()
+    except FileNotFoundError:
+        return (), []
+    except (OSError, ValueError, AttributeError):
+        return (), [Missing("versions: manifest.json is damaged", "delete it and run the same command again")]
+    return tuple(Entry(text(name), text(value)) for name, value in sorted(versions)), []
+
+
+def _seeds(folder: Path) -> tuple[Entry, ...]:
+    """Every `seed` of run.toml, by section."""
+    try:
+        settings: dict[str, Any] = tomllib.loads((folder / "run.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ()
+    sections = {name: values for name, values in settings.items() if isinstance(values, dict)}
+    return tuple(Entry(text(n), text(values["seed"])) for n, values in sections.items() if "seed" in values)
+
+
+def _remarks(folder: Path) -> tuple[tuple[Remark, ...], list[Missing]]:
+    try:
+        return read_remarks(folder), []
+    except (duckdb.Error, OSError):
+        what = "the analyst's notes: analyst.duckdb can't be read"
+        return (), [Missing(what, "close the dashboard and write the report again")]
+
+
+def _missing_stages(done: set[str]) -> list[Missing]:
+    command = "`mneme run run.toml --out .`, in the run's folder"
+    return [
+        Missing(f"{what} (stage {stage})", command) for stage, what in _STAGES.items() if stage not in done
+    ]
+
+
+def _missing_parts(
+    effects: tuple[Effect, ...],
+    latents: tuple[Latent, ...],
+    nulls: tuple[Null, ...],
+    scores: tuple[Score, ...],
+    *,
+    judged: bool,
+) -> list[Missing]:
+    """What finished stages leave open."""
+    found = []
+    without = sum(e.measured_change is None for e in effects)
+    if without:
+        which = "any category" if without == len(effects) else f"{without} of {len(effects)} categories"
+        found.append(
+            Missing(
+                f"a measured outcome for {which}: their prediction is not checked",
+                "`mneme run run.toml --set effects.outcomes=FILE.csv --out .`, in the run's folder"
+                " (columns: category, base, tuned)",
+            )
+        )
+    elif effects and not scores:
+        found.append(Missing("how predictions and outcomes agree: too few categories have both", ""))
+    unscored = sum(bool(x.label) and x.score is None for x in latents)
+    if unscored:
+        found.append(
+            Missing(f"a held-out score for {unscored} of the labels listed: treat them as guesses", "")
+        )
+    if latents and all(x.stability is None for x in latents):
+        found.append(Missing("whether retrained dictionaries find these latents again", ""))
+    if judged and not nulls:
+        found.append(Missing("how often a pair that did not change is called changed (null runs)", ""))
+    return found
