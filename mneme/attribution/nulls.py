@@ -3,10 +3,9 @@
 Three kinds, each read by a crosscoder fitted to the null pair itself (`fit`), so that the whole method is
 tested and not only its last step:
 
-    rounding    the base against itself, rounded to a coarser dtype and with noise of the size of the
-    rounding swapped     the pair, its two members swapped in a random half of the documents: whatever
-    differs between the
-                models then differs in neither direction (an exchangeable null; it keeps the pair's own noise)
+    rounding    the base against itself, with noise the size of a coarser dtype's rounding, and rounded
+    swapped     the pair, its two members swapped in a random half of the documents: whatever differs then
+                differs in neither direction (an exchangeable null; it keeps the pair's own noise)
     seeds       two fine-tunes that differ only in their seed: a ready cache of that pair
 
 Each gives a false-positive rate (share of live latents called amplified or suppressed) with its interval,

@@ -5,8 +5,9 @@ import torch
 from handmade import HandMade
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="session")
 def _one_thread():
+    """Small products are slower on several threads, many times so on a busy machine."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
