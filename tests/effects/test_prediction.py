@@ -1,0 +1,191 @@
+import numpy as np
+import pandas as pd
+import pytest
+from effects_world import LATENTS, WordEncoder, decode
+from scipy import sparse
+
+from mneme.attribution.bootstrap import poisson_weights
+from mneme.crosscoder.codes import CodeCache
+from mneme.effects.baselines import random_steps
+from mneme.effects.config import EffectsConfig
+from mneme.effects.intervals import Ratio, per_document, ratio_intervals
+from mneme.effects.predict import changed_steps, judge
+from mneme.effects.stage import predict_effects
+from mneme.effects.sums import latent_steps, sum_activations, sum_codes
+from mneme.effects.verdict import verdict_sentence
+from mneme.effects.windows import cut_windows
+from mneme.errors import ActivationError
+
+
+def run(world, taxonomy_file, **settings):
+    config = EffectsConfig(taxonomy=str(taxonomy_file), window=12, **settings)
+    return predict_effects(world.cache, world.codes, world.latents, decode, WordEncoder(), config)
+
+
+def test_code_sums_equal_dense_products(world):
+    windows = cut_windows(world.cache, decode, 12)
+    rng = np.random.default_rng(0)
+    weights = rng.uniform(size=(len(windows.texts), 3)).astype(np.float32)
+    steps = rng.uniform(size=(2, LATENTS))
+    sums = sum_codes(CodeCache(world.codes), windows, weights, steps)
+    of_row = weights[windows.row_window].astype(np.float64)
+    np.testing.assert_allclose(sums.firing, of_row.T @ world.dense, rtol=1e-6)
+    np.testing.assert_allclose(sums.total, world.dense.sum(0, dtype=np.float64), rtol=1e-6)
+    moved = np.zeros((2, len(windows.texts)))
+    for row, window in enumerate(windows.row_window):
+        moved[:, window] += steps @ world.dense[row]
+    np.testing.assert_allclose(sums.moved, moved, rtol=1e-6)
+
+
+def test_activation_sums_equal_plain_ones(world):
+    windows = cut_windows(world.cache, decode, 12)
+    sums = sum_activations(world.cache, windows)
+    x = world.x.astype(np.float64)
+    delta = x[:, 1] - x[:, 0]
+    here = windows.row_window == 4
+    np.testing.assert_allclose(sums.difference[4], delta[here].sum(0))
+    np.testing.assert_allclose(sums.difference_norm[4], np.linalg.norm(delta[here], axis=1).sum())
+    deviation = x[:, 0] - x[:, 0].mean(0)
+    np.testing.assert_allclose(sums.typical, np.sqrt((deviation**2).sum(1).mean()))
+
+
+def test_steps_are_the_change_along_the_main_probe_or_the_turn(world):
+    frame = world.latents
+    frame.loc[1, ["norm_base", "norm_tuned", "decoder_cosine", "redirected"]] = [3.0, 4.0, 0.0, True]
+    frame.loc[3, ["probe", "norm_base", "beta_tuned"]] = ["base", 5.0, 0.2]
+    frame.loc[4, ["beta_base", "beta_tuned"]] = [np.nan, np.nan]
+    steps = latent_steps(frame)
+    np.testing.assert_allclose(steps[:5], [0.5 * 2, 5.0, 0.5 * 2, 0.8 * 5, 0])
+
+
+def test_redirected_latents_count_on_the_side_their_ratio_points_to(world):
+    frame = world.latents
+    frame.loc[3, ["redirected", "decoder_cosine", "log_ratio"]] = [True, 0.0, -0.1]
+    up, down = changed_steps(frame)
+    assert down[3] == pytest.approx(np.sqrt(2)) and up[3] == 0
+    assert np.flatnonzero(up).tolist() == [0, 2]
+
+
+def test_ratio_intervals_equal_a_loop_over_replicates():
+    rng = np.random.default_rng(3)
+    top, bottom = rng.uniform(size=(9, 2)), rng.uniform(0.5, 1, size=(9, 2))
+    found = ratio_intervals(sparse.csr_array(top), sparse.csr_array(bottom), replicates=60, level=0.9, seed=5)
+    draws = poisson_weights(np.arange(9), 60, 5)
+    each = np.array([[(top[:, c] @ w) / (bottom[:, c] @ w) for w in draws.T] for c in (0, 1)])
+    np.testing.assert_allclose(found.value, top.sum(0) / bottom.sum(0))
+    np.testing.assert_allclose(found.low, np.quantile(each, 0.05, axis=1))
+    np.testing.assert_allclose(found.high, np.quantile(each, 0.95, axis=1))
+
+
+def test_a_category_without_text_has_no_interval():
+    empty = sparse.csr_array(np.zeros((4, 1)))
+    found = ratio_intervals(empty, empty, replicates=20, level=0.95, seed=0)
+    assert np.isnan([found.value, found.low, found.high]).all()
+
+
+def test_per_document_adds_up_windows():
+    weights = np.array([[1, 0], [0.5, 0.5], [0, 1]], dtype=np.float32)
+    table = per_document(weights, np.array([0, 0, 1]), np.array([2.0, 4.0, 6.0])).toarray()
+    np.testing.assert_allclose(table, [[4, 2], [0, 6]])
+
+
+def test_the_changed_area_is_named_and_the_other_is_not(world, taxonomy_file):
+    found = run(world, taxonomy_file)
+    effects = found.effects.set_index("category")
+    assert effects.loc["cells", "verdict"] == "degraded" and effects.loc["money", "verdict"] == "unaffected"
+    typical = np.sqrt(((world.x[:, 0] - world.x[:, 0].mean(0)) ** 2).sum(1).mean())
+    mean_firing = world.dense[world.about_cells, 0].mean()
+    assert effects.loc["cells", "effect"] == pytest.approx(mean_firing / typical, rel=1e-4)
+    assert effects.loc["cells", "nll_change"] == pytest.approx(2) and effects.loc[
+        "cells", "kl"
+    ] == pytest.approx(1)
+    assert effects.loc["cells", "ci_low"] < effects.loc["cells", "effect"] < effects.loc["cells", "ci_high"]
+    np.testing.assert_allclose(effects["amplified"] + effects["suppressed"], effects["effect"])
+    sentence = verdict_sentence(found, world.latents)
+    assert sentence.startswith("Cells (biology) degraded; 2 of 8 live latents amplified, 0 suppressed")
+
+
+def test_contributions_make_up_the_effect(world, taxonomy_file):
+    found = run(world, taxonomy_file)
+    total = found.effect_latents.groupby("category")["contribution"].sum()
+    effects = found.effects.set_index("category")["effect"]
+    np.testing.assert_allclose(total["cells"], effects["cells"])
+    assert found.effect_latents.query("category == 'cells'")["latent"].tolist() == [0]
+
+
+def test_latents_and_documents_find_their_areas(world, taxonomy_file):
+    found = run(world, taxonomy_file)
+    best = found.latent_categories.sort_values("weight").groupby("latent").last()
+    assert best.loc[0, "category"] == "cells" and best.loc[1, "category"] == "money"
+    assert best.loc[0, "weight"] > 0.4
+    assert not set(range(3, LATENTS)) & set(best.index)  # they fire everywhere alike
+    of_document = found.document_categories.sort_values("weight").groupby("document").last()["category"]
+    assert (of_document.to_numpy() == np.where(of_document.index % 2 == 0, "cells", "money")).all()
+
+
+def test_baselines_see_the_planted_change_and_random_latents_do_not(world, taxonomy_file):
+    table = run(world, taxonomy_file).baselines.pivot_table(
+        index="category", columns="method", values="value"
+    )
+    for method in ("mean_kl", "mean_nll_change", "activation_difference_norm", "mean_difference_norm"):
+        assert table.loc["cells", method] > 3 * table.loc["money", method] + 0.1, method
+    assert table.loc["cells", "delta_norm_only"] > 3 * table.loc["money", "delta_norm_only"]
+
+
+def test_random_steps_are_dealt_to_live_latents_only():
+    steps = np.array([5.0, 0, 0, 0, 7, 0])
+    live = np.array([True, True, True, True, False, True])
+    dealt = random_steps(steps, live, seed=1)
+    assert dealt[4] == 0 and sorted(dealt[live]) == [0, 0, 0, 0, 5]
+
+
+def test_unmeasured_behaviour_gives_no_direction(world, taxonomy_file):
+    for name in ("kl", "nll_base", "nll_tuned"):
+        setattr(world.cache, name, np.full(world.cache.n, np.nan, dtype=np.float32))
+    effects = run(world, taxonomy_file).effects.set_index("category")
+    assert effects.loc["cells", "direction"] == "none" and effects.loc["cells", "verdict"] == "uncertain"
+    assert effects.loc["money", "verdict"] == "unaffected"
+
+
+def test_no_change_gives_no_side_effect(world, taxonomy_file):
+    world.latents["verdict"] = "unchanged"
+    world.cache.nll_tuned = world.cache.nll_base
+    found = run(world, taxonomy_file)
+    assert set(found.effects["verdict"]) == {"unaffected"} and set(found.effects["direction"]) == {"none"}
+    assert verdict_sentence(found, world.latents).startswith("No side effect found in 2 categories")
+
+
+def test_verdicts_by_interval():
+    def ratio(rows):
+        return Ratio(*np.array(rows, dtype=float).T)
+
+    effect = ratio(
+        [(0.5, 0.4, 0.6), (0.5, 0.4, 0.6), (0.01, 0, 0.015), (0.5, 0.01, 0.6), (0.01, 0, 0.015)] * 1
+    )
+    nll = ratio([(1, 0.5, 2), (-1, -2, -0.5), (0, -0.1, 0.1), (1, 0.5, 2), (1, 0.5, 2)])
+    direction, verdict = judge(effect, nll, np.full(5, 10.0), EffectsConfig())
+    assert direction.tolist() == ["degraded", "improved", "none", "degraded", "degraded"]
+    assert verdict.tolist() == ["degraded", "improved", "unaffected", "uncertain", "uncertain"]
+    assert set(judge(effect, nll, np.full(5, 1.0), EffectsConfig())[1]) == {"uncertain"}
+
+
+def test_codes_of_another_harvest_are_refused(world, taxonomy_file):
+    config = EffectsConfig(taxonomy=str(taxonomy_file))
+    few = world.latents.iloc[:3]
+    with pytest.raises(ActivationError, match="3 latents, codes of 8"):
+        predict_effects(world.cache, world.codes, few, decode, WordEncoder(), config)
+    windows = cut_windows(world.cache, decode, 12)
+    short = windows._replace(row_window=windows.row_window[:-1])
+    with pytest.raises(ActivationError, match="delete the codes"):
+        sum_codes(CodeCache(world.codes), short, np.zeros((len(windows.texts), 1)), np.zeros((1, LATENTS)))
+
+
+def test_labels_add_to_a_latents_categories(world, taxonomy_file):
+    labels = pd.DataFrame({"latent": [5, 6], "label": ["price bank market", None]})
+    config = EffectsConfig(taxonomy=str(taxonomy_file), window=12)
+    found = predict_effects(
+        world.cache, world.codes, world.latents, decode, WordEncoder(), config, labels=labels
+    )
+    of = found.latent_categories.query("latent == 5")
+    assert of["category"].tolist() == ["money"]
+    assert of["weight"].iloc[0] == pytest.approx(config.label_weight, abs=0.05)
