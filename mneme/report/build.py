@@ -27,6 +27,8 @@ _STAGES = {
     "effects": "effects on subject areas",
 }
 
+_AGAIN = ("mneme run run.toml --out .", "in the run's folder")
+
 
 def build_report(run: Run, *, max_latents: int = 10) -> Report:
     """The report of a run, finished or not.
@@ -98,7 +100,7 @@ def _versions(folder: Path) -> tuple[tuple[Entry, ...], list[Missing]]:
     except FileNotFoundError:
         return (), []
     except (OSError, ValueError, AttributeError):
-        return (), [Missing("versions: manifest.json is damaged", "delete it and run the same command again")]
+        return (), [Missing("versions: manifest.json is damaged", *_AGAIN)]
     return tuple(Entry(text(name), text(value)) for name, value in sorted(versions)), []
 
 
@@ -117,7 +119,7 @@ def _remarks(folder: Path) -> tuple[tuple[Remark, ...], list[Missing]]:
         return read_remarks(folder), []
     except (duckdb.Error, OSError):
         what = "the analyst's notes: analyst.duckdb can't be read"
-        return (), [Missing(what, "close the dashboard and write the report again")]
+        return (), [Missing(what, "mneme report .", "in the run's folder, with the dashboard closed")]
 
 
 def _missing_stages(done: set[str]) -> list[Missing]:
@@ -143,19 +145,17 @@ def _missing_parts(
         found.append(
             Missing(
                 f"a measured outcome for {which}: their prediction is not checked",
-                "`mneme run run.toml --set effects.outcomes=FILE.csv --out .`, in the run's folder"
-                " (columns: category, base, tuned)",
+                "mneme run run.toml --set effects.outcomes=FILE.csv --out .",
+                "in the run's folder; the file's columns: category, base, tuned",
             )
         )
     elif effects and not scores:
-        found.append(Missing("how predictions and outcomes agree: too few categories have both", ""))
+        found.append(Missing("how predictions and outcomes agree: too few categories have both"))
     unscored = sum(bool(x.label) and x.score is None for x in latents)
     if unscored:
-        found.append(
-            Missing(f"a held-out score for {unscored} of the labels listed: treat them as guesses", "")
-        )
+        found.append(Missing(f"a held-out score for {unscored} of the labels listed: treat them as guesses"))
     if latents and all(x.stability is None for x in latents):
-        found.append(Missing("whether retrained dictionaries find these latents again", ""))
+        found.append(Missing("whether retrained dictionaries find these latents again"))
     if judged and not nulls:
-        found.append(Missing("how often a pair that did not change is called changed (null runs)", ""))
+        found.append(Missing("how often a pair that did not change is called changed (null runs)"))
     return found

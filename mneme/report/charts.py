@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
-from mneme.report.format import ABSENT, count, interval, number, visible
+from mneme.report.format import ABSENT, count, interval, visible
 from mneme.report.model import Bin, Effect, Point
 
 SHAPES = {
@@ -29,7 +29,7 @@ def norm_histogram(bins: Sequence[Bin]) -> Markup:
     """Decoder norms: how many latents lie at each delta_norm, on a logarithmic count."""
     if not bins:
         return Markup("")
-    left, top, wide, high = 46, 12, 470, 200
+    left, top, wide, high = 58, 12, 390, 200
     decades = max(1, math.ceil(math.log10(max(b.n for b in bins) + 1)))
 
     def y(n: int) -> float:
@@ -66,14 +66,14 @@ def norm_histogram(bins: Sequence[Bin]) -> Markup:
     parts.append(
         f'<text class="title mid" transform="translate(9 {top + high / 2}) rotate(-90)">latents</text>'
     )
-    return _svg(530, 256, "Histogram of delta_norm, the difference of a latent's two decoder norms", parts)
+    return _svg(460, 256, "Histogram of delta_norm, the difference of a latent's two decoder norms", parts)
 
 
 def beta_scatter(points: Sequence[Point]) -> Markup:
     """Latent scaling: each latent's weight in the base model (across) and in the tuned one (up)."""
     if not points:
         return Markup("")
-    left, top, side = 46, 12, 330
+    left, top, side = 50, 12, 330
     values = sorted(v for p in points for v in (p.beta_base, p.beta_tuned))
     low = min(-0.1, _quantile(values, 0.002))
     high = max(1.2, _quantile(values, 0.998))
@@ -88,8 +88,8 @@ def beta_scatter(points: Sequence[Point]) -> Markup:
     parts = []
     for t in ticks:
         parts.append(f'<path class="grid" d="M{x(t):.1f} {top}v{side}M{left} {y(t):.1f}h{side}"/>')
-        parts.append(f'<text class="tick mid" x="{x(t):.1f}" y="{top + side + 16}">{number(t)}</text>')
-        parts.append(f'<text class="tick end" x="{left - 6}" y="{y(t) + 4:.1f}">{number(t)}</text>')
+        parts.append(f'<text class="tick mid" x="{x(t):.1f}" y="{top + side + 16}">{t:g}</text>')
+        parts.append(f'<text class="tick end" x="{left - 6}" y="{y(t) + 4:.1f}">{t:g}</text>')
     parts.append(f'<path class="equal" d="M{x(low):.1f} {y(low):.1f}L{x(high):.1f} {y(high):.1f}"/>')
     for kind, shape in SHAPES.items():
         drawn = "".join(
@@ -106,7 +106,7 @@ def beta_scatter(points: Sequence[Point]) -> Markup:
         f'<text class="title mid" transform="translate(9 {top + side / 2}) rotate(-90)">'
         "beta, tuned model</text>"
     )
-    return _svg(392, 385, "Scatter of beta in the base model against beta in the tuned model", parts)
+    return _svg(396, 385, "Scatter of beta in the base model against beta in the tuned model", parts)
 
 
 def effect_bars(effects: Sequence[Effect]) -> Markup:
@@ -117,7 +117,7 @@ def effect_bars(effects: Sequence[Effect]) -> Markup:
     shown = largest(effects)
     if not shown:
         return Markup("")
-    name_wide, wide, gap, row, top = 210, 220, 34, 21, 34
+    name_wide, wide, gap, row, top = 230, 310, 30, 21, 34
     high = row * len(shown)
     panels = (
         ("predicted effect", name_wide, [(e.effect, e.ci_low, e.ci_high) for e in shown]),
@@ -129,7 +129,7 @@ def effect_bars(effects: Sequence[Effect]) -> Markup:
     )
     parts = []
     for index, effect in enumerate(shown):
-        name = escape(visible(effect.name, 32))
+        name = escape(visible(effect.name, 30))
         y = top + row * (index + 0.5) + 4
         parts.append(f'<text class="tick end name" x="{name_wide - 10}" y="{y}">{name}</text>')
     for title, left, triples in panels:
@@ -146,7 +146,7 @@ def effect_bars(effects: Sequence[Effect]) -> Markup:
 
         for t in _ticks(low, low + span, 4):
             parts.append(f'<path class="grid" d="M{x(t):.1f} {top}v{high}"/>')
-            parts.append(f'<text class="tick mid" x="{x(t):.1f}" y="{top + high + 15}">{number(t)}</text>')
+            parts.append(f'<text class="tick mid" x="{x(t):.1f}" y="{top + high + 15}">{t:g}</text>')
         parts.append(f'<path class="axis" d="M{x(0):.1f} {top}v{high}"/>')
         for index, ((value, lower, upper), effect) in enumerate(zip(triples, shown, strict=True)):
             at = top + row * (index + 0.5)

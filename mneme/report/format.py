@@ -63,15 +63,17 @@ def percent(value: float | None) -> str:
 def interval(
     value: float | None, low: float | None, high: float | None, unit: str = "", *, signed: bool = False
 ) -> str:
-    """+1.20 [+0.90, +1.50] nats; only the value where there is no interval."""
-    if missing(value):
-        return ABSENT
-    ends = (
-        ""
-        if missing(low) or missing(high)
-        else f" [{number(low, signed=signed)}, {number(high, signed=signed)}]"
-    )
-    return number(value, signed=signed) + ends + (f" {unit}" if unit else "")
+    """+1.20 [+0.90, +1.50] nats, to the decimals of the largest of the three; only the value without ends."""
+    known = [x for x in (value, low, high) if x is not None and math.isfinite(x)]
+    if len(known) < 3:
+        return number(value, unit, signed=signed)
+    largest = max(abs(x) for x in known)
+    if not 1e-4 <= largest < 1e6:
+        told = [number(x, signed=signed) for x in known]
+    else:
+        digits = max(0, 2 - math.floor(math.log10(largest)))
+        told = [f"{x:{'+' if signed else ''},.{digits}f}".replace("-", "−") for x in known]
+    return f"{told[0]} [{told[1]}, {told[2]}]" + (f" {unit}" if unit else "")
 
 
 def with_unit(value: float | None, unit: str | None) -> str:
@@ -116,8 +118,6 @@ def visible(text: object, limit: int = 200) -> str:
 def _sign(character: str, kind: str) -> str:
     if character in _SIGNS:
         return _SIGNS[character]
-    if kind == "Cc" and ord(character) < 32:
-        return chr(0x2400 + ord(character))  # Unicode's own pictures of the control characters
     if kind in ("Cc", "Cf", "Co", "Cs", "Cn"):
         return f"⟨U+{ord(character):04X}⟩"
     return character

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from mneme.report import words
-from mneme.report.format import count, duration, interval, number, percent, with_unit
+from mneme.report.format import ABSENT, count, duration, interval, number, percent, with_unit
 from mneme.report.format import markdown as md
 from mneme.report.method import LIMITS, METHOD, SOURCES
-from mneme.report.model import Context, Latent, Report
+from mneme.report.model import Context, Latent, Missing, Report, Score
 
 
 def to_markdown(report: Report) -> str:
@@ -116,24 +116,18 @@ def _sure(report: Report) -> Iterable[str]:
     if report.scores:
         yield "Agreement of predictions with measured outcomes, beside cheap baselines:"
         yield _list(words.comparison(c) for c in report.comparisons)
-        yield _table(
-            ("method", "metric", "categories", "value", "n"),
-            (
+        for scores in words.score_tables(report.scores):
+            yield f"{md(scores.title)}:"
+            yield _table(
+                ("method", *scores.metrics),
                 (
-                    words.method_name(s.method),
-                    s.metric,
-                    words.subset_name(s.subset),
-                    interval(s.value, s.ci_low, s.ci_high),
-                    count(s.n),
-                )
-                for s in report.scores
-            ),
-        )
+                    (name, *(interval(c.value, c.ci_low, c.ci_high) if c else ABSENT for c in cells))
+                    for name, cells in scores.rows
+                ),
+            )
     if report.not_measured:
         yield "Not measured:"
-        yield _list(
-            f"{m.what}." + (f" To make it: {m.remedy}." if m.remedy else "") for m in report.not_measured
-        )
+        yield "\n".join(_missing(part) for part in report.not_measured)
     if report.stages:
         yield _table(
             ("stage", "time", "peak memory", "fingerprint"),
@@ -145,6 +139,15 @@ def _sure(report: Report) -> Iterable[str]:
     entries = [(e.name, e.value) for e in (*report.versions, *report.seeds)]
     if entries:
         yield _table(("version or seed", "value"), entries)
+
+
+def _score(score: Score | None) -> str:
+    return ABSENT if score is None else interval(score.value, score.ci_low, score.ci_high)
+
+
+def _missing(part: Missing) -> str:
+    command = f" To make it: `{part.command}`{md(words.remedy(part))}." if part.command else ""
+    return f"- {md(part.what, 400)}.{command}"
 
 
 def _analyst(report: Report) -> Iterable[str]:

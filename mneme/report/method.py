@@ -51,6 +51,13 @@ SOURCES = (
     ),
 )
 
+METRICS = {
+    "auroc": "AUROC",
+    "pearson": "Pearson correlation",
+    "spearman": "Spearman correlation",
+    "f1": "F1",
+}
+
 METHOD_NAMES = {
     "crosscoder": "crosscoder",
     "mean_kl": "mean KL per category",

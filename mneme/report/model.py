@@ -188,10 +188,11 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Missing:
-    """Something the report can't say, and the command that would make it."""
+    """Something the report can't say, and what would make it."""
 
     what: str
-    remedy: str
+    command: str = ""
+    detail: str = ""
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mneme.report.format import ABSENT, count, interval, number, percent, visible
-from mneme.report.method import METHOD_NAMES, SUBSETS
-from mneme.report.model import Comparison, Context, Effect, Latent, Report
+from mneme.report.method import METHOD_NAMES, METRICS, SUBSETS
+from mneme.report.model import Comparison, Context, Effect, Latent, Missing, Report, Score
 
 CALLS = {
     "hit": "✓ hit",
@@ -39,7 +39,7 @@ def pieces(context: Context) -> list[Piece]:
     peak = max(range(len(values)), key=lambda i: values[i])
     start, stop = max(0, peak - _AROUND), min(len(values), peak + _AROUND + 1)
     most = values[peak] or 1.0
-    found: list[Piece] = [Piece("… ", 0)] if start else []
+    found: list[Piece] = [Piece("…", 0)] if start else []
     for token, value in zip(context.tokens[start:stop], values[start:stop], strict=True):
         strength = math.ceil(4 * value / most) if value > 0.1 * most else 0
         text = visible(token, 40)
@@ -185,23 +185,49 @@ def label_note(latent: Latent) -> str:
 
 def comparison(c: Comparison) -> str:
     """Who agrees better with the outcomes, in one plain sentence."""
-    name, where = METHOD_NAMES.get(c.baseline, c.baseline), SUBSETS.get(c.subset, c.subset)
+    name = METHOD_NAMES.get(c.baseline, c.baseline)
+    where = f"{METRICS.get(c.metric, c.metric)}, {SUBSETS.get(c.subset, c.subset)}"
     ours, theirs = number(c.crosscoder), number(c.baseline_value)
     if c.beaten:
-        return f"{c.metric}, {where}: the baseline “{name}” did better, {theirs} against {ours} of the crosscoder."
+        return f"{where}: the baseline “{name}” did better, {theirs} against {ours} of the crosscoder."
     if c.baseline_value == c.crosscoder:
-        return f"{c.metric}, {where}: the crosscoder and the baseline “{name}” did equally well, {ours}."
-    return f"{c.metric}, {where}: the crosscoder did best, {ours} against {theirs} of “{name}”."
+        return f"{where}: the crosscoder and the baseline “{name}” did equally well, {ours}."
+    return f"{where}: the crosscoder did best, {ours} against {theirs} of “{name}”."
 
 
-def method_name(method: str) -> str:
-    """A method of the evaluation, in words."""
-    return METHOD_NAMES.get(method, method)
+@dataclass(frozen=True)
+class ScoreTable:
+    """The evaluation on one subset: a row a method, a column a metric."""
+
+    title: str
+    metrics: tuple[str, ...]
+    rows: tuple[tuple[str, tuple[Score | None, ...]], ...]
 
 
-def subset_name(subset: str) -> str:
-    """A subset of the categories, in words."""
-    return SUBSETS.get(subset, subset)
+def score_tables(scores: Sequence[Score]) -> list[ScoreTable]:
+    """The evaluation, a table a subset of the categories."""
+    tables = []
+    for subset in dict.fromkeys(s.subset for s in scores):
+        cells = {(s.method, s.metric): s for s in scores if s.subset == subset}
+        methods = dict.fromkeys(method for method, _ in cells)
+        metrics = tuple(dict.fromkeys(metric for _, metric in cells))
+        n = max((s.n or 0 for s in cells.values()), default=0)
+        tables.append(
+            ScoreTable(
+                f"{SUBSETS.get(subset, subset)} (n = {count(n)})",
+                tuple(METRICS.get(metric, metric) for metric in metrics),
+                tuple(
+                    (METHOD_NAMES.get(method, method), tuple(cells.get((method, m)) for m in metrics))
+                    for method in methods
+                ),
+            )
+        )
+    return tables
+
+
+def remedy(missing: Missing) -> str:
+    """What would make a missing part, apart from its command."""
+    return f", {missing.detail}" if missing.detail else ""
 
 
 def _plural(n: int, one: str, many: str | None = None) -> str:
