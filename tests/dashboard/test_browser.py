@@ -135,7 +135,7 @@ def test_a_box_filters_all_and_is_in_the_link(server: str, page: Any) -> None:
     main.get_by_text("150 latents").wait_for(state="detached", timeout=15_000)
     link = page.url
     go(page, link)
-    assert page.get_by_role("button", name="delta norm").count() == 1
+    page.get_by_role("button", name="delta norm").wait_for(timeout=15_000)
 
 
 def test_a_row_opens_its_latent_and_keys_step_on(server: str, page: Any) -> None:
