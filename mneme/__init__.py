@@ -6,7 +6,9 @@ comes with first use.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mneme.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from mneme.api import diff
@@ -26,20 +28,15 @@ __all__ = [
     "train_crosscoder",
 ]
 
-_HOMES = {
-    "Crosscoder": "mneme.crosscoder",
-    "CrosscoderConfig": "mneme.crosscoder",
-    "Run": "mneme.store.run",
-    "diff": "mneme.api",
-    "latent_scaling": "mneme.attribution",
-    "open_run": "mneme.store.run",
-    "train_crosscoder": "mneme.crosscoder",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'mneme' has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(_HOMES[name]), name)
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "Crosscoder": "crosscoder",
+        "CrosscoderConfig": "crosscoder",
+        "Run": "store.run",
+        "diff": "api",
+        "latent_scaling": "attribution",
+        "open_run": "store.run",
+        "train_crosscoder": "crosscoder",
+    },
+)

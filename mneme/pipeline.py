@@ -64,9 +64,8 @@ def _run_stages(config: RunConfig, folder: Path, progress: Progress) -> None:
     fingerprints = {"inputs": fingerprint}
     made_any = False
     for stage in STAGES:
-        fingerprint = _hash(
-            stage.name, str(stage.revision), fingerprint, config.section_hash(*stage.settings)
-        )
+        settings = config.section_hash(*stage.settings)
+        fingerprint = _hash(stage.name, str(stage.revision), fingerprint, settings, stage.inputs(bench))
         fingerprints[stage.name] = fingerprint
         if not made_any and run.finished(stage.name) == fingerprint and stage.artefacts_exist(folder):
             continue

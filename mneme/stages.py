@@ -111,7 +111,7 @@ def crosscoder_stage(bench: Workbench) -> StageResult:
 
 def attribution_stage(bench: Workbench) -> StageResult:
     """Every latent's scaling, evidence and verdict; the codes of all tokens into `codes/`."""
-    from mneme.attribution import attribute
+    from mneme.attribution.attribute import attribute
     from mneme.attribution.health import attribution_health
 
     found = attribute(

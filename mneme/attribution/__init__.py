@@ -11,8 +11,9 @@ Importing the package is cheap: torch comes with first use.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mneme.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from mneme.attribution.attribute import Attribution, attribute
@@ -20,13 +21,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Attribution", "attribute", "latent_scaling"]
 
-_HOMES = {"Attribution": "attribute", "attribute": "attribute", "latent_scaling": "scaling"}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'mneme.attribution' has no attribute {name!r}")
-    # `attribute` is also the name of its module: set the function, or importing the module shadows it.
-    value = getattr(import_module(f"mneme.attribution.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy_exports(
+    __name__, {"Attribution": "attribute", "attribute": "attribute", "latent_scaling": "scaling"}
+)

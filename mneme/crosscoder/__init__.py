@@ -1,10 +1,17 @@
 """One sparse dictionary of both models: the module, its training, its files."""
 
-from mneme.crosscoder.codes import CodeCache, SparseCodes, to_csr
-from mneme.crosscoder.config import CrosscoderConfig
-from mneme.crosscoder.formats import load_crosscoder
-from mneme.crosscoder.module import Crosscoder
-from mneme.crosscoder.train import train_crosscoder
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mneme.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from mneme.crosscoder.codes import CodeCache, SparseCodes, to_csr
+    from mneme.crosscoder.config import CrosscoderConfig
+    from mneme.crosscoder.formats import load_crosscoder
+    from mneme.crosscoder.module import Crosscoder
+    from mneme.crosscoder.train import train_crosscoder
 
 __all__ = [
     "CodeCache",
@@ -15,3 +22,16 @@ __all__ = [
     "to_csr",
     "train_crosscoder",
 ]
+
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "CodeCache": "codes",
+        "Crosscoder": "module",
+        "CrosscoderConfig": "config",
+        "SparseCodes": "codes",
+        "load_crosscoder": "formats",
+        "to_csr": "codes",
+        "train_crosscoder": "train",
+    },
+)

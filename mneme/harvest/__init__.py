@@ -1,8 +1,15 @@
 """Both models, one pass, stop at the layer."""
 
-from mneme.harvest.cache import ActivationCache
-from mneme.harvest.config import HarvestConfig
-from mneme.harvest.harvest import estimated_bytes, harvest, harvest_fingerprint, resolve_layer
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mneme.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from mneme.harvest.cache import ActivationCache
+    from mneme.harvest.config import HarvestConfig
+    from mneme.harvest.stage import estimated_bytes, harvest, harvest_fingerprint, resolve_layer
 
 __all__ = [
     "ActivationCache",
@@ -12,3 +19,15 @@ __all__ = [
     "harvest_fingerprint",
     "resolve_layer",
 ]
+
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "ActivationCache": "cache",
+        "HarvestConfig": "config",
+        "estimated_bytes": "stage",
+        "harvest": "stage",
+        "harvest_fingerprint": "stage",
+        "resolve_layer": "stage",
+    },
+)

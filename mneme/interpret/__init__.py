@@ -1,5 +1,14 @@
 """What latents mean: contexts, logit lens, neighbours, map, labels and their held-out scores."""
 
-from mneme.interpret.stage import Interpretation, interpret
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mneme.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from mneme.interpret.stage import Interpretation, interpret
 
 __all__ = ["Interpretation", "interpret"]
+
+__getattr__ = lazy_exports(__name__, {"Interpretation": "stage", "interpret": "stage"})

@@ -1,8 +1,15 @@
 """Find and load a model, check a pair."""
 
-from mneme.models.bundled import bundled_base_folder, data_folder
-from mneme.models.load import load_model, load_tokenizer
-from mneme.models.pair import ModelPair, load_pair, pair_models
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mneme.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from mneme.models.bundled import bundled_base_folder, data_folder
+    from mneme.models.load import load_model, load_tokenizer
+    from mneme.models.pair import ModelPair, load_pair, pair_models
 
 __all__ = [
     "ModelPair",
@@ -13,3 +20,16 @@ __all__ = [
     "load_tokenizer",
     "pair_models",
 ]
+
+__getattr__ = lazy_exports(
+    __name__,
+    {
+        "ModelPair": "pair",
+        "bundled_base_folder": "bundled",
+        "data_folder": "bundled",
+        "load_model": "load",
+        "load_pair": "pair",
+        "load_tokenizer": "load",
+        "pair_models": "pair",
+    },
+)

@@ -13,9 +13,6 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
-
 from mneme.errors import DiskFullError, ModelError
 from mneme.models.quiet import quiet_transformers
 
@@ -64,6 +61,10 @@ def converted_folder(file: Path, identity: str | None = None) -> Path:
 
 def _convert(file: Path, folder: Path) -> None:
     """Write `file`'s model, tokenizer and config into `folder`."""
+    # Imported here: finding a model that is already converted must not wait for torch.
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
     with quiet_transformers():
         try:
             loaded = AutoModelForCausalLM.from_pretrained(

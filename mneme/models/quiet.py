@@ -7,14 +7,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
-from transformers import modeling_gguf_pytorch_utils as gguf_reader
-from transformers.utils import logging
-
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
     """Silence transformers and the hub client inside the block; what was set before is set again after it."""
+    # Imported here: finding a model must not wait for transformers.
+    from huggingface_hub.utils import (
+        are_progress_bars_disabled,
+        disable_progress_bars,
+        enable_progress_bars,
+    )
+    from transformers import modeling_gguf_pytorch_utils as gguf_reader
+    from transformers.utils import logging
+
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     hub_bars = not are_progress_bars_disabled()
     logging.set_verbosity_error()
