@@ -232,8 +232,10 @@ def _generate(
         chats = [f"{prompt}\n\n" for prompt in prompts]
     else:
         chats = [
-            tokenizer.apply_chat_template(
-                [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+            str(
+                tokenizer.apply_chat_template(
+                    [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
+                )
             )
             for prompt in prompts
         ]

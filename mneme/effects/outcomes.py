@@ -17,7 +17,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -78,7 +78,7 @@ def measure(
         for name, model in (("base", base), ("tuned", tuned)):
             store = _Partial(partial, items, model)
             for rows in _batches(tokenizer, items, max_tokens, batch_tokens):
-                wanted = [row for row in rows if row.index not in store.done]
+                wanted = [row for row in rows if row.item not in store.done]
                 if wanted:
                     store.add(_measure_batch(model, tokenizer, items, wanted))
                 task.advance(len(rows))
@@ -105,8 +105,8 @@ def summarise(
         change = (group["tuned"] - group["base"]).to_numpy()
         drawn = rng.integers(len(change), size=(REPLICATES, len(change)))
         low, high = np.quantile(change[drawn].mean(axis=1), [0.025, 0.975])
-        row = {"category": category, "change": change.mean(), "ci_low": low, "ci_high": high}
-        row |= group.drop(columns="category").mean().to_dict()
+        row: dict[str, Any] = {"category": category, "change": change.mean(), "ci_low": low, "ci_high": high}
+        row |= {str(name): value for name, value in group.drop(columns="category").mean().items()}
         rows.append(row | {"n": len(group), "source": source})
     return pd.DataFrame(rows)[list(COLUMNS)]
 
@@ -114,7 +114,7 @@ def summarise(
 class _Row(NamedTuple):
     """One item as tokens: of its `ids` the first `n_text` are question and options, the rest "Answer:"."""
 
-    index: int
+    item: int
     ids: list[int]
     n_text: int
 
@@ -130,7 +130,7 @@ def _batches(
         text = tokenizer(item_text(item), add_special_tokens=False)["input_ids"]
         text = bos + text[-(max_tokens - len(bos) - len(tail)) :]
         rows.append(_Row(index, text + tail, len(text)))
-    rows.sort(key=lambda row: (len(row.ids), row.index))
+    rows.sort(key=lambda row: (len(row.ids), row.item))
     batch: list[_Row] = []
     for row in rows:
         if batch and (len(batch) + 1) * len(row.ids) > batch_tokens:
@@ -158,9 +158,9 @@ def _measure_batch(
     for r, row in enumerate(rows):
         n = row.n_text
         nll = torch.nn.functional.cross_entropy(logits[r, : n - 1].float(), ids[r, 1:n])
-        letters = [_letter_token(tokenizer, i) for i in range(len(items[row.index].choices))]
+        letters = [_letter_token(tokenizer, i) for i in range(len(items[row.item].choices))]
         best = int(logits[r, len(row.ids) - 1, letters].float().argmax())
-        measured[row.index] = Measured(float(nll), best == items[row.index].answer)
+        measured[row.item] = Measured(float(nll), best == items[row.item].answer)
     return measured
 
 
