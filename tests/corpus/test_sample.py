@@ -19,7 +19,7 @@ from mneme.errors import CorpusError
 AREAS = [Area(key, key, ("one", "two", "three"), ("essay", "news")) for key in ("a", "b", "c")]
 # Random models write random bytes: few words, so the filters on words are wide open here.
 CONFIG = SampleConfig(
-    n_tokens=240,
+    n_tokens=900,
     max_new_tokens=24,
     min_tokens=2,
     batch=2,

@@ -22,10 +22,8 @@ from mneme.organisms.rmu import RMUConfig, rmu_loss
 from mneme.organisms.texts import read_texts
 from mneme.organisms.training import activations_after, batches, mlp_out_weights, text_nll
 
-FORGET = "\n".join(
-    f"biology cells and genes number {i} " + "a b c d e f g h i j k l m n o p" for i in range(6)
-)
-RETAIN = "\n".join(f"HISTORY OF WARS AND KINGS {i} " + "Q R S T U V W X Y Z A B C D E F G" for i in range(6))
+FORGET = "\n".join(f"{i} biology cells and genes " + "a b c d e f g h i j k l m n o p" for i in range(6))
+RETAIN = "\n".join(f"{i} HISTORY OF WARS AND KINGS " + "Q R S T U V W X Y Z A B C D E F G" for i in range(6))
 SHORT: dict[str, Any] = {"steps": 12, "batch": 2, "max_tokens": 24}
 CONFIGS: dict[str, Any] = {
     "rmu": RMUConfig(layer=2, n_layers=2, learning_rate=2e-2, alpha=2.0, steering=1.0, **SHORT),
@@ -118,7 +116,7 @@ def test_rmu_moves_forget_activations_to_the_direction_and_holds_retain_ones(
     moved = {}
     for name, text in (("forget", FORGET), ("retain", RETAIN)):
         batch = next(batches(text.splitlines(), tiny_tokenizer(), 6, 24, seed=0))
-        old, new = activations_after(before, 2, batch), activations_after(tuned, 2, batch)
+        old, new = (activations_after(model, 2, batch).float() for model in (before, tuned))
         moved[name] = float((new - old).norm(dim=-1).mean())
         if name == "forget":
             assert float((new @ u).mean()) > float((old @ u).mean()) + 0.2 * float(old.norm(dim=-1).mean())
