@@ -29,7 +29,7 @@ def norm_histogram(bins: Sequence[Bin]) -> Markup:
     """Decoder norms: how many latents lie at each delta_norm, on a logarithmic count."""
     if not bins:
         return Markup("")
-    left, top, wide, high = 58, 12, 390, 200
+    left, top, wide, high = 58, 12, 390, 327
     decades = max(1, math.ceil(math.log10(max(b.n for b in bins) + 1)))
 
     def y(n: int) -> float:
@@ -66,7 +66,7 @@ def norm_histogram(bins: Sequence[Bin]) -> Markup:
     parts.append(
         f'<text class="title mid" transform="translate(9 {top + high / 2}) rotate(-90)">latents</text>'
     )
-    return _svg(460, 256, "Histogram of delta_norm, the difference of a latent's two decoder norms", parts)
+    return _svg(460, 385, "Histogram of delta_norm, the difference of a latent's two decoder norms", parts)
 
 
 def beta_scatter(points: Sequence[Point]) -> Markup:

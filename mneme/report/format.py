@@ -88,7 +88,7 @@ def duration(seconds: float | None) -> str:
     whole = round(float(seconds))
     if whole < 90:
         return f"{whole} s"
-    if whole < 5400:
+    if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 

@@ -1,0 +1,206 @@
+"""What the report says of a run, checked against the tables themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pytest
+
+from mneme.errors import RunError
+from mneme.report import build_report, to_html, to_json, to_markdown
+from mneme.report.build import compare
+from mneme.report.model import Score
+from mneme.store.run import Run
+from mneme.store.synthetic import STAGES, make_synthetic_run
+
+
+def test_the_most_severe_of_each_kind_come_first(plain_run: Run) -> None:
+    report = build_report(plain_run, max_latents=3)
+    frame = plain_run.sql("SELECT * FROM latents")
+    changed = frame["verdict"].isin(["amplified", "suppressed"])
+    expected = []
+    for rows in (
+        frame[frame["verdict"] == "amplified"],
+        frame[frame["verdict"] == "suppressed"],
+        frame[frame["redirected"] & ~changed & ~frame["dead"]],
+    ):
+        expected += rows.sort_values("severity", ascending=False)["latent"].head(3).tolist()
+    assert [x.latent for x in report.latents] == expected
+    assert [x.redirected for x in report.latents] == frame.set_index("latent")["redirected"][
+        expected
+    ].tolist()
+
+
+def test_a_latent_carries_the_numbers_of_its_row(plain_run: Run) -> None:
+    latent = build_report(plain_run, max_latents=1).latents[0]
+    row = plain_run.sql("SELECT * FROM latents WHERE latent = ?", [latent.latent]).iloc[0]
+    for name in (
+        "beta_base",
+        "beta_tuned",
+        "log_ratio",
+        "ci_low",
+        "ci_high",
+        "q_value",
+        "kl",
+        "nll_change",
+        "severity",
+    ):
+        assert getattr(latent, name) == row[name]
+    label = plain_run.sql("SELECT label FROM labels WHERE latent = ?", [latent.latent]).iloc[0, 0]
+    assert latent.label == label
+    top = plain_run.sql(
+        "SELECT * FROM contexts WHERE latent = ? AND quantile = 0 ORDER BY rank LIMIT 3", [latent.latent]
+    )
+    assert [c.document for c in latent.contexts] == top["document"].tolist()
+    assert list(latent.contexts[0].activations) == pytest.approx(list(top["activations"][0]))
+
+
+def test_effects_stand_beside_their_outcomes(plain_run: Run) -> None:
+    effects = build_report(plain_run).effects
+    outcomes = plain_run.sql("SELECT * FROM outcomes").set_index("category")
+    assert [e.effect for e in effects] == sorted((e.effect for e in effects), reverse=True)
+    for e in effects:
+        if e.category not in outcomes.index:
+            assert e.measured_change is None and e.call == ""
+            continue
+        row = outcomes.loc[e.category]
+        assert e.measured_change == row["change"]
+        changed = "degraded" if row["ci_low"] > 0 else "improved" if row["ci_high"] < 0 else "none"
+        assert (e.call == "hit") == (e.verdict == changed)
+        assert (e.call == "false alarm") == (e.verdict in ("degraded", "improved") and changed == "none")
+
+
+def test_histogram_counts_every_live_latent_once(plain_run: Run) -> None:
+    bins = build_report(plain_run).histogram
+    delta = plain_run.sql("SELECT delta_norm FROM latents WHERE NOT dead")["delta_norm"]
+    expected, _ = np.histogram(delta, bins=len(bins), range=(0, 1))
+    # A value on an edge may fall to either side of it through rounding.
+    assert sum(b.n for b in bins) == len(delta)
+    assert np.abs(np.array([b.n for b in bins]) - expected).sum() <= 2
+
+
+def test_a_better_baseline_is_named_plainly() -> None:
+    scores = [
+        Score("crosscoder", "spearman", "all", 0.6, None, None, 50),
+        Score("mean_kl", "spearman", "all", 0.7, None, None, 50),
+        Score("oracle", "spearman", "all", 0.9, None, None, 50),
+        Score("crosscoder", "auroc", "all", 0.9, None, None, 50),
+        Score("mean_kl", "auroc", "all", 0.8, None, None, 50),
+        Score("mean_kl", "recall", "all", None, None, None, 50),
+    ]
+    found = compare(scores)
+    assert [(c.metric, c.baseline, c.beaten) for c in found] == [
+        ("spearman", "mean_kl", True),
+        ("auroc", "mean_kl", False),
+    ]
+
+
+def test_the_report_says_where_a_baseline_did_better(plain_run: Run) -> None:
+    report = build_report(plain_run)
+    beaten = sum(c.beaten for c in report.comparisons)
+    assert beaten == 2
+    for text in (to_html(report), to_markdown(report)):
+        assert text.count("did better") == beaten
+
+
+@pytest.mark.parametrize("done", range(len(STAGES) + 1))
+def test_an_unfinished_run_is_reported_with_what_is_missing(tmp_path: Path, done: int) -> None:
+    run = make_synthetic_run(tmp_path / "run", latents=30, contexts=2, documents=10, stages=STAGES[:done])
+    report = build_report(run)
+    named = " ".join(m.what for m in report.not_measured)
+    for stage in STAGES:
+        assert (f"(stage {stage})" in named) == (stage not in STAGES[:done])
+    text = to_html(report)
+    assert ("mneme run run.toml --out ." in text) == (done < len(STAGES))
+    to_markdown(report), to_json(report)
+
+
+def test_an_empty_run_is_reported(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    with run.stage_writer():
+        pass
+    report = build_report(run)
+    assert report.verdict == "" and report.latents == () and report.effects == ()
+    assert "No verdict yet" in to_html(report) and "No verdict yet" in to_markdown(report)
+
+
+def test_undefined_numbers_are_shown_as_not_measured(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run")
+    with run.stage_writer() as writer:
+        frame = pd.DataFrame(
+            {
+                "latent": [0, 1],
+                "verdict": ["amplified", None],
+                "log_ratio": [np.nan, 1.0],
+                "beta_base": [np.inf, 0.0],
+                "beta_tuned": [1.0, 1.0],
+                "dead": [False, False],
+            }
+        )
+        writer.replace("latents", frame)
+    report = build_report(run)
+    assert report.latents[0].log_ratio is None and report.latents[0].beta_base is None
+    assert "NaN" not in to_json(report) and "Infinity" not in to_json(report)
+    assert "nan" not in to_html(report).lower().replace("resonan", "")
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="not a run"):
+        build_report(Run(tmp_path))
+
+
+def test_seeds_and_versions_come_from_the_runs_files(tmp_path: Path) -> None:
+    run = make_synthetic_run(tmp_path / "run", latents=20, contexts=1, documents=5)
+    (run.path / "run.toml").write_text('base = "a"\n[crosscoder]\nseed = 7\n[harvest]\nlayer = 3\n')
+    (run.path / "manifest.json").write_text('{"versions": {"torch": "2.9"}}')
+    report = build_report(run)
+    assert [(s.name, s.value) for s in report.seeds] == [("crosscoder", "7")]
+    assert [(v.name, v.value) for v in report.versions] == [("torch", "2.9")]
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"versions": 3}'])
+def test_a_damaged_manifest_is_said_and_not_fatal(tmp_path: Path, content: str) -> None:
+    run = make_synthetic_run(tmp_path / "run", latents=20, contexts=1, documents=5)
+    (run.path / "manifest.json").write_text(content)
+    report = build_report(run)
+    assert report.versions == ()
+    assert any("manifest.json is damaged" in m.what for m in report.not_measured)
+
+
+def _analyst(folder: Path) -> duckdb.DuckDBPyConnection:
+    db = duckdb.connect(str(folder / "analyst.duckdb"))
+    db.execute("CREATE TABLE reviews (latent INTEGER, verdict VARCHAR, note VARCHAR, author VARCHAR)")
+    db.execute(
+        "INSERT INTO reviews VALUES (7, 'accept', 'clearly <b>biology</b>', 'ann'), (3, 'reject', NULL, 'bob')"
+    )
+    return db
+
+
+def test_notes_are_read_even_while_the_dashboard_holds_the_file(tmp_path: Path) -> None:
+    run = make_synthetic_run(tmp_path / "run", latents=20, contexts=1, documents=5)
+    db = _analyst(run.path)
+    report = build_report(run)
+    db.close()
+    assert [(r.latent, r.verdict, r.note, r.author) for r in report.remarks] == [
+        (3, "reject", "", "bob"),
+        (7, "accept", "clearly <b>biology</b>", "ann"),
+    ]
+    assert "clearly &lt;b&gt;biology" in to_html(report)
+    assert "<b>biology" not in to_markdown(report)
+
+
+def test_notes_of_an_unknown_layout_are_left_alone(tmp_path: Path) -> None:
+    run = make_synthetic_run(tmp_path / "run", latents=20, contexts=1, documents=5)
+    with duckdb.connect(str(run.path / "analyst.duckdb")) as db:
+        db.execute("CREATE TABLE settings (key VARCHAR, value VARCHAR)")
+    assert build_report(run).remarks == ()
+
+
+def test_a_damaged_notes_file_is_said_and_not_fatal(tmp_path: Path) -> None:
+    run = make_synthetic_run(tmp_path / "run", latents=20, contexts=1, documents=5)
+    (run.path / "analyst.duckdb").write_bytes(b"not a database" * 1000)
+    report = build_report(run)
+    assert any("analyst.duckdb can't be read" in m.what for m in report.not_measured)
