@@ -97,12 +97,14 @@ def take(chromium: str, address: str, run: str) -> None:
         for name, (page_name, theme, height) in SHOTS.items():
             context = browser.new_context(viewport={"width": 1280, "height": height}, color_scheme=theme)
             page = context.new_page()
-            page.goto(f"{address}/{page_name}?run={run}")
+            page.goto(f"{address}/{page_name}?run={run}", timeout=120_000, wait_until="domcontentloaded")
             page.wait_for_selector("h1", timeout=60_000)
             page.wait_for_function(
                 "document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'",
                 timeout=60_000,
             )
+            no_skeleton = "!document.querySelector('[data-testid=stSkeleton]')"
+            page.wait_for_function(no_skeleton, timeout=60_000)
             page.wait_for_timeout(2500)  # fonts and WebGL
             file = IMAGES / f"{name}.png"
             page.screenshot(path=str(file))

@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard.components import charts, looks, state, words
+from dashboard.components import charts, curves, looks, state, words
 from mneme.store.queries import quality
 
 run = state.need_run("Health")
@@ -25,22 +25,16 @@ else:
         for column, item in zip(st.columns(4), records[start : start + 4], strict=False):
             colour, icon, meaning = looks.STATUS.get(item["status"], looks.STATUS["info"])
             with column.container(border=True, height="stretch", gap="xsmall"):
-                value = (
-                    words.percent(item["value"]) if item["unit"] == "share" else words.number(item["value"])
-                )
-                unit = (
-                    ""
-                    if item["unit"] == "share" or words.missing(item["unit"])
-                    else f" {words.markdown(item['unit'], 20)}"
-                )
-                st.markdown(f"{words.markdown(item['title'] or item['metric'], 70)}")
-                st.markdown(f"#### {value}{unit}")
-                threshold = (
-                    ""
-                    if words.missing(item["threshold"]) or not item["threshold"]
-                    else f" · expected {words.plain(item['threshold'], 30)}"
-                )
-                st.badge(words.markdown(f"{meaning}{threshold}", 60), icon=icon, color=colour)
+                unit = words.plain(item["unit"], 40)
+                # A share is shown as a percentage, with what it is a share of below.
+                share, of = unit.startswith("share"), unit.removeprefix("share").strip()
+                value = words.percent(item["value"]) if share else words.number(item["value"])
+                st.markdown(words.markdown(item["title"] or item["metric"], 70))
+                st.markdown(f"#### {value}" + ("" if share else f" {words.markdown(unit)}"))
+                st.badge(meaning, icon=icon, color=colour)
+                notes = [of if share else "", words.plain(item["threshold"], 60)]
+                if any(notes):
+                    st.caption(words.markdown(" · ".join(filter(None, notes)), 120))
                 if not words.missing(item["advice"]) and item["advice"]:
                     st.caption(words.markdown(item["advice"], 300))
 
@@ -56,7 +50,7 @@ else:
     with one:
         st.markdown("**Explained variance**", help=looks.HELP["explained_variance"])
         st.plotly_chart(
-            charts.training_curve(
+            curves.training_curve(
                 training, {"explained_variance_base": "base", "explained_variance_tuned": "tuned"}, "share"
             ),
             key="curve_ev",
@@ -70,7 +64,7 @@ else:
             "dead latents.",
         )
         st.plotly_chart(
-            charts.training_curve(training, {"loss": "loss", "aux_loss": "auxiliary"}, "loss"),
+            curves.training_curve(training, {"loss": "loss", "aux_loss": "auxiliary"}, "loss"),
             key="curve_loss",
             config=charts.STILL,
             alt="Loss while training",
@@ -78,7 +72,7 @@ else:
     with three:
         st.markdown("**Dead latents**", help="Share of latents that have not fired for long.")
         st.plotly_chart(
-            charts.training_curve(training, {"dead_share": "dead"}, "share"),
+            curves.training_curve(training, {"dead_share": "dead"}, "share"),
             key="curve_dead",
             config=charts.STILL,
             alt="Share of dead latents while training",

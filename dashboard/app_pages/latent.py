@@ -4,7 +4,7 @@ import json
 
 import streamlit as st
 
-from dashboard.components import charts, filters, looks, state, tables, tokens, words
+from dashboard.components import charts, curves, filters, looks, state, tables, tokens, words
 from mneme.store.queries import latent as queries
 from mneme.store.queries import latents as list_queries
 from mneme.store.queries import quality
@@ -182,7 +182,7 @@ with right:
     if len(bins):
         st.subheader("Activations")
         st.plotly_chart(
-            charts.activation_histogram(bins),
+            curves.activation_histogram(bins),
             key="activations",
             config=charts.STILL,
             alt="Histogram of its activations",

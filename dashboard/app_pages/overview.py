@@ -87,7 +87,8 @@ latents_legend, areas_legend = st.columns([2.05, 1.1], gap="medium")
 latents_legend.html(looks.legend())
 if effects is not None:
     areas_legend.html(looks.effect_legend())
-st.caption(f"{counts['dead']:,} dead latents are not drawn. Drag a box on a plot to list the latents in it.")
+dead = f" Dead latents ({counts['dead']:,}) are not drawn." if counts["dead"] else ""
+st.caption(f"Drag a box on a plot to list the latents in it.{dead}")
 
 st.subheader("Look at these first", help=looks.HELP["severity"])
 severe = overview.look_at_first(run)

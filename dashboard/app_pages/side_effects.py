@@ -21,12 +21,13 @@ with st.container(horizontal=True, gap="small"):
         "Predicted to change", f"{len(moved)} of {len(effects)}", help=looks.HELP["effect"], border=True
     )
     st.metric("Measured", f"{measured} categories", help=looks.HELP["measured"], border=True)
-    for call, meaning in (
+    cards = (
         ("hit", "Predicted to change, and measured to change the same way."),
         ("miss", "Measured to change, but not predicted to."),
         ("false alarm", "Predicted to change, but not measured to."),
         ("agreed none", "No change predicted, none measured."),
-    ):
+    )
+    for call, meaning in cards if measured else ():
         name = {
             "agreed none": "No change, as predicted",
             "hit": "Hits",

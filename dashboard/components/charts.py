@@ -23,7 +23,8 @@ _FAINT = "rgba(128,128,128,0.45)"
 Box = Mapping[str, tuple[float, float]]
 
 
-def _layout(fig: go.Figure, x: str, y: str, *, height: int, legend: bool = True) -> go.Figure:
+def layout(fig: go.Figure, x: str, y: str, *, height: int, legend: bool = True) -> go.Figure:
+    """Margins, legend and axis titles (`x`, `y`) as on every figure; `height` in pixels."""
     fig.update_layout(
         height=height,
         margin={"l": 8, "r": 8, "t": 30, "b": 8},
@@ -74,7 +75,7 @@ def norm_histogram(counts: pd.DataFrame, boxes: Box, *, bins: int = 50, height: 
         )
     fig.update_layout(barmode="overlay", dragmode="select", selectdirection="h")
     _outline(fig, boxes, "delta_norm", None)
-    _layout(fig, "delta norm: 0 base only, 1 tuned only", "latents, log scale", height=height, legend=False)
+    layout(fig, "delta norm: 0 base only, 1 tuned only", "latents, log scale", height=height, legend=False)
     fig.update_xaxes(range=[0, 1], fixedrange=True)
     fig.update_yaxes(type="log", dtick=1, range=[-0.3, None], fixedrange=True)
     return fig
@@ -162,13 +163,14 @@ def _scatter(
         own = points[mask]
         if own.empty:
             continue
+        size = 9 if marker.startswith("triangle") else 6  # the few that changed must not drown
         fig.add_scattergl(
             x=own["x"].to_numpy(np.float32),
             y=own["y"].to_numpy(np.float32),
             customdata=own["latent"].to_numpy(np.int32),
             mode="markers",
             name=name,
-            marker={"color": colour, "symbol": marker, "size": 6, "opacity": 0.75, "line": {"width": 0}},
+            marker={"color": colour, "symbol": marker, "size": size, "opacity": 0.75, "line": {"width": 0}},
             hovertemplate=(
                 f"latent %{{customdata}}<br>{titles[0]} %{{x:.3g}}<br>{titles[1]} %{{y:.3g}}<extra></extra>"
             ),
@@ -185,7 +187,7 @@ def _scatter(
             line={"color": _FAINT, "width": 1, "dash": "dash"},
         )
     _outline(fig, boxes, *axes)
-    _layout(fig, *(("", "") if bare else titles), height=height, legend=legend)
+    layout(fig, *(("", "") if bare else titles), height=height, legend=legend)
     # Streamlit reports no clicks while dragging draws boxes: the map, made for clicking, starts with panning.
     fig.update_layout(dragmode="pan" if bare else "select", legend={"itemsizing": "constant"})
     fig.update_xaxes(range=[x0, x1], showticklabels=not bare, showgrid=not bare)
@@ -213,7 +215,7 @@ def effect_bars(effects: pd.DataFrame, *, height: int, limit: int = 12, legend: 
             error_x=_bars(part["effect"], part["ci_low"], part["ci_high"]),
             hovertemplate="%{y}<br>predicted effect %{x:.3g}<extra></extra>",
         )
-    _layout(fig, "predicted effect", "", height=height, legend=legend)
+    layout(fig, "predicted effect", "", height=height, legend=legend)
     fig.update_yaxes(categoryorder="array", categoryarray=names, showgrid=False, tickfont={"size": 12})
     fig.update_xaxes(rangemode="tozero", fixedrange=True)
     return fig
@@ -247,43 +249,7 @@ def predicted_against_measured(effects: pd.DataFrame, *, height: int = 380) -> g
             hovertemplate="%{text}<br>predicted %{x:.3g}<br>measured %{y:+.3g} nats<extra></extra>",
         )
     fig.add_hline(y=0, line={"color": _FAINT, "width": 1})
-    return _layout(fig, "predicted effect", "measured NLL change, nats a token", height=height)
-
-
-def activation_histogram(bins: pd.DataFrame, *, height: int = 170) -> go.Figure:
-    """`bins`: low, high, n; tokens on a log scale."""
-    middle = (bins["low"] + bins["high"]) / 2
-    fig = go.Figure(
-        go.Bar(
-            x=middle.to_numpy(np.float32),
-            y=bins["n"].where(bins["n"] > 0).to_numpy(np.float32),
-            marker={"color": "#7b9ea0"},
-            hovertemplate="activation %{x:.3g}<br>%{y:,} tokens<extra></extra>",
-        )
-    )
-    _layout(fig, "activation", "tokens, log scale", height=height, legend=False)
-    fig.update_yaxes(type="log", dtick=1, fixedrange=True)
-    fig.update_xaxes(fixedrange=True)
-    return fig
-
-
-def training_curve(rows: pd.DataFrame, columns: Mapping[str, str], y: str, *, height: int = 240) -> go.Figure:
-    """`columns` of the training table -> name, over tokens read."""
-    fig = go.Figure()
-    dashes = ("solid", "dash", "dot")
-    for i, (column, name) in enumerate(columns.items()):
-        if rows[column].notna().any():
-            fig.add_scatter(
-                x=rows["tokens"].to_numpy(np.float64),
-                y=rows[column].to_numpy(np.float32),
-                mode="lines",
-                name=name,
-                line={"width": 2, "dash": dashes[i % 3]},
-                hovertemplate=f"{name} %{{y:.3g}}<extra></extra>",
-            )
-    _layout(fig, "tokens read (training)", y, height=height, legend=len(columns) > 1)
-    fig.update_layout(hovermode="x unified")
-    return fig
+    return layout(fig, "predicted effect", "measured NLL change, nats a token", height=height)
 
 
 def _bars(value: pd.Series, low: pd.Series, high: pd.Series) -> dict:

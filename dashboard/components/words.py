@@ -77,7 +77,7 @@ def percent(value: object) -> str:
     if missing(value):
         return "–"
     x = 100 * float(value)  # type: ignore[arg-type]
-    return f"{x:.1f} %" if abs(x) >= 1 or x == 0 else f"{x:.2g} %"
+    return f"{x:.1f} %" if abs(x) >= 1 else f"{x:.2g} %"
 
 
 def number_of(n: int, noun: str) -> str:
