@@ -69,7 +69,7 @@ def corpus_sample(
     topics: Annotated[
         Path | None, typer.Option(help="A TOML file of areas and topics. [default: the bundled one]")
     ] = None,
-    tokens: Annotated[int, typer.Option(min=1000, help="About how many tokens.")] = 110_000,
+    tokens: Annotated[int, typer.Option(min=1000, help="About how many tokens.")] = 108_000,
     seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
 ) -> None:
     """Let a model write the text to compare on: no data set needed."""

@@ -34,9 +34,9 @@ class RMUConfig:
     steering: float = dataclasses.field(
         default=2.0, metadata={"doc": "c, in units of the mean activation norm of the forget texts"}
     )
-    alpha: float = dataclasses.field(default=20.0, metadata={"doc": "weight of the retain loss, no unit"})
+    alpha: float = dataclasses.field(default=100.0, metadata={"doc": "weight of the retain loss, no unit"})
     steps: int = dataclasses.field(default=120, metadata={"doc": "optimiser steps"})
-    learning_rate: float = dataclasses.field(default=5e-4, metadata={"doc": "AdamW's, a step"})
+    learning_rate: float = dataclasses.field(default=7e-4, metadata={"doc": "AdamW's, a step"})
     batch: int = dataclasses.field(default=4, metadata={"doc": "texts of each kind a step"})
     max_tokens: int = dataclasses.field(default=128, metadata={"doc": "longer texts are cut, in tokens"})
     seed: int = dataclasses.field(default=0, metadata={"doc": "seed of u and of the texts' order"})
