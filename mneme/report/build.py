@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import json
 import tomllib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
+from mneme.effects.config import EffectsConfig
 from mneme.report import collect
 from mneme.report.analyst import read_remarks
 from mneme.report.collect import text
-from mneme.report.model import Comparison, Effect, Entry, Latent, Missing, Null, Remark, Report, Score
+from mneme.report.model import Effect, Entry, Latent, Missing, Null, Remark, Report, Score
+from mneme.report.outcome import compare
 from mneme.store.run import Run
 
 _STAGES = {
@@ -40,7 +41,9 @@ def build_report(run: Run, *, max_latents: int = 10) -> Report:
         raise ValueError(f"max_latents must be 0 or more, not {max_latents}")
     info = run.info()
     stages = collect.stages(run)
-    effects = collect.effects(run)
+    settings = _settings(run.path)
+    margin = _outcome_margin(settings)
+    effects = collect.effects(run, margin)
     latents = collect.latents(run, max_latents)
     nulls = collect.nulls(run)
     scores = collect.scores(run)
@@ -51,12 +54,13 @@ def build_report(run: Run, *, max_latents: int = 10) -> Report:
         verdict=text(info.get("verdict_sentence"), 1000),
         facts=collect.facts(run.name, info),
         versions=versions,
-        seeds=_seeds(run.path),
+        seeds=_seeds(settings),
         fingerprints=tuple(Entry(s.stage, s.fingerprint) for s in stages),
         stages=stages,
         verdict_counts=counts,
         n_redirected=collect.n_redirected(run),
         effects=effects,
+        outcome_margin=margin,
         latents=latents,
         health=collect.health(run),
         nulls=nulls,
@@ -74,24 +78,6 @@ def build_report(run: Run, *, max_latents: int = 10) -> Report:
     )
 
 
-def compare(scores: Iterable[Score]) -> tuple[Comparison, ...]:
-    """The crosscoder against the best baseline, for each metric and subset that has both.
-
-    In every metric more is better. An oracle sees the benchmark and is no baseline.
-    """
-    tables: dict[tuple[str, str], dict[str, float]] = {}
-    for score in scores:
-        if score.value is not None:
-            tables.setdefault((score.metric, score.subset), {})[score.method] = score.value
-    found = []
-    for (metric, subset), values in tables.items():
-        baselines = {m: v for m, v in values.items() if m != "crosscoder" and not m.startswith("oracle")}
-        if "crosscoder" in values and baselines:
-            best = max(baselines, key=lambda m: baselines[m])
-            found.append(Comparison(metric, subset, values["crosscoder"], best, baselines[best]))
-    return tuple(found)
-
-
 def _versions(folder: Path) -> tuple[tuple[Entry, ...], list[Missing]]:
     """Versions from manifest.json, which a run has from its end on."""
     try:
@@ -104,14 +90,24 @@ def _versions(folder: Path) -> tuple[tuple[Entry, ...], list[Missing]]:
     return tuple(Entry(text(name), text(value)) for name, value in sorted(versions)), []
 
 
-def _seeds(folder: Path) -> tuple[Entry, ...]:
-    """Every `seed` of run.toml, by section."""
+def _settings(folder: Path) -> dict[str, dict[str, Any]]:
+    """The sections of run.toml; none where there is no such file."""
     try:
-        settings: dict[str, Any] = tomllib.loads((folder / "run.toml").read_text(encoding="utf-8"))
+        found = tomllib.loads((folder / "run.toml").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return ()
-    sections = {name: values for name, values in settings.items() if isinstance(values, dict)}
-    return tuple(Entry(text(n), text(values["seed"])) for n, values in sections.items() if "seed" in values)
+        return {}
+    return {name: values for name, values in found.items() if isinstance(values, dict)}
+
+
+def _seeds(settings: dict[str, dict[str, Any]]) -> tuple[Entry, ...]:
+    """Every section's seed."""
+    return tuple(Entry(text(n), text(values["seed"])) for n, values in settings.items() if "seed" in values)
+
+
+def _outcome_margin(settings: dict[str, dict[str, Any]]) -> float:
+    """The margin that the run's own evaluation holds outcomes against, nats a token."""
+    found = settings.get("effects", {}).get("nll_margin")
+    return float(found) if isinstance(found, int | float) else EffectsConfig().nll_margin
 
 
 def _remarks(folder: Path) -> tuple[tuple[Remark, ...], list[Missing]]:

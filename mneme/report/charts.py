@@ -184,10 +184,7 @@ def largest(effects: Sequence[Effect], most: int = MOST_ROWS) -> list[Effect]:
 def _class(effect: Effect, title: str) -> str:
     if title.startswith("predicted"):
         return effect.verdict if effect.verdict in ("degraded", "improved", "uncertain") else "unaffected"
-    low, high = effect.measured_low, effect.measured_high
-    if low is not None and high is not None and low <= 0 <= high:
-        return "unaffected"
-    return "degraded" if (effect.measured_change or 0) > 0 else "improved"
+    return effect.measured if effect.measured in ("degraded", "improved") else "unaffected"
 
 
 def _svg(wide: float, high: float, title: str, parts: Sequence[str]) -> Markup:

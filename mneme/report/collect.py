@@ -21,7 +21,7 @@ from mneme.report.model import (
     Score,
     StageTime,
 )
-from mneme.store.queries.effects import effects as effect_rows
+from mneme.report.outcome import call, measured_direction
 from mneme.store.run import Run
 
 CONTEXTS = 3
@@ -95,12 +95,23 @@ def verdict_counts(run: Run) -> tuple[tuple[str, int], ...]:
     return tuple((text(verdict), n) for verdict, n in rows)
 
 
-def effects(run: Run) -> tuple[Effect, ...]:
-    """Every category, the largest effect first; hits and misses as the dashboard calls them."""
-    return tuple(_effect(row) for row in _records(effect_rows(run)))
+def effects(run: Run, margin: float) -> tuple[Effect, ...]:
+    """Every category, the largest effect first.
+
+    margin: a smaller measured change of NLL is none, nats a token; the evaluation's own (mneme/effects/evaluate.py).
+    """
+    rows = run.sql(
+        "SELECT e.*, coalesce(k.name, e.category) AS name, k.grp, o.change, o.ci_low AS change_low,"
+        " o.ci_high AS change_high, o.accuracy_base, o.accuracy_tuned, o.n AS n_items, o.source"
+        " FROM effects e LEFT JOIN categories k USING (category) LEFT JOIN outcomes o USING (category)"
+        " ORDER BY effect DESC NULLS LAST, category"
+    )
+    return tuple(_effect(row, margin) for row in _records(rows))
 
 
-def _effect(row: dict[str, Any]) -> Effect:
+def _effect(row: dict[str, Any], margin: float) -> Effect:
+    change, low, high = (_real(row[name]) for name in ("change", "change_low", "change_high"))
+    measured = measured_direction(change, low, high, margin)
     before, after = _real(row["accuracy_base"]), _real(row["accuracy_tuned"])
     return Effect(
         category=text(row["category"]),
@@ -114,13 +125,14 @@ def _effect(row: dict[str, Any]) -> Effect:
         nll_change=_real(row["nll_change"]),
         kl=_real(row["kl"]),
         n_tokens=_whole(row["n_tokens"]),
-        measured_change=_real(row["change"]),
-        measured_low=_real(row["change_low"]),
-        measured_high=_real(row["change_high"]),
+        measured_change=change,
+        measured_low=low,
+        measured_high=high,
         accuracy_change=None if before is None or after is None else after - before,
         n_items=_whole(row["n_items"]),
         source=text(row["source"]),
-        call=text(row["call"]),
+        measured=measured,
+        call=call(text(row["verdict"]), measured),
     )
 
 

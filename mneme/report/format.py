@@ -47,6 +47,13 @@ def _digits(x: float, signed: bool) -> str:
     return f"{sign}{x:,.{digits}f}".replace("-", "−")
 
 
+def decimals(value: float | None, places: int = 2) -> str:
+    """A fixed number of decimals, for columns of scores between -1 and 1: 0.84."""
+    if value is None or missing(value):
+        return ABSENT
+    return f"{value:.{places}f}".replace("-", "−")
+
+
 def count(value: float | None) -> str:
     """A whole number: 12,345."""
     return ABSENT if value is None or missing(value) else f"{int(value):,}"
@@ -77,8 +84,10 @@ def interval(
 
 
 def with_unit(value: float | None, unit: str | None) -> str:
-    """A number in the unit a table names: 'share' becomes a percentage."""
-    return percent(value) if unit == "share" else number(value, unit or "")
+    """A number in the unit a table names; a 'share of tokens' becomes 12.3 % of tokens."""
+    if unit and unit.split()[0] == "share":
+        return percent(value) + unit.removeprefix("share")
+    return number(value, unit or "")
 
 
 def duration(seconds: float | None) -> str:

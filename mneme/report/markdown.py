@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from mneme.report import words
 from mneme.report.format import ABSENT, count, duration, interval, number, percent, with_unit
 from mneme.report.format import markdown as md
-from mneme.report.method import LIMITS, METHOD, SOURCES
+from mneme.report.method import LIMITS, METHOD, NO_EVIDENCE, SOURCES
 from mneme.report.model import Context, Latent, Missing, Report, Score
 
 
@@ -41,7 +41,7 @@ def _moved(report: Report) -> Iterable[str]:
     yield md(words.moved(report), 1000)
     if not report.effects:
         return
-    yield md(words.tally(report.effects), 1000)
+    yield md(words.tally(report.effects, report.outcome_margin), 1000)
     yield _table(
         ("category", "predicted effect", "direction", "verdict", "measured NLL change, nats", "outcome"),
         (
@@ -115,7 +115,7 @@ def _sure(report: Report) -> Iterable[str]:
         )
     if report.scores:
         yield "Agreement of predictions with measured outcomes, beside cheap baselines:"
-        yield _list(words.comparison(c) for c in report.comparisons)
+        yield _list((*words.comparisons(report.comparisons), NO_EVIDENCE) if report.comparisons else ())
         for scores in words.score_tables(report.scores):
             yield f"{md(scores.title)}:"
             yield _table(

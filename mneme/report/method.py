@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 METHOD = (
-    "Both models read the same text; the residual stream after one layer is kept for every token, except "
-    "BOS and attention sinks.",
-    "A BatchTopK crosscoder learns one dictionary for both: a latent has one activation a token and one "
-    "decoder direction in each model.",
-    "delta_norm compares the lengths of a latent's two decoders, (|d_tuned| − |d_base|) / (2 max) + ½: 0 "
-    "base only, 0.5 both alike, 1 tuned only.",
-    "beta (latent scaling) is the least-squares weight with which a model's own activations contain the "
-    "latent's direction: 1 fully, 0 not at all. The direction is that of the longer decoder; the target "
-    "is what is left of the activation when the latent is taken out of its reconstruction.",
-    "The log ratio is ln(|beta_tuned| / |beta_base|), with a 95 % interval over documents; q is the share"
-    " of false findings to expect (Benjamini-Hochberg) among latents at least this sure.",
-    "Amplified or suppressed: the interval clears the margin and q < 0.05. Unchanged: the interval lies "
-    "within the margin. Uncertain: neither. Dead: it never fired. Redirected: its two decoders point in "
-    "other directions.",
-    "Severity is how far a latent's change moves the average token, as a share of the base model's "
-    "typical deviation.",
-    "A label describes a latent's strongest contexts; its score is balanced accuracy on held-out "
-    "contexts, 50 % is guessing.",
-    "A category's effect adds up its changed latents, weighted by how much they fire in the category's "
-    "text, as a share of the base model's typical deviation. Its direction comes from the change of next-"
-    "token NLL there.",
-    "A measured outcome is the change of NLL a token on the benchmark's text, with a paired bootstrap "
-    "interval. Hit: the predicted change was measured. Miss: a measured change that was not predicted. "
-    "False alarm: the reverse.",
+    "Both models read the same text; the residual stream after one layer is kept for every token, except BOS"
+    " and attention sinks.",
+    "A BatchTopK crosscoder learns one dictionary for both: a latent has one activation a token and one"
+    " decoder direction in each model.",
+    "delta_norm compares the lengths of a latent's two decoders, (|d_tuned| − |d_base|) / (2 max) + ½: 0 base"
+    " only, 0.5 both alike, 1 tuned only.",
+    "beta (latent scaling) is the least-squares weight with which a model's own activations contain the"
+    " latent's direction: 1 fully, 0 not at all. The direction is that of the longer decoder; the target is"
+    " what is left of the activation when the latent is taken out of its reconstruction.",
+    "The log ratio is ln(|beta_tuned| / |beta_base|), with a 95 % interval over documents. A latent is redirected"
+    " when its two decoders point in other directions; its log ratio is measured along each model's own decoder,"
+    " so that a turn is not taken for a change of size. q is the share of false findings to expect"
+    " (Benjamini-Hochberg) among latents at least this sure.",
+    "Verdicts hold the log ratio against the one that most latents share. Amplified or suppressed: its interval"
+    " clears the margin and q < 0.05. Unchanged: its interval lies within the margin. Uncertain: neither. Dead: it"
+    " never fired.",
+    "Severity is how far a latent's change moves the average token, as a share of the base model's typical"
+    " deviation from its mean.",
+    "A label describes a latent's strongest contexts; its score is balanced accuracy on held-out contexts,"
+    " 50 % is guessing.",
+    "A category's effect adds up its amplified, suppressed and redirected latents, weighted by how much they fire in"
+    " the category's text, as a share of the same deviation. Its direction comes from the change of next-token NLL"
+    " there.",
+    "A measured outcome is the change of NLL a token on the benchmark's text, with a paired bootstrap interval. Hit:"
+    " the predicted change was measured. Miss: a measured change that was not predicted. False alarm: the reverse.",
 )
 
 LIMITS = (
@@ -51,10 +52,12 @@ SOURCES = (
     ),
 )
 
+NO_EVIDENCE = "Differences that are small beside the intervals are no evidence for either side."
+
 METRICS = {
     "auroc": "AUROC",
-    "pearson": "Pearson correlation",
-    "spearman": "Spearman correlation",
+    "pearson": "Pearson",
+    "spearman": "Spearman",
     "f1": "F1",
 }
 

@@ -83,6 +83,8 @@ class Effect:
     """tuned - base accuracy, a share"""
     n_items: int | None
     source: str
+    measured: str
+    """degraded | improved | none: where the measured interval lies beyond `Report.outcome_margin`; '' not measured"""
     call: str
     """hit | miss | false alarm | wrong direction | agreed none, or '' where nothing was measured"""
 
@@ -238,6 +240,8 @@ class Report:
     verdict_counts: tuple[tuple[str, int], ...]
     n_redirected: int
     effects: tuple[Effect, ...]
+    outcome_margin: float
+    """a smaller measured change of NLL is none, nats a token"""
     latents: tuple[Latent, ...]
     """the most severe amplified, then suppressed, then redirected ones"""
     health: tuple[HealthCheck, ...]

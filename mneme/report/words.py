@@ -109,7 +109,7 @@ def moved(report: Report) -> str:
     return f"Of {count(total)} latents: {parts}. {count(report.n_redirected)} redirected."
 
 
-def tally(effects: Sequence[Effect]) -> str:
+def tally(effects: Sequence[Effect], margin: float) -> str:
     """How the predictions fared, in one sentence."""
     measured = [e for e in effects if e.call]
     if not effects:
@@ -151,8 +151,10 @@ def latent_title(latent: Latent) -> str:
 
 def latent_numbers(latent: Latent) -> list[tuple[str, str]]:
     """The evidence on one latent."""
+    # attribution measures the size of a turned latent along each model's own decoder
+    ratio = "log ratio, own decoders" if latent.redirected else "log ratio"
     found = [
-        ("log ratio", interval(latent.log_ratio, latent.ci_low, latent.ci_high, signed=True)),
+        (ratio, interval(latent.log_ratio, latent.ci_low, latent.ci_high, signed=True)),
         ("q", number(latent.q_value)),
         ("beta base → tuned", f"{number(latent.beta_base)} → {number(latent.beta_tuned)}"),
         ("delta_norm", number(latent.delta_norm)),
@@ -183,16 +185,26 @@ def label_note(latent: Latent) -> str:
     return f"{latent.label_method}, held-out score {percent(latent.score)}{guess}"
 
 
-def comparison(c: Comparison) -> str:
-    """Who agrees better with the outcomes, in one plain sentence."""
+def comparisons(found: Sequence[Comparison]) -> list[str]:
+    """Who agrees better with the outcomes: for each subset, the metrics that a baseline wins, then the others."""
+    lines = []
+    for subset in dict.fromkeys(c.subset for c in found):
+        own = [c for c in found if c.subset == subset]
+        lost = [_against(c, c.baseline_value, c.crosscoder) for c in own if c.beaten]
+        held = [_against(c, c.crosscoder, c.baseline_value) for c in own if not c.beaten]
+        where = SUBSETS.get(subset, subset)
+        if lost:
+            lines.append(f"{where}: a baseline did better than the crosscoder in {'; '.join(lost)}.")
+        if held:
+            lines.append(
+                f"{where}: the crosscoder did at least as well as every baseline in {'; '.join(held)}."
+            )
+    return [line[0].upper() + line[1:] for line in lines]
+
+
+def _against(c: Comparison, better: float, worse: float) -> str:
     name = METHOD_NAMES.get(c.baseline, c.baseline)
-    where = f"{METRICS.get(c.metric, c.metric)}, {SUBSETS.get(c.subset, c.subset)}"
-    ours, theirs = number(c.crosscoder), number(c.baseline_value)
-    if c.beaten:
-        return f"{where}: the baseline “{name}” did better, {theirs} against {ours} of the crosscoder."
-    if c.baseline_value == c.crosscoder:
-        return f"{where}: the crosscoder and the baseline “{name}” did equally well, {ours}."
-    return f"{where}: the crosscoder did best, {ours} against {theirs} of “{name}”."
+    return f"{METRICS.get(c.metric, c.metric)} ({number(better)} against {number(worse)}, baseline: {name})"
 
 
 @dataclass(frozen=True)

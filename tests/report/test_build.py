@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mneme.effects.config import EffectsConfig
+from mneme.effects.evaluate import degraded_outcomes
 from mneme.errors import RunError
 from mneme.report import build_report, to_html, to_json, to_markdown
-from mneme.report.build import compare
 from mneme.report.model import Score
+from mneme.report.outcome import call, compare, measured_direction
 from mneme.store.run import Run
 from mneme.store.synthetic import STAGES, make_synthetic_run
 
@@ -68,7 +70,8 @@ def test_effects_stand_beside_their_outcomes(plain_run: Run) -> None:
             continue
         row = outcomes.loc[e.category]
         assert e.measured_change == row["change"]
-        changed = "degraded" if row["ci_low"] > 0 else "improved" if row["ci_high"] < 0 else "none"
+        changed = "degraded" if row["ci_low"] > 0.05 else "improved" if row["ci_high"] < -0.05 else "none"
+        assert e.measured == changed
         assert (e.call == "hit") == (e.verdict == changed)
         assert (e.call == "false alarm") == (e.verdict in ("degraded", "improved") and changed == "none")
 
@@ -100,10 +103,51 @@ def test_a_better_baseline_is_named_plainly() -> None:
 
 def test_the_report_says_where_a_baseline_did_better(plain_run: Run) -> None:
     report = build_report(plain_run)
-    beaten = sum(c.beaten for c in report.comparisons)
-    assert beaten == 2
-    for text in (to_html(report), to_markdown(report)):
-        assert text.count("did better") == beaten
+    assert [(c.metric, c.baseline) for c in report.comparisons if c.beaten] == [
+        ("pearson", "activation_difference_norm")
+    ] * 2
+    for shown in (to_html(report), to_markdown(report).replace("\\", "")):
+        assert (
+            "All categories: a baseline did better than the crosscoder in Pearson (0.960 against 0.950"
+            in shown
+        )
+
+
+@pytest.mark.parametrize(
+    ("verdict", "change", "low", "high", "measured", "outcome"),
+    [
+        ("degraded", 0.3, 0.2, 0.4, "degraded", "hit"),
+        ("degraded", 0.06, 0.04, 0.08, "none", "false alarm"),
+        ("degraded", -0.3, -0.4, -0.2, "improved", "wrong direction"),
+        ("unaffected", 0.3, 0.2, 0.4, "degraded", "miss"),
+        ("uncertain", 0.3, 0.2, 0.4, "degraded", "miss"),
+        ("unaffected", 0.01, 0.009, 0.011, "none", "agreed none"),
+        ("improved", -0.06, None, None, "improved", "hit"),
+        ("degraded", None, None, None, "", ""),
+    ],
+)
+def test_a_measured_change_counts_beyond_the_margin(
+    verdict: str, change: float | None, low: float | None, high: float | None, measured: str, outcome: str
+) -> None:
+    assert measured_direction(change, low, high, 0.05) == measured
+    assert call(verdict, measured) == outcome
+
+
+def test_calls_agree_with_the_runs_own_evaluation(plain_run: Run) -> None:
+    effects, outcomes = plain_run.sql("SELECT * FROM effects"), plain_run.sql("SELECT * FROM outcomes")
+    degraded = set(outcomes["category"][degraded_outcomes(outcomes, EffectsConfig().nll_margin)])
+    flagged = set(effects["category"][effects["verdict"] == "degraded"])
+    called = [e for e in build_report(plain_run).effects if e.verdict == "degraded" and e.call == "hit"]
+    assert {e.category for e in called} == degraded & flagged
+    assert {e.category for e in build_report(plain_run).effects if e.measured == "degraded"} == degraded
+
+
+def test_the_outcome_margin_is_the_runs_own(tmp_path: Path) -> None:
+    run = make_synthetic_run(tmp_path / "run", latents=30, contexts=1, documents=10)
+    (run.path / "run.toml").write_text("[effects]\nnll_margin = 5.0\n")
+    report = build_report(run)
+    assert report.outcome_margin == 5.0
+    assert {e.measured for e in report.effects} == {"none", ""}
 
 
 @pytest.mark.parametrize("done", range(len(STAGES) + 1))

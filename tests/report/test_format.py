@@ -53,8 +53,11 @@ def test_shares_counts_and_times_have_their_units() -> None:
     assert format.percent(0.00012) == "0.012 %"
     assert format.count(1234567) == "1,234,567"
     assert format.with_unit(0.82, "share") == "82.0 %"
+    assert format.with_unit(0.203, "share of tokens") == "20.3 % of tokens"
+    assert format.with_unit(0.5, None) == "0.500"
+    assert format.decimals(-0.256) == "−0.26"
     assert format.with_unit(32.4, "latents") == "32.4 latents"
-    assert format.duration(3725) == "1 h 2 min"
+    assert format.duration(3_725) == "1 h 2 min"
 
 
 @given(st.text(st.characters(codec=None), max_size=400))

@@ -207,25 +207,20 @@ def test_a_context_that_never_fires_is_plain() -> None:
 
 
 def _effect(key: str, effect: float, change: float | None) -> Effect:
-    bounds = (None, None) if change is None else (change - 0.1, change + 0.1)
+    low, high = (None, None) if change is None else (change - 0.1, change + 0.1)
+    texts = dict.fromkeys(("group", "direction", "verdict", "source", "measured", "call"), "")
+    absent = dict.fromkeys(("nll_change", "kl", "n_tokens", "accuracy_change", "n_items"))
     return Effect(
-        key,
-        key,
-        "",
-        effect,
-        effect / 2,
-        effect * 2,
-        "none",
-        "unaffected",
-        None,
-        None,
-        1,
-        change,
-        *bounds,
-        None,
-        1,
-        "",
-        "",
+        category=key,
+        name=key,
+        effect=effect,
+        ci_low=effect / 2,
+        ci_high=effect * 2,
+        measured_change=change,
+        measured_low=low,
+        measured_high=high,
+        **texts,
+        **absent,
     )
 
 
