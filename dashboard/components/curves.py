@@ -12,11 +12,12 @@ from dashboard.components.charts import layout
 
 
 def activation_histogram(bins: pd.DataFrame, *, height: int = 170) -> go.Figure:
-    """`bins`: low, high, n; tokens on a log scale."""
+    """`bins`: low, high, n; bins may differ in width, tokens are on a log scale."""
     middle = (bins["low"] + bins["high"]) / 2
     fig = go.Figure(
         go.Bar(
             x=middle.to_numpy(np.float32),
+            width=(bins["high"] - bins["low"]).to_numpy(np.float32),
             y=bins["n"].where(bins["n"] > 0).to_numpy(np.float32),
             marker={"color": "#7b9ea0"},
             hovertemplate="activation %{x:.3g}<br>%{y:,} tokens<extra></extra>",
