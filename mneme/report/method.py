@@ -27,7 +27,8 @@ METHOD = (
     " the category's text, as a share of the same deviation. Its direction comes from the change of next-token NLL"
     " there.",
     "A measured outcome is the change of NLL a token on the benchmark's text, with a paired bootstrap interval. Hit:"
-    " the predicted change was measured. Miss: a measured change that was not predicted. False alarm: the reverse.",
+    " the predicted change was measured. Miss: a measured change that was not predicted. False alarm: the reverse."
+    " Undecided: the prediction is uncertain and no change was measured.",
 )
 
 LIMITS = (

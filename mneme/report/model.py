@@ -86,7 +86,7 @@ class Effect:
     measured: str
     """degraded | improved | none: where the measured interval lies beyond `Report.outcome_margin`; '' not measured"""
     call: str
-    """hit | miss | false alarm | wrong direction | agreed none, or '' where nothing was measured"""
+    """hit | miss | false alarm | wrong direction | agreed none | undecided, or '' where nothing was measured"""
 
 
 @dataclass(frozen=True)

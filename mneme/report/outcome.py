@@ -17,12 +17,18 @@ def measured_direction(change: float | None, low: float | None, high: float | No
 
 
 def call(verdict: str, measured: str) -> str:
-    """How a prediction fared: hit, miss, false alarm, wrong direction, agreed none; '' where nothing was measured."""
+    """How a prediction fared; '' where nothing was measured.
+
+    hit, false alarm or wrong direction of a predicted change; agreed none, or undecided of an uncertain one, where
+    no change was measured; miss where one was that was not predicted.
+    """
     if not measured:
         return ""
     if verdict in ("degraded", "improved"):
         return "hit" if measured == verdict else "false alarm" if measured == "none" else "wrong direction"
-    return "agreed none" if measured == "none" else "miss"
+    if measured != "none":
+        return "miss"
+    return "agreed none" if verdict == "unaffected" else "undecided"
 
 
 def compare(scores: Iterable[Score]) -> tuple[Comparison, ...]:

@@ -16,6 +16,7 @@ CALLS = {
     "false alarm": "✗ false alarm",
     "wrong direction": "✗ wrong direction",
     "agreed none": "✓ no change",
+    "undecided": "undecided",
     "": "not measured",
 }
 SIGNS = {"amplified": "▲", "suppressed": "▼", "unchanged": "●", "uncertain": "◆", "dead": "✕"}
@@ -120,7 +121,8 @@ def tally(effects: Sequence[Effect], margin: float) -> str:
         f"{sum(e.call == call for e in measured)} {name}"
         for call, name in (
             ("hit", "hits"),
-            ("agreed none", "without change in both"),
+            ("agreed none", "rightly called unaffected"),
+            ("undecided", "undecided (prediction uncertain, no change measured)"),
             ("miss", "misses"),
             ("false alarm", "false alarms"),
             ("wrong direction", "in the wrong direction"),

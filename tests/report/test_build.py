@@ -122,6 +122,7 @@ def test_the_report_says_where_a_baseline_did_better(plain_run: Run) -> None:
         ("unaffected", 0.3, 0.2, 0.4, "degraded", "miss"),
         ("uncertain", 0.3, 0.2, 0.4, "degraded", "miss"),
         ("unaffected", 0.01, 0.009, 0.011, "none", "agreed none"),
+        ("uncertain", 0.01, 0.009, 0.011, "none", "undecided"),
         ("improved", -0.06, None, None, "improved", "hit"),
         ("degraded", None, None, None, "", ""),
     ],
