@@ -1,8 +1,12 @@
 """Does a label tell where its latent fires? Detection on documents the label was not made from.
 
-A sentence encoder says how near each window of text is to the label. On training documents a threshold is
-chosen that best parts windows where the latent fires from a common pool where it doesn't; on held-out
-documents that threshold is then judged:
+A reader without a language model judges how well a window of text fits a label:
+
+    fit = cos(label, window) + share of the label's words that stand in the window
+
+The cosine is of sentence embeddings; words weigh by how rare they are (idf over windows), and those that the
+corpus doesn't have count for nothing. On training documents a threshold is chosen that best parts windows where
+the latent fires from a common pool where it doesn't; on held-out documents that threshold is judged:
 
     balanced accuracy = (true positive rate + true negative rate) / 2        0.5 is chance
 
@@ -12,22 +16,27 @@ Paulo et al., arXiv 2410.13928; why balanced: arXiv 2506.05774.)
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from mneme.interpret.config import InterpretConfig
 from mneme.interpret.contexts import Contexts, is_test
 from mneme.interpret.encoder import SentenceEncoder
 from mneme.interpret.selection import Codes, plain_shards, uniform_hash
-from mneme.interpret.words import Words
+from mneme.interpret.words import Words, words_in_windows
 from mneme.progress import NULL_PROGRESS, Progress
 
 _POOL = 300  # windows a side where latents are expected not to fire
 _MIN_POSITIVES = 2  # windows a side, for a score to mean anything
 _MAX_POSITIVES = 12
 _LOWEST_DECILE = 6
+_CHUNK = 2**24  # fits held at once, twice: 128 MB
+_WORD = re.compile(r"[^\W_]+|[^\w\s]")
 
 
 class Exam(NamedTuple):
@@ -37,6 +46,11 @@ class Exam(NamedTuple):
     """(W,) the grid's windows that are used."""
     vectors: np.ndarray
     """(W, width) their embeddings."""
+    holds: sparse.csr_matrix
+    """(W, V) 0/1: which words stand in each window."""
+    rarity: np.ndarray
+    """(V,) idf of each word: ln(windows / windows that hold it)."""
+    word_id: dict[str, int]
     positives: pd.DataFrame
     """latent, slot (index into windows), test (bool): windows where a latent fires."""
     pools: dict[bool, np.ndarray]
@@ -76,29 +90,66 @@ def set_exam(
     silent = _silent(codes, rows, words, pools, len(contexts.n_active))
     chosen["slot"] = np.searchsorted(windows, chosen.window)
     slots = {side: np.searchsorted(windows, pool) for side, pool in pools.items()}
-    return Exam(windows, np.concatenate(vectors), chosen, slots, silent)
+    holds = words_in_windows(words)
+    rarity = np.log(words.n_windows / np.maximum(np.asarray(holds.sum(axis=0)).ravel(), 1))
+    return Exam(
+        windows,
+        np.concatenate(vectors),
+        holds[windows],
+        rarity,
+        {word: i for i, word in enumerate(words.vocabulary)},
+        chosen,
+        slots,
+        silent,
+    )
 
 
-def score_labels(exam: Exam, latents: np.ndarray, labels: np.ndarray, *, seed: int = 0) -> pd.DataFrame:
-    """latent, score, score_shuffled of labels given by their embeddings (L, width); NaN: too few contexts."""
+def score_labels(
+    exam: Exam, latents: np.ndarray, labels: Sequence[str], vectors: np.ndarray, *, seed: int = 0
+) -> pd.DataFrame:
+    """latent, score, score_shuffled of labels and their embeddings (L, width); NaN: too few contexts."""
     other = shuffled(len(latents), seed)
     order = exam.positives.sort_values("latent", kind="stable")
     bounds = np.searchsorted(order.latent, np.stack([latents, latents + 1]))
     slot, test = order.slot.to_numpy(), order.test.to_numpy()
     out = np.full((len(latents), 2), np.nan)
-    for i, latent in enumerate(latents.tolist()):
-        mine = slice(bounds[0, i], bounds[1, i])
-        yes = {side: slot[mine][test[mine] == side] for side in (False, True)}
-        no = {side: exam.pools[side][exam.silent[side][latent]] for side in (False, True)}
-        if min(map(len, yes.values())) < _MIN_POSITIVES or min(map(len, no.values())) < _MIN_POSITIVES:
-            continue
-        for column, vector in enumerate((labels[i], labels[other[i]])):
-            if column and other[i] == i:
+    wanted = word_weights(exam, labels)
+    size = max(1, _CHUNK // max(len(exam.windows), 1))
+    for begin in range(0, len(latents), size):
+        # Labels as they are judged: a latent's own, then another's.
+        here = np.arange(begin, min(begin + size, len(latents)))
+        fits = [fit(exam, vectors[which], wanted[which]) for which in (here, other[here])]
+        for i, row in zip(here.tolist(), range(len(here)), strict=True):
+            mine = slice(bounds[0, i], bounds[1, i])
+            yes = {side: slot[mine][test[mine] == side] for side in (False, True)}
+            no = {side: exam.pools[side][exam.silent[side][latents[i]]] for side in (False, True)}
+            if min(map(len, yes.values())) < _MIN_POSITIVES or min(map(len, no.values())) < _MIN_POSITIVES:
                 continue
-            near = exam.vectors @ vector
-            threshold = best_threshold(near[yes[False]], near[no[False]])
-            out[i, column] = balanced_accuracy(near[yes[True]], near[no[True]], threshold)
+            for column in (0, 1) if other[i] != i else (0,):
+                near = fits[column][row]
+                threshold = best_threshold(near[yes[False]], near[no[False]])
+                out[i, column] = balanced_accuracy(near[yes[True]], near[no[True]], threshold)
     return pd.DataFrame({"latent": latents, "score": out[:, 0], "score_shuffled": out[:, 1]})
+
+
+def fit(exam: Exam, vectors: np.ndarray, wanted: sparse.csr_matrix) -> np.ndarray:
+    """(L, W): how well each window fits each label."""
+    return vectors @ exam.vectors.T + np.asarray((wanted @ exam.holds.T).todense(), dtype=np.float32)
+
+
+def word_weights(exam: Exam, labels: Sequence[str]) -> sparse.csr_matrix:
+    """(L, V): each label's words that the corpus has, by rarity, summing to 1."""
+    rows, columns, weights = [], [], []
+    for row, label in enumerate(labels):
+        found = [exam.word_id[w] for w in dict.fromkeys(_WORD.findall(label.lower())) if w in exam.word_id]
+        total = float(exam.rarity[found].sum())
+        for word in found if total > 0 else ():
+            rows.append(row)
+            columns.append(word)
+            weights.append(exam.rarity[word] / total)
+    return sparse.csr_matrix(
+        (weights, (rows, columns)), shape=(len(labels), len(exam.rarity)), dtype=np.float32
+    )
 
 
 def best_threshold(positive: np.ndarray, negative: np.ndarray) -> float:

@@ -141,8 +141,9 @@ def with_scores(
 ) -> pd.DataFrame:
     """The labels, with columns score and score_shuffled."""
     with progress.task("score labels", total=len(labels), unit="labels") as task:
-        vectors = encoder.embed(labels.label.tolist())
-        scores = score_labels(exam, labels.latent.to_numpy(np.int64), vectors, seed=config.seed)
+        texts = labels.label.tolist()
+        latents = labels.latent.to_numpy(np.int64)
+        scores = score_labels(exam, latents, texts, encoder.embed(texts), seed=config.seed)
         task.advance(len(labels))
     return labels.reset_index(drop=True).assign(
         score=scores.score.to_numpy(), score_shuffled=scores.score_shuffled.to_numpy()

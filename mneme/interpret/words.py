@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy import sparse
 
 from mneme.interpret.contexts import Activations
 from mneme.interpret.tokens import TokenTexts
@@ -103,6 +104,18 @@ def read_words(cache: Activations, documents: np.ndarray, texts: TokenTexts, win
         window=window,
         window_first=np.r_[0, np.cumsum(-(-length // window))],
     )
+
+
+def words_in_windows(words: Words) -> sparse.csr_matrix:
+    """(windows, vocabulary) 0/1: which words stand in each window of the grid."""
+    index = np.arange(len(words.word))
+    document = np.searchsorted(words.first, index, side="right") - 1
+    window = words.window_first[document] + (index - words.first[document]) // words.window
+    shape = (words.n_windows, len(words.vocabulary))
+    counts = sparse.csr_matrix((np.ones(len(index), np.float32), (window, words.word)), shape=shape)
+    counts.sum_duplicates()
+    counts.data[:] = 1
+    return counts
 
 
 def _word_starts(piece: np.ndarray, pieces: list[str], first: np.ndarray) -> np.ndarray:

@@ -18,6 +18,7 @@ from mneme.interpret.scoring import (
     score_labels,
     set_exam,
     shuffled,
+    word_weights,
 )
 from mneme.interpret.words import read_words
 
@@ -178,8 +179,8 @@ def test_true_labels_beat_shuffled_ones_on_held_out_documents(world, encoder, ex
     assert (
         is_test(words.window_document()[exam.windows[exam.positives.slot]], config) == exam.positives.test
     ).all()
-    labels = encoder.embed(["virus", "court, judge, lawyer", "commas"])
-    scores = score_labels(exam, np.array([0, 1, 2]), labels).set_index("latent")
+    labels = ["virus", "court, judge, lawyer", "commas"]
+    scores = score_labels(exam, np.array([0, 1, 2]), labels, encoder.embed(labels)).set_index("latent")
     assert scores.score[1] > 0.9
     assert scores.score[0] > scores.score_shuffled[0] and scores.score[1] > scores.score_shuffled[1]
 
@@ -194,7 +195,37 @@ def test_negatives_are_windows_where_the_latent_is_silent(world, exam) -> None:
 
 
 def test_without_enough_contexts_there_is_no_score(encoder, exam) -> None:
-    assert score_labels(exam, np.array([4, 1]), encoder.embed(["dead", "court"])).score.isna().tolist() == [
-        True,
-        False,
-    ]
+    labels = ["dead", "court"]
+    scores = score_labels(exam, np.array([4, 1]), labels, encoder.embed(labels))
+    assert scores.score.isna().tolist() == [True, False]
+
+
+def test_scores_match_a_plain_restatement(world, encoder, exam) -> None:
+    """One label after another, window after window."""
+    _, _, _, _, words, _ = world
+    texts = [words.window_text(int(w)).lower() for w in exam.windows]
+    alike = encoder.embed(["the virus", "court."]) @ exam.vectors.T
+    for row, (latent, label) in enumerate([(0, ["the", "virus"]), (1, ["court", "."])]):
+        known = [w for w in label if w in exam.word_id]
+        rarity = np.array([exam.rarity[exam.word_id[w]] for w in known])
+        has = np.array([[w in text.replace(",", " , ").split() for w in known] for text in texts])
+        near = alike[row] + has @ (rarity / rarity.sum())
+        mine = exam.positives[exam.positives.latent == latent]
+        sides = []
+        for test in (False, True):
+            yes = near[mine.slot[mine.test == test]]
+            no = near[
+                [s for s, quiet in zip(exam.pools[test], exam.silent[test][latent], strict=True) if quiet]
+            ]
+            sides.append((yes, no))
+        expected = balanced_accuracy(*sides[1], best_threshold(*sides[0]))
+        pair = ["the virus", "court."]
+        scores = score_labels(exam, np.array([0, 1]), pair, encoder.embed(pair))
+        assert scores.score[row] == pytest.approx(expected)
+        other = score_labels(exam, np.array([0, 1]), pair[::-1], encoder.embed(pair[::-1]))
+        assert scores.score_shuffled[row] == pytest.approx(other.score[row])
+
+
+def test_words_the_corpus_lacks_count_for_nothing(exam) -> None:
+    weights = word_weights(exam, ["virus zebra", "zebra"]).toarray()
+    assert weights.sum(axis=1).tolist() == [1, 0] and weights[0, exam.word_id["virus"]] == 1

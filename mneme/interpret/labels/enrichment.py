@@ -14,7 +14,7 @@ import numpy as np
 from scipy import sparse
 
 from mneme.interpret.contexts import Contexts
-from mneme.interpret.words import Words
+from mneme.interpret.words import Words, words_in_windows
 
 _PRIOR = 500.0  # pseudo-counts, over the vocabulary as the corpus has it
 _STRONG = 0.4  # of the window's largest activation: the tokens a context is about
@@ -62,7 +62,7 @@ def gather_evidence(
     context, column = np.nonzero(inside)
     pair = np.unique(context * np.int64(V) + words.word[flat[context, column]])
     seen_in = sparse.csr_matrix((np.ones(len(pair)), (chosen.latent[pair // V], pair % V)), shape=shape)
-    windows = _grid_counts(words, V)
+    windows = np.asarray(words_in_windows(words).sum(axis=0), dtype=np.float64).ravel()
     n_contexts = np.bincount(chosen.latent, minlength=n_latents)
     usable = np.array([len(w) > 2 and w.isalpha() for w in words.vocabulary], dtype=bool)
     firing_words = _strongest(firing, corpus, n_words, words.vocabulary)
@@ -143,13 +143,3 @@ def _word_starts(words: Words) -> np.ndarray:
     starts = np.ones(len(words.number))
     starts[1:] = words.number[1:] != words.number[:-1]
     return starts
-
-
-def _grid_counts(words: Words, V: int) -> np.ndarray:
-    """(V,) in how many windows of the grid each word is."""
-    document = np.searchsorted(words.first, np.arange(len(words.word)), side="right") - 1
-    window = (
-        words.window_first[document] + (np.arange(len(words.word)) - words.first[document]) // words.window
-    )
-    pair = np.unique(window.astype(np.int64) * V + words.word)
-    return np.bincount(pair % V, minlength=V).astype(np.float64)
