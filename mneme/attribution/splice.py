@@ -120,4 +120,4 @@ def _with_stream(reader: PairReader, model: Any, tokens: Tensor, stream: Tensor)
     with model.trace(input_ids=ids, use_cache=False):
         residual(layer.output)[:] = stream[None]
         logits = model.output.logits.save()
-    return logits
+    return logits  # noqa: RET504 - a trace's block does not return
