@@ -23,7 +23,7 @@ from mneme.attribution.bootstrap import BootstrapSums
 from mneme.attribution.config import AttributionConfig
 from mneme.attribution.evidence import DocumentJoiner, DocumentMoments, fieller_interval
 from mneme.attribution.geometry import make_geometry
-from mneme.attribution.nulls import binomial_interval, swapped_null
+from mneme.attribution.nulls import null_row, shuffled_null
 from mneme.attribution.scaling import encode_pair_sums
 from mneme.crosscoder import Crosscoder, CrosscoderConfig, train_crosscoder
 from mneme.organisms.marking import mark, match_features
@@ -127,6 +127,7 @@ def main() -> None:
     held_out = planted_cache(pair, options.documents, seed=2)
     results: dict[str, Any] = {"machine_load": machine()["load_average"], "set_seed": options.set_seed}
     methods: dict[str, Any] = {}
+    nulls: list[pd.DataFrame] = []
     main_marks: dict[str, Any] = {}
     for variant in options.variants.split(","):
         crosscoder = fit(pool, variant, options.tokens)
@@ -145,24 +146,19 @@ def main() -> None:
             results["common_scale"] = float(np.exp(found.reference))
             results["explained_variance"] = found.fit.explained_variance.tolist()
             results["coverage"] = coverage(pair, crosscoder)
+            nulls.append(shuffled_null(crosscoder, held_out, config, found.reference))
             print("coverage:", results["coverage"])
     results["methods"] = methods
-    results["nulls"] = {}
     nothing = PlantedPair(PlantedConfig(seed=options.set_seed).without_changes())
-    null_pools = {
-        "no change planted": (planted_cache(nothing, 4000, 1), planted_cache(nothing, options.documents, 2)),
-        "swapped": (swapped_null(pool), swapped_null(held_out)),
-    }
-    worst = 0.0
-    for name, (train, test) in null_pools.items():
-        with tempfile.TemporaryDirectory() as folder:
-            latents = attribute(fit(train, "batchtopk", options.tokens), test, folder, config).latents
-        live = int((latents["verdict"] != "dead").sum())
-        false = int(latents["verdict"].isin(("amplified", "suppressed")).sum())
-        low, high = binomial_interval(false, live)
-        results["nulls"][name] = {"n": live, "n_false": false, "rate": false / live, "ci": [low, high]}
-        worst = max(worst, false / live)
-        print(f"null, {name}: {false} of {live} called, 95% interval {low:.3f}-{high:.3f}")
+    test = planted_cache(nothing, options.documents, 2)
+    with tempfile.TemporaryDirectory() as folder:
+        found = attribute(
+            fit(planted_cache(nothing, 4000, 1), "batchtopk", options.tokens), test, folder, config
+        )
+    nulls.append(null_row("nothing planted", found, config))
+    results["nulls"] = {row["kind"]: row.drop("detail").to_dict() for _, row in pd.concat(nulls).iterrows()}
+    worst = max(row["rate"] for row in results["nulls"].values())
+    print("nulls:", results["nulls"])
     results["seconds"], results["peak_memory_gb"] = time.time() - began, peak_memory_gb()
     classes = main_marks.get("by_class", {})
     gap = _mirror_gap(classes) if classes else None

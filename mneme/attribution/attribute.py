@@ -21,7 +21,7 @@ from mneme.attribution.bootstrap import BootstrapSums
 from mneme.attribution.config import AttributionConfig
 from mneme.attribution.evidence import DocumentJoiner, DocumentMoments, fieller_interval, margin_p_values
 from mneme.attribution.firing import FiringSums
-from mneme.attribution.geometry import MODELS, Geometry, make_geometry
+from mneme.attribution.geometry import BASE, MODELS, TUNED, Geometry, _divide, make_geometry
 from mneme.attribution.joint import coactivation, correlated_groups, flips, joint_betas
 from mneme.attribution.scaling import (
     TARGETS,
@@ -31,7 +31,7 @@ from mneme.attribution.scaling import (
     encode_pair_sums,
     scaling_frame,
 )
-from mneme.attribution.verdicts import common_log_ratio, decide, false_discovery_q
+from mneme.attribution.verdicts import common_log_ratio, decide, false_discovery_q, one_probe_only
 from mneme.crosscoder.codes import CodeCache
 from mneme.progress import NULL_PROGRESS, Progress
 
@@ -194,6 +194,11 @@ def conclude(state: Pass, shards: Iterable[Any] = ()) -> Attribution:
         redirected=geometry.redirected & ~dead,
         **{name: firing[name] for name in firing.columns},
     )
+    other = scaling_log_ratio(state.scaling, geometry, 1 - geometry.probe)
+    norms = np.sort(geometry.norms, axis=0)
+    verdict = latents["verdict"].to_numpy()
+    doubtful = one_probe_only(verdict, log_ratio, other, _divide(norms[0], norms[1]), config, reference)
+    latents["verdict"] = np.where(doubtful, "uncertain", verdict)
     latents = _with_joint(latents, state, shards, reference)
     return Attribution(
         latents,
@@ -227,6 +232,13 @@ def _with_joint(latents: pd.DataFrame, state: Pass, shards: Iterable[Any], refer
         verdict=np.where(flipped, "uncertain", verdict),
         correlated_group=latents["correlated_group"].astype("Int64"),
     )
+
+
+def scaling_log_ratio(sums: ScalingSums, geometry: Geometry, probe: np.ndarray) -> np.ndarray:
+    """(F,): ln(|beta_tuned| / |beta_base|) on the error target and the given probe (F,) of each latent."""
+    error, which = sums.betas(geometry)["error"], np.arange(geometry.n_latents)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.log(np.abs(error[TUNED, probe, which])) - np.log(np.abs(error[BASE, probe, which]))
 
 
 def severity(geometry: Geometry, scaling: pd.DataFrame, firing: FiringSums, fit: FitQuality) -> np.ndarray:

@@ -46,6 +46,13 @@ class AttributionConfig:
         default=0.3,
         metadata={"doc": "... if the smaller decoder norm is at least this share of the larger."},
     )
+    both_probes_below: float = field(
+        default=0.7,
+        metadata={
+            "doc": "Changes smaller than this (natural log; 0.7 is a factor of 2) must show along both decoders, "
+            "or the latent is uncertain."
+        },
+    )
     dense_rate: float = field(
         default=0.2, metadata={"doc": "A latent that fires on more than this share of tokens is dense."}
     )

@@ -1,15 +1,15 @@
 """Null pairs: what the method says when nothing changed.
 
-Three kinds, each read by a crosscoder fitted to the null pair itself (`fit`), so that the whole method is
-tested and not only its last step:
-
     rounding    the base against itself, with noise the size of a coarser dtype's rounding, and rounded
-    swapped     the pair, its two members swapped in a random half of the documents: whatever differs then
-                differs in neither direction (an exchangeable null; it keeps the pair's own noise)
     seeds       two fine-tunes that differ only in their seed: a ready cache of that pair
+    shuffled    the pair's own document sums, base and tuned swapped in a random half of the documents
+
+The first two are read by a crosscoder fitted to the null pair itself (`fit`), so that the whole method is tested. The
+third keeps the pair's dictionary, and so tests the evidence alone: a dictionary fitted to swapped activations rightly
+learns each change twice, once in either direction (measured on a planted pair: a third of its latents).
 
 Each gives a false-positive rate (share of live latents called amplified or suppressed) with its interval,
-and the margin that it asks for: the change that all but 1 - level of its latents stay below.
+and the first two the margin that they ask for: the change that all but 1 - level of their latents stay below.
 """
 
 from __future__ import annotations
@@ -25,7 +25,17 @@ from scipy import stats
 
 from mneme.attribution.attribute import Attribution, attribute
 from mneme.attribution.config import AttributionConfig
+from mneme.attribution.evidence import (
+    DocumentJoiner,
+    DocumentMoments,
+    DocumentShares,
+    fieller_interval,
+    margin_p_values,
+)
+from mneme.attribution.geometry import make_geometry
 from mneme.attribution.memory import MemoryCache
+from mneme.attribution.scaling import encode_pair_sums
+from mneme.attribution.verdicts import decide, false_discovery_q
 from mneme.progress import NULL_PROGRESS, Progress
 
 
@@ -41,19 +51,47 @@ def rounding_null(cache: Any, dtype: torch.dtype = torch.bfloat16, seed: int = 0
     return MemoryCache(torch.cat(parts), cache.document, cache.position)
 
 
-def swapped_null(cache: Any, seed: int = 0) -> MemoryCache:
-    """The pair, its members swapped in a random half of the documents."""
-    rng = np.random.default_rng(seed)
-    ids, which = np.unique(cache.document, return_inverse=True)
-    chosen = np.zeros(len(ids), dtype=bool)
-    chosen[rng.permutation(len(ids))[: len(ids) // 2]] = True
-    swap = torch.from_numpy(chosen[which])
-    parts, start = [], 0
-    for x in cache.batches(4096):
-        mine = swap[start : start + len(x), None, None]
-        parts.append(torch.where(mine, x.flip(1), x).float())
+@torch.no_grad()
+def shuffled_null(
+    crosscoder: Any,
+    cache: Any,
+    config: AttributionConfig | None = None,
+    reference: float = 0.0,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """The pair with base and tuned swapped in a random half of the documents: one row of the `nulls` table.
+
+    The dictionary stays as it is: its latents' document shares are what is swapped, the tuned ones without the scale
+    that most latents share (`reference`). Then both models' shares are exchangeable and no ratio differs from 1, while
+    the spread between documents is the pair's own, that of its changes included.
+    """
+    config = config or AttributionConfig()
+    geometry = make_geometry(crosscoder, config.redirected_cosine, config.redirected_norm)
+    ids = np.unique(cache.document)
+    order = np.random.default_rng(seed).permutation(len(ids))
+    swapped = ids[order[: len(ids) // 2]]
+    joiner, moments = DocumentJoiner(geometry), DocumentMoments(geometry.n_latents)
+
+    def add(rows: DocumentShares) -> None:
+        shares = rows.shares * np.array([1.0, np.exp(-reference)])
+        mine = np.isin(rows.document, swapped)
+        shares[mine] = shares[mine][:, ::-1]
+        moments.update(rows._replace(shares=shares))
+
+    start = 0
+    for x in cache.batches(config.batch_size):
+        here = slice(start, start + len(x))
+        add(joiner.push(encode_pair_sums(crosscoder, geometry, x, cache.document[here])[0]))
         start += len(x)
-    return MemoryCache(torch.cat(parts), cache.document, cache.position)
+    last = joiner.finish()
+    if last is not None:
+        add(last)
+    low, high = fieller_interval(moments, config.level)
+    dead = moments.n == 0
+    p = np.where(dead, np.nan, margin_p_values(moments, config.margin))
+    verdict = decide(low, high, false_discovery_q(p), dead, config.margin, 0.0, config.fdr)
+    # no margin: a latent that only one model holds differs between halves of the documents by chance, and widely
+    return _row("shuffled", pd.Series(verdict), float("nan"), config)
 
 
 def run_null(
@@ -73,16 +111,18 @@ def run_null(
 
 def null_row(kind: str, found: Attribution, config: AttributionConfig) -> pd.DataFrame:
     """The `nulls` row of a null pair's attribution: rate and its Clopper-Pearson interval, margin, detail."""
-    verdict = found.latents["verdict"]
-    live = verdict != "dead"
-    n, n_false = int(live.sum()), int(verdict.isin(("amplified", "suppressed")).sum())
-    low, high = binomial_interval(n_false, n, config.level)
+    live = found.latents["verdict"] != "dead"
     change = (found.latents.loc[live, "log_ratio"] - found.reference).abs().dropna()
     margin = float(np.quantile(change, config.level)) if len(change) else float("nan")
+    return _row(kind, found.latents["verdict"], margin, config)
+
+
+def _row(kind: str, verdict: pd.Series, margin: float, config: AttributionConfig) -> pd.DataFrame:
+    n, n_false = int((verdict != "dead").sum()), int(verdict.isin(("amplified", "suppressed")).sum())
+    low, high = binomial_interval(n_false, n, config.level)
     detail = {
-        "counts": {str(k): int(v) for k, v in verdict.value_counts().items()},
+        "counts": {str(word): int(count) for word, count in verdict.value_counts().items()},
         "judged_with_margin": config.margin,
-        "median_change": float(change.median()) if len(change) else None,
     }
     return pd.DataFrame(
         {

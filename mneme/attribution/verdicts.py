@@ -5,12 +5,17 @@ Let r be the log_ratio most latents share (0 unless the whole residual stream gr
     amplified    interval above r + M  and  q < fdr        suppressed   interval below r - M  and  q < fdr
     unchanged    interval within [r - M, r + M]            dead         never fires
     uncertain    everything else, and everything undefined
+
+A called latent becomes uncertain when the joint solution of its group contradicts it (`mneme.attribution.joint`), or
+when a moderate change shows along one of its decoders only (`one_probe_only`).
 """
 
 from __future__ import annotations
 
 import numpy as np
 from scipy import stats
+
+from mneme.attribution.config import AttributionConfig
 
 VERDICTS = ("amplified", "suppressed", "unchanged", "uncertain", "dead")
 
@@ -36,6 +41,29 @@ def common_log_ratio(log_ratio: np.ndarray, minimum: int = 20) -> float:
     k = len(values) // 3
     start = int(np.argmin(values[k:] - values[:-k]))
     return float(np.median(values[start : start + k + 1]))
+
+
+def one_probe_only(
+    verdict: np.ndarray,
+    log_ratio: np.ndarray,
+    other_log_ratio: np.ndarray,
+    norm_ratio: np.ndarray,
+    config: AttributionConfig,
+    reference: float,
+) -> np.ndarray:
+    """(F,) bool: called for a moderate change that shows along the main probe and not along the other decoder.
+
+    If one model adds to a direction what another feature brings (d^t = d^b + w), the larger decoder sees a change
+    of |d^t|^2 / (d^b . d^t) and the smaller one none: what the latent stood for may be as it was. Changes of
+    `both_probes_below` and more are changes in any reading, and are not questioned. other_log_ratio: that of the
+    other probe. norm_ratio: smaller over larger decoder norm; below `redirected_norm` the smaller decoder is too
+    short to be a probe.
+    """
+    change, other = log_ratio - reference, other_log_ratio - reference
+    with np.errstate(invalid="ignore"):
+        unseen = np.sign(change) * other < config.margin / 2
+        probed = (norm_ratio >= config.redirected_norm) & (np.abs(change) < config.both_probes_below)
+    return np.isin(verdict, ("amplified", "suppressed")) & probed & unseen
 
 
 def decide(

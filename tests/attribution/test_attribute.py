@@ -7,7 +7,7 @@ from handmade import HandMade
 
 from mneme.attribution import attribute, latent_scaling
 from mneme.attribution.config import AttributionConfig
-from mneme.attribution.verdicts import common_log_ratio, decide, false_discovery_q
+from mneme.attribution.verdicts import common_log_ratio, decide, false_discovery_q, one_probe_only
 from mneme.crosscoder.codes import CodeCache
 from mneme.errors import ActivationError
 from mneme.store.run import Run
@@ -217,6 +217,28 @@ def test_verdicts_need_both_interval_and_q():
     dead = np.array([0, 0, 0, 0, 0, 0, 1], bool)
     expected = ["amplified", "uncertain", "uncertain", "unchanged", "suppressed", "uncertain", "dead"]
     assert list(decide(low, high, q, dead, 0.2, 0.0, 0.05)) == expected
+
+
+def test_a_moderate_change_along_one_decoder_only_is_uncertain():
+    verdict = np.array(["amplified", "amplified", "suppressed", "amplified", "amplified", "unchanged"])
+    change = np.array([0.5, 0.5, -0.5, 1.5, 0.5, 0.0])
+    other = np.array([0.45, 0.0, 0.1, 0.0, 0.0, 0.9])
+    norm_ratio = np.array([0.6, 0.6, 0.6, 0.6, 0.1, 1.0])
+    doubtful = one_probe_only(verdict, change, other, norm_ratio, AttributionConfig(), 0.0)
+    assert list(doubtful) == [False, True, True, False, False, False]
+
+
+def test_a_direction_added_by_one_model_is_no_moderate_amplification(planted):
+    """Latent 0's tuned decoder gains half a direction of its own: 1.25x along it, nothing along the base's."""
+    crosscoder, cache, f = planted
+    extra = torch.linalg.svd(crosscoder.decoder[0][:, :], full_matrices=True).Vh[-1]
+    decoder, x = crosscoder.decoder.clone(), cache.x.clone()
+    decoder[1, 0] += 0.6 * extra
+    x[:, 1] += torch.from_numpy(f[:, :1]) * 0.6 * extra
+    latents = attribute(
+        HandMade(crosscoder.encoder, decoder, crosscoder.bias, 0.6), FakeCache(x, cache.document), None
+    ).latents
+    assert latents.ci_low[0] > 0.2 and latents.verdict[0] == "uncertain" and latents.verdict[4] == "amplified"
 
 
 def test_q_values_leave_undefined_ones_out():
