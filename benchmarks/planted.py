@@ -174,7 +174,16 @@ def main() -> None:
         },
         "suppressed_no_worse": {"value": gap, "floor": -0.05, "met": None if gap is None else gap >= -0.05},
     }  # fmt: skip
-    print_result("planted", results, floors)
+    print_result("planted", _plain(results), floors)
+
+
+def _plain(value: Any) -> Any:
+    """NaN, which JSON has not, as None."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
 
 
 def _mirror_gap(classes: dict[str, Any]) -> float:

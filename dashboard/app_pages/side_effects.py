@@ -26,10 +26,12 @@ with st.container(horizontal=True, gap="small"):
         ("miss", "Measured to change, but not predicted to."),
         ("false alarm", "Predicted to change, but not measured to."),
         ("agreed none", "No change predicted, none measured."),
+        ("undecided", "Too little evidence for a prediction, and no change measured."),
     )
     for call, meaning in cards if measured else ():
         name = {
             "agreed none": "No change, as predicted",
+            "undecided": "Undecided",
             "hit": "Hits",
             "miss": "Misses",
             "false alarm": "False alarms",

@@ -225,14 +225,27 @@ def predicted_against_measured(effects: pd.DataFrame, *, height: int = 380) -> g
     """A point a category with an outcome: predicted effect across, measured NLL change up."""
     both = effects[effects["change"].notna()]
     fig = go.Figure()
-    symbols = {"hit": "circle", "agreed none": "circle-open", "miss": "x", "false alarm": "diamond-open"}
+    symbols = {
+        "hit": "circle",
+        "agreed none": "circle-open",
+        "miss": "x",
+        "false alarm": "diamond-open",
+        "undecided": "circle-dot",
+    }
     names = {
         "hit": "hit",
         "agreed none": "no change, as predicted",
+        "undecided": "no change, undecided",
         "miss": "miss",
         "false alarm": "false alarm",
     }
-    colours = {"hit": "#1f9e89", "agreed none": "#8c9299", "miss": "#d55e00", "false alarm": "#b89b3c"}
+    colours = {
+        "hit": "#1f9e89",
+        "agreed none": "#8c9299",
+        "miss": "#d55e00",
+        "false alarm": "#b89b3c",
+        "undecided": "#b89b3c",
+    }
     for call, name in {**names, "wrong direction": "wrong direction"}.items():
         own = both[both["call"] == call]
         if own.empty:

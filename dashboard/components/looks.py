@@ -45,6 +45,7 @@ CALL_SIGN = {
     "false alarm": "✗ false alarm",
     "wrong direction": "✗ wrong direction",
     "agreed none": "✓ no change",
+    "undecided": "◆ undecided",
 }
 GROUP_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b89b3c", "#56b4e9", "#7d6bb5", "#8c9299")
 STATUS: dict[str, tuple[BadgeColour, str, str]] = {

@@ -9,7 +9,7 @@ third keeps the pair's dictionary, and so tests the evidence alone: a dictionary
 learns each change twice, once in either direction (measured on a planted pair: a third of its latents).
 
 Each gives a false-positive rate (share of live latents called amplified or suppressed) with its interval,
-and the first two the margin that they ask for: the change that all but 1 - level of their latents stay below.
+and the first two the margin they ask for: the smallest that at most 1 - level of their latents' intervals clear.
 """
 
 from __future__ import annotations
@@ -111,9 +111,9 @@ def run_null(
 
 def null_row(kind: str, found: Attribution, config: AttributionConfig) -> pd.DataFrame:
     """The `nulls` row of a null pair's attribution: rate and its Clopper-Pearson interval, margin, detail."""
-    live = found.latents["verdict"] != "dead"
-    change = (found.latents.loc[live, "log_ratio"] - found.reference).abs().dropna()
-    margin = float(np.quantile(change, config.level)) if len(change) else float("nan")
+    live = found.latents[found.latents["verdict"] != "dead"].dropna(subset=["ci_low", "ci_high"])
+    cleared = np.maximum(live["ci_low"] - found.reference, found.reference - live["ci_high"]).clip(lower=0)
+    margin = float(np.quantile(cleared, config.level)) if len(cleared) else float("nan")
     return _row(kind, found.latents["verdict"], margin, config)
 
 

@@ -145,6 +145,19 @@ def test_called_latents_are_a_side_effect_unless_nulls_give_as_many():
     assert side_effect_found(latents, null_rate=0.01)
 
 
+def test_a_null_asks_for_the_margin_its_intervals_clear():
+    latents = pd.DataFrame(
+        {
+            "verdict": ["unchanged"] * 18 + ["uncertain", "dead"],
+            "ci_low": [-0.1] * 18 + [0.4, np.nan],
+            "ci_high": [0.1] * 18 + [0.6, np.nan],
+        }
+    )
+    found = SimpleNamespace(latents=latents, reference=0.1)
+    assert null_row("n", found, AttributionConfig(level=0.5)).margin[0] == 0
+    assert null_row("n", found, AttributionConfig(level=0.999)).margin[0] == pytest.approx(0.3, abs=0.01)
+
+
 def test_margin_is_what_the_worst_null_asks_for():
     nulls = pd.DataFrame({"margin": [0.05, 0.31, np.nan]})
     assert calibrated_margin(nulls, 0.2) == 0.31 and calibrated_margin(nulls[:1], 0.2) == 0.2

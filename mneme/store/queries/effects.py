@@ -2,25 +2,38 @@
 
 from __future__ import annotations
 
+import tomllib
+
 import pandas as pd
 
 from mneme.store.run import Run
 
-# A measured change counts when its interval leaves zero out; `none` otherwise.
+# A measured change counts when its interval (the change itself, without one) clears the run's margin.
 _MEASURED = (
-    "CASE WHEN o.change IS NULL THEN NULL WHEN o.ci_low > 0 THEN 'degraded'"
-    " WHEN o.ci_high < 0 THEN 'improved'"
-    " WHEN o.ci_low IS NULL AND abs(o.change) > 0.05 THEN if(o.change > 0, 'degraded', 'improved')"
-    " ELSE 'none' END"
+    "CASE WHEN o.change IS NULL THEN NULL"
+    " WHEN coalesce(o.ci_low, o.change) > $margin THEN 'degraded'"
+    " WHEN coalesce(o.ci_high, o.change) < -$margin THEN 'improved' ELSE 'none' END"
 )
+_DEFAULT_MARGIN = 0.05  # nats; what effects.nll_margin is unless a run sets it
+
+
+def nll_margin(run: Run) -> float:
+    """Nats a token from which a measured change counts: the run's own setting, as the evaluation uses it."""
+    try:
+        settings = tomllib.loads((run.path / "run.toml").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return _DEFAULT_MARGIN
+    found = settings.get("effects", {}).get("nll_margin")
+    return float(found) if isinstance(found, int | float) else _DEFAULT_MARGIN
 
 
 def effects(run: Run) -> pd.DataFrame:
     """A row a category, the largest effect first, with its outcome and whether the prediction holds.
 
-    `measured`: degraded | improved | none | NULL, from the outcome's interval. `call`: hit (a predicted
-    change in the measured direction), miss (a measured change that was not predicted), false alarm (a predicted
-    change that was not measured), wrong direction, agreed none, or NULL where nothing was measured.
+    `measured`: degraded | improved | none | NULL, from the outcome's interval and the margin. `call`: hit (a
+    predicted change in the measured direction), miss (a measured change that was not predicted), false alarm (a
+    predicted change that was not measured), wrong direction, agreed none, undecided (uncertain, and none was
+    measured), or NULL where nothing was measured.
     """
     return run.sql(
         f"WITH e AS (SELECT e.*, coalesce(k.name, e.category) AS name, k.grp, k.domain,"
@@ -32,8 +45,10 @@ def effects(run: Run) -> pd.DataFrame:
         " WHEN verdict IN ('degraded', 'improved') AND measured = verdict THEN 'hit'"
         " WHEN verdict IN ('degraded', 'improved') AND measured = 'none' THEN 'false alarm'"
         " WHEN verdict IN ('degraded', 'improved') THEN 'wrong direction'"
-        " WHEN measured = 'none' THEN 'agreed none' ELSE 'miss' END AS call"
-        " FROM e ORDER BY effect DESC NULLS LAST, category"
+        " WHEN measured <> 'none' THEN 'miss'"
+        " WHEN verdict = 'unaffected' THEN 'agreed none' ELSE 'undecided' END AS call"
+        " FROM e ORDER BY effect DESC NULLS LAST, category",
+        {"margin": nll_margin(run)},
     )
 
 
