@@ -29,6 +29,3 @@ def _one_thread() -> None:
     """Small matrices are faster with one thread, and sums are the same in every run."""
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
-
-
-REPOSITORY = Path(__file__).resolve().parent.parent

@@ -112,7 +112,8 @@ def run_null(
 def null_row(kind: str, found: Attribution, config: AttributionConfig) -> pd.DataFrame:
     """The `nulls` row of a null pair's attribution: rate and its Clopper-Pearson interval, margin, detail."""
     live = found.latents[found.latents["verdict"] != "dead"].dropna(subset=["ci_low", "ci_high"])
-    cleared = np.maximum(live["ci_low"] - found.reference, found.reference - live["ci_high"]).clip(lower=0)
+    low, high = (live[name].to_numpy(float) for name in ("ci_low", "ci_high"))
+    cleared = np.maximum(np.maximum(low - found.reference, found.reference - high), 0.0)
     margin = float(np.quantile(cleared, config.level)) if len(cleared) else float("nan")
     return _row(kind, found.latents["verdict"], margin, config)
 

@@ -136,8 +136,11 @@ def contexts_table(contexts: Contexts, cache: Activations, texts: TokenTexts) ->
     """The rows of the run's `contexts` table."""
     inside = contexts.tokens >= 0
     offsets = pa.array(np.r_[0, np.cumsum(contexts.length)].astype(np.int32))
-    ids, where = np.unique(contexts.tokens[inside], return_inverse=True)
-    strings = pa.array(texts.texts(ids), pa.string()).take(pa.array(where))
+    tokens = contexts.tokens[inside]
+    ids = np.flatnonzero(np.bincount(tokens))
+    place = np.zeros(int(tokens.max(initial=0)) + 1, dtype=np.int32)
+    place[ids] = np.arange(len(ids))
+    strings = pa.array(texts.texts(ids), pa.string()).take(pa.array(place[tokens]))
     rows = contexts.rows[inside]
 
     def per_token(column: np.ndarray) -> pa.Array:
@@ -170,15 +173,15 @@ def _deciles(
     quantile = rank * 10 // np.maximum(size, 1) + 1
     units = int(unit.max(initial=0)) + 1
     pair = sample.latent * units + unit[sample.row]
-    dealt = np.argsort(uniform_hash(config.seed + 2, sample.latent, sample.row), kind="stable")
+    turn = (uniform_hash(config.seed + 2, sample.latent, sample.row) * 2**31).astype(np.int64)
+    by_pair = np.lexsort((turn, pair))
     repeated = np.ones(len(pair), dtype=bool)
-    repeated[dealt[np.unique(pair[dealt], return_index=True)[1]]] = False
+    repeated[by_pair[rank_in_group(pair[by_pair]) == 0]] = False
     repeated |= np.isin(pair, top.latent * units + unit[top.row])
-    turn = np.empty(len(pair), dtype=np.int64)
-    turn[dealt] = np.arange(len(pair))
-    order = np.lexsort((turn, repeated, quantile, sample.latent))
-    group = sample.latent[order] * 11 + quantile[order]
-    keep = order[rank_in_group(group) < config.decile_contexts]
+    group = sample.latent * 11 + quantile
+    # One integer to sort by: decile of a latent, new documents first, then by chance.
+    order = np.argsort((group << 32) | (repeated.astype(np.int64) << 31) | turn, kind="stable")
+    keep = order[rank_in_group(group[order]) < config.decile_contexts]
     # The very token of a top context is not shown again.
     rows = int(sample.row.max(initial=0)) + 1
     keep = keep[~np.isin(sample.latent[keep] * rows + sample.row[keep], top.latent * rows + top.row)]

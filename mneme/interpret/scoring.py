@@ -4,7 +4,7 @@ A reader without a language model judges how well a window of text fits a label:
 
     fit = cos(label, window) + share of the label's words that stand in the window
 
-The cosine is of sentence embeddings; words weigh by how rare they are (idf over windows), and those that the
+The label is read without the words that say how it is meant ("often on:"). The cosine is of sentence embeddings; words weigh by how rare they are (idf over windows), and those that the
 corpus doesn't have count for nothing. On training documents a threshold is chosen that best parts windows where
 the latent fires from a common pool where it doesn't; on held-out documents that threshold is judged:
 
@@ -36,6 +36,7 @@ _MIN_POSITIVES = 2  # windows a side, for a score to mean anything
 _MAX_POSITIVES = 12
 _LOWEST_DECILE = 6
 _CHUNK = 2**24  # fits held at once, twice: 128 MB
+_MEANT = re.compile(r"\b(often on|(in )?text on|says|before|promotes|first tokens of a text)\b:?")
 _WORD = re.compile(r"[^\W_]+|[^\w\s]")
 
 
@@ -107,7 +108,10 @@ def set_exam(
 def score_labels(
     exam: Exam, latents: np.ndarray, labels: Sequence[str], vectors: np.ndarray, *, seed: int = 0
 ) -> pd.DataFrame:
-    """latent, score, score_shuffled of labels and their embeddings (L, width); NaN: too few contexts."""
+    """latent, score, score_shuffled of labels, given by their `content` and its embedding (L, width).
+
+    NaN: too few contexts.
+    """
     other = shuffled(len(latents), seed)
     order = exam.positives.sort_values("latent", kind="stable")
     bounds = np.searchsorted(order.latent, np.stack([latents, latents + 1]))
@@ -130,6 +134,11 @@ def score_labels(
                 threshold = best_threshold(near[yes[False]], near[no[False]])
                 out[i, column] = balanced_accuracy(near[yes[True]], near[no[True]], threshold)
     return pd.DataFrame({"latent": latents, "score": out[:, 0], "score_shuffled": out[:, 1]})
+
+
+def content(label: str) -> str:
+    """The label without "often on:", "text on" and their like, which are in many labels and tell of none."""
+    return " ".join(_MEANT.sub(" ", label).split()) or label
 
 
 def fit(exam: Exam, vectors: np.ndarray, wanted: sparse.csr_matrix) -> np.ndarray:

@@ -14,8 +14,8 @@ import numpy as np
 
 from mneme.progress import NULL_PROGRESS, Progress
 
-SAMPLE_ENTRIES = 2**24  # of the sample, over all latents: 400 MB at most
-MIN_SAMPLE, MAX_SAMPLE = 100, 2048  # firings a latent
+SAMPLE_ENTRIES = 2**24  # of the sample, over all latents: 300 MB at most
+MIN_SAMPLE, MAX_SAMPLE = 100, 1024  # firings a latent
 _PENDING = 2**21  # entries gathered before they are merged
 
 
@@ -59,8 +59,10 @@ def select_firings(
         for first, row, latent, value, n_tokens in plain_shards(codes):
             row = row + first
             n_active += np.bincount(latent, minlength=n_latents)
-            strongest.offer(latent, row, value, value.astype(np.float64), unit)
-            sample.offer(latent, row, value, uniform_hash(seed, latent, row), unit)
+            strongest.offer(latent, row, value, _ordered(value), unit)
+            sample.offer(
+                latent, row, value, (uniform_hash(seed, latent, row) * 2**32).astype(np.uint32), unit
+            )
             task.advance(n_tokens)
     kept = sample.result(unit)
     order = np.lexsort((kept.row, kept.value, kept.latent))
@@ -68,11 +70,13 @@ def select_firings(
 
 
 class _Best:
-    """The n entries with the largest key of each latent."""
+    """The n entries with the largest key (uint32) of each latent; of equal ones, those of the first rows."""
 
     def __init__(self, n_latents: int, n: int, *, one_per_unit: bool) -> None:
         self.n, self.one_per_unit = n, one_per_unit
-        self.floor = np.full(n_latents, -np.inf)  # a key below it can't be among the n any more
+        self.floor = np.full(n_latents, -1, dtype=np.int64)  # a key up to it can't be among the n any more
+        self.kept = Firings(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
+        self.kept_key = np.zeros(0, dtype=np.uint32)
         self.parts: list[tuple[np.ndarray, ...]] = []
         self.pending = 0
 
@@ -87,26 +91,29 @@ class _Best:
 
     def result(self, unit: np.ndarray) -> Firings:
         self._merge(unit)
-        return Firings(*self.parts[0][:3])
+        return self.kept
 
     def _merge(self, unit: np.ndarray) -> None:
-        parts = self.parts or [
-            (np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32), np.zeros(0))
-        ]
+        parts = [(*self.kept, self.kept_key), *self.parts]
         latent, row, value, key = (np.concatenate(column) for column in zip(*parts, strict=True))
-        order = np.lexsort((row, -key, latent))
+        # One integer to sort by: latent, then the key downwards. Stable, and rows come in order.
+        order = np.argsort((latent << 32) | (2**32 - 1 - key.astype(np.int64)), kind="stable")
         if self.one_per_unit:
-            # Sorted stably by (latent, unit), the first of each is its strongest.
             pair = latent[order] * (int(unit.max(initial=0)) + 1) + unit[row[order]]
-            _, first = np.unique(pair, return_index=True)
-            order = order[np.sort(first)]
+            by_pair = np.argsort(pair, kind="stable")  # the first of each pair is its strongest
+            order = order[np.sort(by_pair[rank_in_group(pair[by_pair]) == 0])]
         latent, row, value, key = (column[order] for column in (latent, row, value, key))
         rank = rank_in_group(latent)
-        kept = rank < self.n
         full = rank == self.n - 1
         self.floor[latent[full]] = key[full]
-        self.parts = [(latent[kept], row[kept], value[kept], key[kept])]
-        self.pending = 0
+        best = rank < self.n
+        self.kept, self.kept_key = Firings(latent[best], row[best], value[best]), key[best]
+        self.parts, self.pending = [], 0
+
+
+def _ordered(value: np.ndarray) -> np.ndarray:
+    """uint32 in the order of positive float32 values: their bits."""
+    return np.ascontiguousarray(value, dtype=np.float32).view(np.uint32)
 
 
 def plain_shards(codes: Codes) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray, int]]:

@@ -26,7 +26,7 @@ from mneme.interpret.labels.prompt import make_question
 from mneme.interpret.lens import logit_lens, reading_head
 from mneme.interpret.neighbours import nearest_latents
 from mneme.interpret.projection import project_latents
-from mneme.interpret.scoring import Exam, score_labels, set_exam
+from mneme.interpret.scoring import Exam, content, score_labels, set_exam
 from mneme.interpret.selection import Codes
 from mneme.interpret.tokens import TokenTexts
 from mneme.interpret.words import Words, read_words
@@ -141,7 +141,7 @@ def with_scores(
 ) -> pd.DataFrame:
     """The labels, with columns score and score_shuffled."""
     with progress.task("score labels", total=len(labels), unit="labels") as task:
-        texts = labels.label.tolist()
+        texts = [content(label) for label in labels.label]
         latents = labels.latent.to_numpy(np.int64)
         scores = score_labels(exam, latents, texts, encoder.embed(texts), seed=config.seed)
         task.advance(len(labels))

@@ -15,6 +15,7 @@ from mneme.interpret.scoring import (
     Exam,
     balanced_accuracy,
     best_threshold,
+    content,
     score_labels,
     set_exam,
     shuffled,
@@ -229,3 +230,9 @@ def test_scores_match_a_plain_restatement(world, encoder, exam) -> None:
 def test_words_the_corpus_lacks_count_for_nothing(exam) -> None:
     weights = word_weights(exam, ["virus zebra", "zebra"]).toarray()
     assert weights.sum(axis=1).tolist() == [1, 0] and weights[0, exam.word_id["virus"]] == 1
+
+
+def test_words_of_meaning_are_left_out_of_the_judging() -> None:
+    assert content("virus, cell in text on trade") == "virus, cell trade"
+    assert content("text on law") == "law" and content("before: the") == "the"
+    assert content("first tokens of a text") == "first tokens of a text"

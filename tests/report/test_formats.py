@@ -19,7 +19,6 @@ from mneme.report.model import Context, Effect
 from mneme.report.words import pieces
 from mneme.store.run import Run
 from mneme.store.synthetic import HOSTILE
-from tests.conftest import REPOSITORY
 
 _OURS = frozenset(
     """html head meta title style body header h1 h2 h3 p nav a bdi section table thead tbody tr th td caption small
@@ -118,7 +117,7 @@ def test_json_holds_the_report_and_no_markup(hostile_run: Run) -> None:
 
 
 def test_every_key_of_the_json_is_documented(plain_run: Run) -> None:
-    page = (REPOSITORY / "docs" / "report.md").read_text(encoding="utf-8")
+    page = (Path(__file__).resolve().parents[2] / "docs" / "report.md").read_text(encoding="utf-8")
     rows = [line.split("|")[1] for line in page.split("## JSON")[1].splitlines() if line.startswith("| `")]
     documented = {key for row in rows for key in re.findall(r"`(\w+)`", row)}
     assert documented == set(json.loads(to_json(build_report(plain_run))))

@@ -59,9 +59,17 @@ def gather_evidence(
     weight = chosen.activations[context, column] / peak[context]
     firing = _once_a_word(chosen.latent[context], words.number[place], words.word[place], weight, shape)
     following = _following(chosen, words, context, place, shape)
-    context, column = np.nonzero(inside)
-    pair = np.unique(context * np.int64(V) + words.word[flat[context, column]])
-    seen_in = sparse.csr_matrix((np.ones(len(pair)), (chosen.latent[pair // V], pair % V)), shape=shape)
+    bounds = np.r_[0, np.cumsum(chosen.length)]
+    in_context = sparse.csr_matrix(
+        (np.ones(int(bounds[-1]), np.float32), words.word[flat[inside]], bounds), shape=(len(flat), V)
+    )
+    in_context.sum_duplicates()
+    in_context.data[:] = 1
+    every = np.arange(len(flat))
+    of_latent = sparse.csr_matrix(
+        (np.ones(len(flat), np.float32), (chosen.latent, every)), (n_latents, len(flat))
+    )
+    seen_in = of_latent @ in_context
     windows = np.asarray(words_in_windows(words).sum(axis=0), dtype=np.float64).ravel()
     n_contexts = np.bincount(chosen.latent, minlength=n_latents)
     usable = np.array([len(w) > 2 and w.isalpha() for w in words.vocabulary], dtype=bool)
