@@ -70,6 +70,8 @@ def _run_stages(config: RunConfig, folder: Path, progress: Progress) -> None:
         if not made_any and run.finished(stage.name) == fingerprint and stage.artefacts_exist(folder):
             continue
         made_any = True
+        if stage is STAGES[-1]:  # the report tells what the manifest says
+            write_manifest(folder, {"fingerprints": fingerprints, **bench.facts()})
         with _Meter() as meter:
             result = stage.function(bench)
         with run.stage_writer() as writer:
