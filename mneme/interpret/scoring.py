@@ -4,10 +4,10 @@ A reader without a language model judges how well a window of text fits a label:
 
     fit = cos(label, window) + share of the label's words that stand in the window
 
-The label is read without the words that say how it is meant ("often on:"). The cosine is of sentence
-embeddings; words weigh by how rare they are (idf over windows), and those that the corpus doesn't have count
-for nothing. On training documents a threshold is chosen that best parts windows where
-the latent fires from a common pool where it doesn't; on held-out documents that threshold is judged:
+The label is read without the words that say how it is meant ("often on:"). The cosine is of sentence embeddings;
+words weigh by how rare they are (idf over windows), and those that the corpus doesn't have count for nothing. On
+training documents a threshold is chosen that best parts windows where the latent fires from a common pool where
+it doesn't; on held-out documents that threshold is judged:
 
     balanced accuracy = (true positive rate + true negative rate) / 2        0.5 is chance
 

@@ -19,6 +19,7 @@ from mneme.interpret.words import Words, words_in_windows
 _PRIOR = 500.0  # pseudo-counts, over the vocabulary as the corpus has it
 _STRONG = 0.4  # of the window's largest activation: the tokens a context is about
 _LOWEST_DECILE = 6
+_COMMON = 0.1  # words in a larger share of all windows are nobody's subject
 
 
 class Enriched(NamedTuple):
@@ -73,6 +74,7 @@ def gather_evidence(
     windows = np.asarray(words_in_windows(words).sum(axis=0), dtype=np.float64).ravel()
     n_contexts = np.bincount(chosen.latent, minlength=n_latents)
     usable = np.array([len(w) > 2 and w.isalpha() for w in words.vocabulary], dtype=bool)
+    usable &= windows <= max(_COMMON * words.n_windows, 3)
     firing_words = _strongest(firing, corpus, n_words, words.vocabulary)
     next_words = _strongest(following, corpus, n_words, words.vocabulary)
     around = _strongest(seen_in, windows, n_words, words.vocabulary, usable=usable, total=n_contexts)

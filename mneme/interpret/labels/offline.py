@@ -61,13 +61,14 @@ def offline_labels(
 
 def _label(found: Evidence, promoted: Sequence[str], *, position_bound: bool) -> tuple[str, str]:
     """(kind, label)."""
-    firing = [e for e in found.firing if e.share >= _MIN_SHARE][:4]
+    # Parts of characters tell a reader nothing.
+    firing = [e for e in found.firing if e.share >= _MIN_SHARE and "<0x" not in e.word][:4]
     words = [e for e in firing if any(c.isalpha() for c in e.word)]
     form = [e for e in firing if not any(c.isalpha() for c in e.word)]
     subject = _subject(found.window, {e.word for e in words})
     on = f" in text on {', '.join(subject[:4])}" if subject else ""
     if position_bound:
-        return "position", _fit(f"first tokens of a text{on}")
+        return "position", _fit(f"first tokens of a text{on.removeprefix(' in text')}")
     if sum(e.share for e in form) >= _CONCENTRATED:
         return "form", _fit(_name_form([e.word for e in form]) + on)
     if sum(e.share for e in words) >= _CONCENTRATED:
