@@ -58,12 +58,17 @@ class Crosscoder(nn.Module):
         self.centres_input = True  # whether with_normaliser subtracts the mean
         self.requires_grad_(False)
 
+    @property
+    def has_normaliser(self) -> bool:
+        """Whether mean and scale are set: published checkpoints may lack them."""
+        return bool(torch.isfinite(self.scale).all())
+
     # raw <-> normalised
 
     def normalise(self, x: Tensor) -> Tensor:
         """(B, 2, d) raw -> (B, 2, d) with mean 0 and E||x||^2 = d for each model, float32."""
         self._check_shape(x)
-        if not bool(torch.isfinite(self.scale).all()):
+        if not self.has_normaliser:
             raise CrosscoderError(
                 "this crosscoder has no normaliser: give it one with with_normaliser(activations)"
             )
