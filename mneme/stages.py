@@ -129,6 +129,7 @@ def attribution_stage(bench: Workbench) -> StageResult:
 
 def interpretation_stage(bench: Workbench) -> StageResult:
     """Contexts, logit lens, neighbours, map and labels."""
+    from mneme.attribution.health import label_failures_health
     from mneme.crosscoder import CodeCache
     from mneme.interpret import interpret
 
@@ -141,6 +142,7 @@ def interpretation_stage(bench: Workbench) -> StageResult:
         bench.config.interpret,
         latents=bench.run.sql("SELECT * FROM latents ORDER BY latent"),
         encoder=bench.encoder,
+        label_folder=bench.folder / "labels",
         progress=bench.progress,
     )
     tables = {
@@ -149,7 +151,7 @@ def interpretation_stage(bench: Workbench) -> StageResult:
         "neighbours": found.neighbours,
         "labels": found.labels,
     }
-    return StageResult(tables, latent_columns=found.umap)
+    return StageResult(tables, latent_columns=found.umap, health=label_failures_health(found.failures))
 
 
 def effects_stage(bench: Workbench) -> StageResult:

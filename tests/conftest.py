@@ -12,7 +12,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 # The converted bundled model is kept between test runs (26 s to make); nothing else is shared with the user.
 os.environ.setdefault("MNEME_CACHE", str(Path.home() / ".cache" / "mneme"))
-for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL"):
+for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_MODEL"):
     os.environ.pop(name, None)
 
 

@@ -8,6 +8,7 @@ paper's (dead latents above 15%, label overlap below 40%: arXiv 2507.21084).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -233,6 +234,23 @@ def label_overlap_health(overlap: float) -> pd.DataFrame:
                 "labels are unreliable: use a stronger labelling model or more contexts",
                 warn=0.4,
                 low_is_bad=True,
+            )
+        ]
+    )
+
+
+def label_failures_health(failures: pd.DataFrame) -> pd.DataFrame:
+    """The row for latents that a labelling model was asked about in vain; columns latent, method, reason."""
+    why = "; ".join(f"{reason} ({n})" for reason, n in Counter(failures["reason"].tolist()).items())
+    return pd.DataFrame(
+        [
+            grade(
+                "label_failures",
+                "Latents the labelling model gave no label for",
+                float(len(failures)),
+                "latents",
+                f"{why}: run `mneme label` again, answers already paid for are kept",
+                warn=0,
             )
         ]
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import socket
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from interpret.chat_server import serving
 
 import mneme
 from mneme.cli import app, main
@@ -229,6 +231,36 @@ def test_info_and_report_of_a_run(cli: Any, whole_run: Run, pair_folder: Path, t
     assert code == 0 and "LlamaForCausalLM" in out
     code, out, _ = cli("report", whole_run.path, "--out", tmp_path / "report")
     assert code == 0 and (tmp_path / "report" / "report.html").exists()
+
+
+def test_label_asks_the_server_about_changed_latents_and_never_keeps_the_key(
+    cli: Any, whole_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(whole_run.path, tmp_path / "run")
+    changed = whole_run.rows("SELECT count(*) FROM latents WHERE verdict IN ('amplified', 'suppressed')")[0][
+        0
+    ]
+    assert changed > 1
+    answer = {"label": "a made-up label", "sentence": "It fires.", "role": "detects", "confidence": 0.5}
+
+    def reply(number: int, request: dict[str, Any]) -> Any:
+        return (401, {}, "{}") if number == 0 else json.dumps(answer)
+
+    with serving(reply) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
+        monkeypatch.setenv("OPENAI_MODEL", "tiny")
+        words = ["--set", "interpret.llm_concurrency=1"]
+        code, _, err = cli("label", tmp_path / "run", *words)
+        assert code == 0, err
+        asked = len(server.requests)
+    run = Run(tmp_path / "run")
+    labelled = run.rows("SELECT count(*) FROM labels WHERE method = 'llm:tiny'")[0][0]
+    failed = run.rows("SELECT value, status FROM health WHERE metric = 'label_failures'")[0]
+    assert asked >= 1 and labelled + failed[0] == changed
+    assert failed[1] == ("warn" if failed[0] else "ok")
+    for path in (tmp_path / "run").rglob("*"):
+        assert not path.is_file() or b"sk-very-secret" not in path.read_bytes(), path
 
 
 def test_version(cli: Any) -> None:
