@@ -20,7 +20,7 @@ with st.container(horizontal=True, gap="small"):
     st.metric(
         "Predicted to change", f"{len(moved)} of {len(effects)}", help=looks.HELP["effect"], border=True
     )
-    st.metric("Measured", f"{measured} categories", help=looks.HELP["measured"], border=True)
+    st.metric("Measured", f"{measured}", help=looks.HELP["measured"], border=True)
     cards = (
         ("hit", "Predicted to change, and measured to change the same way."),
         ("miss", "Measured to change, but not predicted to."),
@@ -30,7 +30,7 @@ with st.container(horizontal=True, gap="small"):
     )
     for call, meaning in cards if measured else ():
         name = {
-            "agreed none": "No change, as predicted",
+            "agreed none": "No change, agreed",
             "undecided": "Undecided",
             "hit": "Hits",
             "miss": "Misses",
