@@ -195,14 +195,14 @@ STAGES = (
         "crosscoder",
         crosscoder_stage,
         ("crosscoder", "load_crosscoder"),
-        ("training",),
+        ("training", "nulls"),  # nulls: `mneme null`; those of another dictionary say nothing
         ("crosscoder/model.safetensors",),
     ),
     Stage(
         "attribution",
         attribution_stage,
         ("attribution",),
-        ("latents", "betas", "activation_histogram", "health", "nulls"),
+        ("latents", "betas", "activation_histogram", "health"),
         ("codes/index.json",),
     ),
     Stage(

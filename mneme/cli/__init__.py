@@ -10,7 +10,7 @@ import sys
 
 from rich.markup import escape
 
-from mneme.cli import analyse, make  # noqa: F401 - each registers its commands on `app`
+from mneme.cli import analyse, check, make  # noqa: F401 - each registers its commands on `app`
 from mneme.cli.common import app, err
 from mneme.errors import MnemeError
 

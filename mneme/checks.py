@@ -1,0 +1,128 @@
+"""Checks of a finished run that cost as much as the run itself: null pairs, and other seeds.
+
+    nulls       pairs with no change through the same machinery: how often is a change called all the same?
+    stability   dictionaries of other seeds: which latents and verdicts are found again?
+
+Both write to the run they check; what is already trained is kept, so that a check that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mneme.config import make_config, read_config
+from mneme.errors import ConfigError, RunError
+from mneme.progress import NULL_PROGRESS, Progress
+from mneme.store.files import only_writer
+from mneme.store.run import Run, open_run
+from mneme.workbench import Workbench
+
+if TYPE_CHECKING:
+    from mneme.crosscoder import Crosscoder, CrosscoderConfig
+
+
+def run_nulls(
+    folder: str | Path, *, benign: Sequence[str | Path] = (), progress: Progress = NULL_PROGRESS
+) -> tuple[pd.DataFrame, float]:
+    """The run's `nulls` table, and the margin it asks for (natural log; the run's own where that is enough).
+
+    Nulls: the base against itself, rounded, with a dictionary trained on that pair; the run's document sums with
+    base and tuned swapped at random; and each run of `benign` (two tunes that should not differ, say two seeds
+    of one benign fine-tune, already analysed). Raises RunError for a folder that is no finished run.
+    """
+    from mneme.attribution.attribute import attribute
+    from mneme.attribution.nulls import calibrated_margin, null_row, rounding_null, run_null, shuffled_null
+
+    bench, run = _finished(folder, progress)
+    others = [_finished(other, progress)[0] for other in benign]
+    config = bench.config.attribution
+    common = run.rows("SELECT value FROM health WHERE metric = 'common_scale'")
+    reference = float(np.log(common[0][0])) if common and common[0][0] else 0.0
+    with only_writer(bench.folder):
+        rounded = rounding_null(bench.cache)
+        fit = _kept(bench, "null-rounded", bench.config.crosscoder, rounded)
+        rows = [
+            run_null("base against itself, rounded", rounded, lambda _: fit, config, progress),
+            shuffled_null(bench.crosscoder, bench.cache, config, reference),
+        ]
+        for other in others:
+            found = attribute(other.crosscoder, other.cache, None, config, progress)
+            rows.append(null_row(f"benign: {other.folder.name}", found, config))
+        table = pd.concat(rows, ignore_index=True)
+        with run.stage_writer() as writer:
+            writer.replace("nulls", table)
+    return table, calibrated_margin(table, config.margin)
+
+
+def run_stability(
+    folder: str | Path, *, seeds: int = 3, progress: Progress = NULL_PROGRESS
+) -> dict[str, float]:
+    """Retrain with other seeds, match the latents, and write each one's `stability`; returns the shares found again.
+
+    Keys: `latents` (live ones, mean over seeds), `pw_mcc`, and each verdict (that its match has the same one).
+    Raises ConfigError for fewer than one seed, RunError for a folder that is no finished run.
+    """
+    from mneme.attribution.attribute import attribute
+    from mneme.attribution.health import stability_health
+    from mneme.attribution.stability import match_latents, pw_mcc, verdict_persistence
+
+    if seeds < 1:
+        raise ConfigError("--seeds must be at least 1")
+    bench, run = _finished(folder, progress)
+    latents = run.sql("SELECT * FROM latents ORDER BY latent")
+    verdict = latents["verdict"].to_numpy(dtype=object)
+    live = verdict != "dead"
+    norm = np.hypot(*(latents[name].to_numpy(float) for name in ("norm_base", "norm_tuned")))
+    weight = latents["mean_activation"].to_numpy(float) * norm
+    persists, mcc, verdicts = [], [], []
+    with only_writer(bench.folder):
+        for seed in range(bench.config.crosscoder.seed + 1, bench.config.crosscoder.seed + 1 + seeds):
+            config = dataclasses.replace(bench.config.crosscoder, seed=seed)
+            other = _kept(bench, f"seed-{seed}", config, bench.cache)
+            match = match_latents(bench.crosscoder, other, live)
+            found = attribute(other, bench.cache, None, bench.config.attribution, progress)
+            persists.append(match.persists)
+            mcc.append(pw_mcc(match, np.where(live, weight, np.nan)))
+            other_verdict = found.latents.sort_values("latent")["verdict"].to_numpy(dtype=object)
+            verdicts.append(verdict_persistence(verdict, other_verdict, match))
+        share = np.mean(persists, axis=0)
+        columns = pd.DataFrame({"latent": latents["latent"], "stability": np.where(live, share, np.nan)})
+        with run.stage_writer() as writer:
+            writer.update_latents(columns)
+            writer.upsert("health", stability_health([float(p[live].mean()) for p in persists], mcc))
+    by_verdict = {str(word): float(value) for word, value in pd.DataFrame(verdicts).mean().items()}
+    return {"latents": float(share[live].mean()), "pw_mcc": float(np.nanmean(mcc)), **by_verdict}
+
+
+def _finished(folder: str | Path, progress: Progress) -> tuple[Workbench, Run]:
+    """The bench of a run whose attribution is done."""
+    run = open_run(folder)
+    if run.finished("attribution") is None or not (run.path / "activations" / "index.json").exists():
+        raise RunError(
+            f"{run.path} is not finished: run `mneme run {run.path / 'run.toml'} --out {run.path}` first"
+        )
+    return Workbench(make_config(read_config(run.path / "run.toml")), run.path, progress), run
+
+
+def _kept(bench: Workbench, name: str, config: CrosscoderConfig, activations: Any) -> Crosscoder:
+    """A dictionary trained for a check, or the one of an earlier call with the same settings and text."""
+    from mneme.crosscoder import Crosscoder, train_crosscoder
+    from mneme.store.files import write_text
+
+    folder = bench.folder / "checks" / name
+    made_from = f"{config!r}\n{bench.cache.fingerprint}\n"
+    note = folder / "made_from.txt"
+    if note.exists() and note.read_text(encoding="utf-8") == made_from:
+        return Crosscoder.from_pretrained(folder)
+    crosscoder = train_crosscoder(
+        activations, config, checkpoint=folder / "checkpoint", progress=bench.progress
+    )
+    crosscoder.save_pretrained(folder)
+    write_text(note, made_from)
+    return crosscoder

@@ -1,0 +1,64 @@
+"""Checks of a finished run: null pairs and other seeds, written where the pages read them."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mneme.checks import run_nulls, run_stability
+from mneme.errors import ConfigError, RunError
+from mneme.store.run import Run
+
+
+@pytest.fixture
+def run(whole_run: Run, tmp_path: Path) -> Run:
+    shutil.copytree(whole_run.path, tmp_path / "run")
+    return Run(tmp_path / "run")
+
+
+def test_nulls_are_measured_and_kept(run: Run, whole_run: Run) -> None:
+    table, margin = run_nulls(run.path, benign=[whole_run.path])
+    assert len(table) == 3 and table["kind"].iloc[2] == f"benign: {whole_run.path.name}"
+    saved = run.sql("SELECT * FROM nulls")
+    assert saved["kind"].tolist() == table["kind"].tolist()
+    assert (saved["rate"] == saved["n_false"] / saved["n"]).all()
+    assert ((saved["ci_low"] <= saved["rate"]) & (saved["rate"] <= saved["ci_high"])).all()
+    # The same pair as itself rounded: nothing may be called changed.
+    assert saved["n_false"].iloc[0] == 0
+    assert margin >= 0.2
+
+
+def test_the_null_dictionary_is_not_trained_twice(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, _ = run_nulls(run.path)
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr("mneme.crosscoder.train.train_crosscoder", never)
+    monkeypatch.setattr("mneme.crosscoder.train_crosscoder", never)
+    second, _ = run_nulls(run.path)
+    assert first.equals(second)
+
+
+def test_stability_is_written_for_live_latents(run: Run) -> None:
+    shares = run_stability(run.path, seeds=2)
+    latents = run.latents()
+    live = latents["verdict"] != "dead"
+    assert latents.loc[live, "stability"].isin([0.0, 0.5, 1.0]).all()
+    assert latents.loc[~live, "stability"].isna().all()
+    assert shares["latents"] == pytest.approx(latents.loc[live, "stability"].mean())
+    assert np.isfinite(shares["pw_mcc"])
+    assert run.rows("SELECT count(*) FROM health WHERE metric = 'seed_persistence'") == [(1,)]
+
+
+def test_what_cannot_be_checked_is_refused(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="at least 1"):
+        run_stability(run.path, seeds=0)
+    shutil.rmtree(run.path / "activations")
+    with pytest.raises(RunError, match="is not finished"):
+        run_nulls(run.path)
+    with pytest.raises(RunError, match="is not a run"):
+        run_nulls(tmp_path / "nowhere")
