@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from mneme.workbench import Workbench
 
 
+_SPLICED = 512  # tokens both models read again with the reconstruction in place of the residual stream
+
+
 @dataclass(frozen=True)
 class StageResult:
     """What a stage leaves in the database."""
@@ -113,6 +116,7 @@ def attribution_stage(bench: Workbench) -> StageResult:
     """Every latent's scaling, evidence and verdict; the codes of all tokens into `codes/`."""
     from mneme.attribution.attribute import attribute
     from mneme.attribution.health import attribution_health
+    from mneme.attribution.splice import splice_health
 
     found = attribute(
         bench.crosscoder, bench.cache, bench.folder / "codes", bench.config.attribution, bench.progress
@@ -123,7 +127,15 @@ def attribution_stage(bench: Workbench) -> StageResult:
             "betas": found.betas,
             "activation_histogram": found.activation_histogram,
         },
-        health=attribution_health(found, bench.cache, bench.crosscoder.config.k),
+        health=pd.concat(
+            [
+                attribution_health(found, bench.cache, bench.crosscoder.config.k),
+                splice_health(
+                    bench.pair, bench.crosscoder, bench.cache, max_tokens=_SPLICED, progress=bench.progress
+                ),
+            ],
+            ignore_index=True,
+        ),
     )
 
 
