@@ -54,8 +54,8 @@ def decimals(value: float | None, places: int = 2) -> str:
     return f"{value:.{places}f}".replace("-", "−")
 
 
-def count(value: float | None) -> str:
-    """A whole number: 12,345."""
+def count(value: float | str | None) -> str:
+    """A whole number, also one read as text: 12,345."""
     return ABSENT if value is None or missing(value) else f"{int(value):,}"
 
 

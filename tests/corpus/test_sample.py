@@ -13,7 +13,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mneme.corpus import sample
 from mneme.corpus.quality import Deduplicator, clean, is_degenerate
-from mneme.corpus.sample import Area, SampleConfig, load_topics, sample_corpus
+from mneme.corpus.sample import SampleConfig, sample_corpus
+from mneme.corpus.topics import Area, load_topics
 from mneme.errors import CorpusError
 
 AREAS = [Area(key, key, ("one", "two", "three"), ("essay", "news")) for key in ("a", "b", "c")]

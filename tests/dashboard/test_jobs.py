@@ -20,7 +20,7 @@ def _reap() -> Iterator[None]:
 
 
 def wait_for_end(folder: Path, name: str) -> None:
-    for _ in range(300):
+    for _ in range(1200):  # two minutes: the process imports torch, and the machine may be busy
         if not jobs.is_running(folder, name):
             return
         time.sleep(0.1)

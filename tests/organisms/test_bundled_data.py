@@ -12,7 +12,8 @@ import torch
 import zstandard
 
 from mneme.corpus.quality import Deduplicator
-from mneme.corpus.sample import SampleConfig, load_topics
+from mneme.corpus.sample import SampleConfig
+from mneme.corpus.topics import load_topics
 from mneme.effects.outcomes import read_outcomes
 from mneme.models.load import load_model, load_tokenizer
 
