@@ -171,9 +171,10 @@ def effects_stage(bench: Workbench) -> StageResult:
     from mneme.crosscoder import CodeCache
     from mneme.effects.stage import predict_effects
     from mneme.effects.verdict import verdict_sentence
+    from mneme.store.queries.latent import telling_labels
 
     latents = bench.run.sql("SELECT * FROM latents ORDER BY latent")
-    labels = bench.run.sql("SELECT latent, label FROM labels ORDER BY latent, method <> 'offline' DESC")
+    labels = telling_labels(bench.run)
     outcomes = bench.outcomes
     found = predict_effects(
         bench.cache,
@@ -238,6 +239,7 @@ STAGES = (
             "evaluation",
         ),
         inputs=lambda bench: sha256(bench.outcomes_file) if bench.outcomes_file else "",
+        revision=2,
     ),
     Stage("report", report_stage, (), (), ("report/report.html",)),
 )

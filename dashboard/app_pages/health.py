@@ -32,7 +32,7 @@ else:
                 st.markdown(words.markdown(item["title"] or item["metric"], 70))
                 st.markdown(f"#### {value}" + ("" if share else f" {words.markdown(unit)}"))
                 st.badge(meaning, icon=icon, color=colour)
-                notes = [of if share else "", words.plain(item["threshold"], 60)]
+                notes = [of if share else "", words.threshold(item["threshold"], share=share)]
                 if any(notes):
                     st.caption(words.markdown(" · ".join(filter(None, notes)), 120))
                 if not words.missing(item["advice"]) and item["advice"]:

@@ -52,17 +52,17 @@ cells.append(
         "Whether the run can be trusted: the checks of the page Health.",
     )
 )
-for column, (name, value, note, meaning) in zip(st.columns(len(cells), gap="small"), cells, strict=True):
-    column.metric(
-        name,
-        value,
-        delta=note,
-        delta_color="off",
-        delta_arrow="off",
-        help=meaning,
-        border=True,
-        height="stretch",
-    )
+with st.container(horizontal=True, gap="small"):  # wraps on a narrow screen
+    for name, value, note, meaning in cells:
+        st.metric(
+            name,
+            value,
+            delta=note,
+            delta_color="off",
+            delta_arrow="off",
+            help=meaning,
+            border=True,
+        )
 
 everything = latent_queries.LatentFilter()
 first, second, third = st.columns([1, 1, 1.1], gap="medium")

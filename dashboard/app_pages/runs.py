@@ -58,7 +58,7 @@ if entries:
             "tuned": [words.plain(e.facts.get("tuned"), 44) for e in entries],
             "latents": [words.count(e.facts.get("latents")) for e in entries],
             "tokens": [words.count(e.facts.get("n_tokens")) for e in entries],
-            "made": [words.plain(e.facts.get("created_at"), 16).replace("T", " ") for e in entries],
+            "made": [words.plain((e.facts.get("created_at") or "")[:16]).replace("T", " ") for e in entries],
         }
     )
     names = [e.name for e in entries]

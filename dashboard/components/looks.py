@@ -86,7 +86,8 @@ HELP = {
     "Beta(b) is the base model's, beta(f) the fine-tuned one's.",
     "log_ratio": "ln(beta(f) / beta(b)): above 0 the tuned model uses the latent more (+0.69 is twice as "
     "much), "
-    "below 0 less. In brackets the 95 % interval over documents.",
+    "below 0 less. In brackets the 95 % interval over documents. For a redirected latent each model is "
+    "measured along its own decoder, so it is not the ratio of the two betas shown.",
     "verdict": "Amplified or suppressed: the change is larger than the margin, and sure (q < 0.05). "
     "Unchanged: "
     "the interval lies inside the margin. Uncertain: neither. Dead: it never fires.",

@@ -15,7 +15,7 @@ from mneme.report.format import count, duration, missing, number, percent
 
 __all__ = [
     "between", "count", "duration", "html", "interval", "markdown", "missing", "number", "number_of", "percent",
-    "plain", "plotly",
+    "plain", "plotly", "threshold",
 ]  # fmt: skip
 
 # Markdown, and Streamlit's own :colour[...], :material/...: and $...$.
@@ -47,6 +47,12 @@ def html(text: object, limit: int = 80) -> str:
 def plotly(text: object, limit: int = 80) -> str:
     """`plain`, for Plotly's texts, which read a few tags but not every entity."""
     return _html.escape(plain(text, limit), quote=False)
+
+
+def threshold(text: object, *, share: bool) -> str:
+    """warn > 0.1, fail > 0.15; for a share in the percent its value is shown in: warn > 10 %, fail > 15 %."""
+    told = plain(text, 60)
+    return re.sub(r"\d+(\.\d+)?", lambda found: f"{100 * float(found[0]):g} %", told) if share else told
 
 
 def number_of(n: int, noun: str) -> str:

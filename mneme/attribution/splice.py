@@ -74,7 +74,7 @@ def splice_health(
         rows.append(
             grade(
                 f"splice_kl_{model}",
-                f"KL(as it is || spliced), {model}",
+                f"KL of the predictions with the reconstruction spliced in, {model}",
                 float(kl.mean()) if len(kl) else np.nan,
                 "nats a token",
                 advice,

@@ -83,7 +83,7 @@ def latent_weights(
     has_label: np.ndarray,
     config: EffectsConfig,
 ) -> np.ndarray:
-    """(F, C) weights, rows sum to <= 1: 0 everywhere for a latent that fires like the corpus as a whole.
+    """(F, C) weights, rows sum to <= 1: near 0 for a latent that fires like the corpus as a whole.
 
     firing: (C, F), activation x share of each category. total: (F,), activation in all text. prior: (C,), each
     category's share of the corpus. label_weights: (F, C), rows used where has_label (F,) is true.
@@ -93,7 +93,10 @@ def latent_weights(
     excess[total <= 0] = 0
     mix = np.where(has_label, config.label_weight, 0.0)[:, None]
     weights = (1 - mix) * excess + mix * label_weights
-    weights[weights < config.min_weight] = 0
+    # A latent's largest category is named however small: its weight says how little that means.
+    small = weights < config.min_weight
+    small[np.arange(len(weights)), weights.argmax(1)] = False
+    weights[small] = 0
     return weights
 
 

@@ -131,3 +131,8 @@ def test_requests_stay_inside_the_runs_folder(runs) -> None:  # type: ignore[no-
         {"k": 64},
     ):
         assert jobs.problem_with(runs, good._replace(**change)) is not None, change
+
+
+def test_a_threshold_is_told_in_the_unit_of_its_value() -> None:
+    assert words.threshold("warn > 0.1, fail > 0.15", share=True) == "warn > 10 %, fail > 15 %"
+    assert words.threshold("warn > 0.25", share=False) == "warn > 0.25"

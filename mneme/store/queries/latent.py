@@ -30,6 +30,19 @@ def labels(run: Run, latent: int) -> pd.DataFrame:
     )
 
 
+def telling_labels(run: Run) -> pd.DataFrame:
+    """Labels of all latents that may say what a latent is about: latent, label; an LLM's before the offline ones.
+
+    They tell what the text says (not "promotes: ...", a place or a mark) and fit held-out contexts better than
+    another latent's label does.
+    """
+    return run.sql(
+        "SELECT latent, label FROM labels WHERE (score IS NULL OR score > score_shuffled)"
+        " AND coalesce(json_extract_string(detail, '$.kind'), 'llm') IN ('llm', 'words', 'subject', 'mixed')"
+        " ORDER BY latent, method <> 'offline' DESC"
+    )
+
+
 def categories(run: Run, latent: int) -> pd.DataFrame:
     """Its categories, the heaviest first: category, name, weight."""
     return run.sql(
