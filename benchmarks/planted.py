@@ -110,7 +110,8 @@ def show(name: str, marks: dict[str, Any]) -> None:
     )
     for kind, row in marks["by_class"].items():
         print("    " + f"{kind:12s}" + "  ".join(f"{key} {value:.3f}" for key, value in row.items()))
-    print("    recall by size: " + "  ".join(f"{s}x {r['recall']:.2f}" for s, r in marks["by_size"].items()))
+    for size, row in marks["by_size"].items():
+        print("    " + f"{size + 'x':12s}" + "  ".join(f"{key} {value:.3f}" for key, value in row.items()))
 
 
 def main() -> None:

@@ -37,6 +37,7 @@ def run_nulls(
     of one benign fine-tune, already analysed). Raises RunError for a folder that is no finished run.
     """
     from mneme.attribution.attribute import attribute
+    from mneme.attribution.health_later import null_health
     from mneme.attribution.nulls import calibrated_margin, null_row, rounding_null, run_null, shuffled_null
 
     bench, run = _finished(folder, progress)
@@ -55,9 +56,12 @@ def run_nulls(
             found = attribute(other.crosscoder, other.cache, None, config, progress)
             rows.append(null_row(f"benign: {other.folder.name}", found, config))
         table = pd.concat(rows, ignore_index=True)
+        margin = calibrated_margin(table, config.margin)
         with run.stage_writer() as writer:
             writer.replace("nulls", table)
-    return table, calibrated_margin(table, config.margin)
+            writer.upsert("health", null_health(float(table["rate"].max()), margin, config.margin))
+        _tell(run)
+    return table, margin
 
 
 def run_stability(
@@ -69,7 +73,7 @@ def run_stability(
     Raises ConfigError for fewer than one seed, RunError for a folder that is no finished run.
     """
     from mneme.attribution.attribute import attribute
-    from mneme.attribution.health import stability_health
+    from mneme.attribution.health_later import stability_health
     from mneme.attribution.stability import match_latents, pw_mcc, verdict_persistence
 
     if seeds < 1:
@@ -96,6 +100,7 @@ def run_stability(
         with run.stage_writer() as writer:
             writer.update_latents(columns)
             writer.upsert("health", stability_health([float(p[live].mean()) for p in persists], mcc))
+        _tell(run)
     by_verdict = {str(word): float(value) for word, value in pd.DataFrame(verdicts).mean().items()}
     return {"latents": float(share[live].mean()), "pw_mcc": float(np.nanmean(mcc)), **by_verdict}
 
@@ -108,6 +113,23 @@ def _finished(folder: str | Path, progress: Progress) -> tuple[Workbench, Run]:
             f"{run.path} is not finished: run `mneme run {run.path / 'run.toml'} --out {run.path}` first"
         )
     return Workbench(make_config(read_config(run.path / "run.toml")), run.path, progress), run
+
+
+def _tell(run: Run) -> None:
+    """Bring what the run says up to what was found: the verdict in a sentence, and the report where it was written."""
+    from mneme.effects.verdict import verdict_sentence
+    from mneme.report import write_report
+    from mneme.store.queries.quality import null_rate
+
+    if run.finished("effects") is not None:
+        effects, categories, latents = (
+            run.sql(f"SELECT * FROM {name}") for name in ("effects", "categories", "latents")
+        )
+        sentence = verdict_sentence(effects, categories, latents, null_rate(run))
+        with run.stage_writer() as writer:
+            writer.set_info(verdict_sentence=sentence)
+    if run.finished("report") is not None:
+        write_report(run, run.path / "report")
 
 
 def _kept(bench: Workbench, name: str, config: CrosscoderConfig, activations: Any) -> Crosscoder:

@@ -141,7 +141,7 @@ def attribution_stage(bench: Workbench) -> StageResult:
 
 def interpretation_stage(bench: Workbench) -> StageResult:
     """Contexts, logit lens, neighbours, map and labels."""
-    from mneme.attribution.health import label_failures_health
+    from mneme.attribution.health_later import label_failures_health
     from mneme.crosscoder import CodeCache
     from mneme.interpret import interpret
 
@@ -172,6 +172,7 @@ def effects_stage(bench: Workbench) -> StageResult:
     from mneme.effects.stage import predict_effects
     from mneme.effects.verdict import verdict_sentence
     from mneme.store.queries.latent import telling_labels
+    from mneme.store.queries.quality import null_rate
 
     latents = bench.run.sql("SELECT * FROM latents ORDER BY latent")
     labels = telling_labels(bench.run)
@@ -190,7 +191,8 @@ def effects_stage(bench: Workbench) -> StageResult:
     tables = found._asdict()
     if outcomes is not None:
         tables["outcomes"] = outcomes
-    return StageResult(tables, info={"verdict_sentence": verdict_sentence(found, latents)})
+    sentence = verdict_sentence(found.effects, found.categories, latents, null_rate(bench.run))
+    return StageResult(tables, info={"verdict_sentence": sentence})
 
 
 def report_stage(bench: Workbench) -> StageResult:

@@ -8,8 +8,6 @@ paper's (dead latents above 15%, label overlap below 40%: arXiv 2507.21084).
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,43 +15,8 @@ import pandas as pd
 
 from mneme.attribution.attribute import Attribution
 from mneme.attribution.geometry import MODELS
+from mneme.attribution.grade import grade
 from mneme.attribution.stability import split_half_correlation
-
-STATUSES = ("ok", "warn", "fail", "info")
-
-
-def grade(
-    metric: str,
-    title: str,
-    value: float,
-    unit: str,
-    advice: str,
-    *,
-    warn: float | None = None,
-    fail: float | None = None,
-    low_is_bad: bool = False,
-) -> dict[str, Any]:
-    """One row. Values beyond `warn` (then `fail`) are bad; beyond is below with `low_is_bad`, else above."""
-    status, sign = "info", -1 if low_is_bad else 1
-    if np.isfinite(value) and (warn is not None or fail is not None):
-        status = "ok"
-        if warn is not None and sign * value > sign * warn:
-            status = "warn"
-        if fail is not None and sign * value > sign * fail:
-            status = "fail"
-    side = "<" if low_is_bad else ">"
-    limits = [
-        f"{word} {side} {limit:g}" for word, limit in (("warn", warn), ("fail", fail)) if limit is not None
-    ]
-    return {
-        "metric": metric,
-        "title": title,
-        "value": float(value),
-        "unit": unit,
-        "threshold": ", ".join(limits),
-        "status": status,
-        "advice": advice if status in ("warn", "fail") else "",
-    }
 
 
 def attribution_health(found: Attribution, cache: Any, k: int | None = None) -> pd.DataFrame:
@@ -220,70 +183,6 @@ def _token_rows(cache: Any) -> list[dict[str, Any]]:
             )
         )
     return rows
-
-
-def label_overlap_health(overlap: float) -> pd.DataFrame:
-    """The row for the share of latents whose two labels mean the same (the paper's sign: below 40% warns)."""
-    return pd.DataFrame(
-        [
-            grade(
-                "label_overlap",
-                "Latents whose independent labels agree",
-                overlap,
-                "share of labelled latents",
-                "labels are unreliable: use a stronger labelling model or more contexts",
-                warn=0.4,
-                low_is_bad=True,
-            )
-        ]
-    )
-
-
-def label_failures_health(failures: pd.DataFrame) -> pd.DataFrame:
-    """The row for latents that a labelling model was asked about in vain; columns latent, method, reason."""
-    why = "; ".join(f"{reason} ({n})" for reason, n in Counter(failures["reason"].tolist()).items())
-    return pd.DataFrame(
-        [
-            grade(
-                "label_failures",
-                "Latents the labelling model gave no label for",
-                float(len(failures)),
-                "latents",
-                f"{why}: run `mneme label` again, answers already paid for are kept",
-                warn=0,
-            )
-        ]
-    )
-
-
-def stability_health(persisting: Sequence[float], pw_mcc: Sequence[float]) -> pd.DataFrame:
-    """Rows of retrained dictionaries: mean share of live latents found again, and mean PW-MCC."""
-    return pd.DataFrame(
-        [
-            grade(
-                "seed_persistence",
-                "Latents that another seed finds again",
-                _mean(persisting),
-                "share of live latents",
-                "trust the latents with high stability only",
-                warn=0.3,
-                low_is_bad=True,
-            ),
-            grade(
-                "pw_mcc",
-                "Matched decoder cosine across seeds, weighted (PW-MCC)",
-                _mean(pw_mcc),
-                "cosine",
-                "train longer: the dictionary depends on its seed",
-                warn=0.6,
-                low_is_bad=True,
-            ),
-        ]
-    )
-
-
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values)) if len(values) else float("nan")
 
 
 def _abs_log(ratio: float) -> float:

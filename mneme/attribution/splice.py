@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mneme.attribution.geometry import MODELS
-from mneme.attribution.health import grade
+from mneme.attribution.grade import grade
 from mneme.harvest.behaviour import compare_predictions
 from mneme.harvest.forward import PairReader
 from mneme.models import ModelPair

@@ -4,36 +4,49 @@ from __future__ import annotations
 
 import pandas as pd
 
-from mneme.effects.stage import Effects
+from mneme.attribution.nulls import side_effect_found
 
 _NAMED = 4  # categories named in the sentence
 _RANKING = {"spearman": "ranking (Spearman)", "auroc": "detecting degraded categories (AUROC)"}
 _SUBSETS = {"all": "over all categories", "outside_forget": "outside the forget set"}
 
 
-def verdict_sentence(found: Effects, latents: pd.DataFrame) -> str:
-    """What changed, in words: categories by verdict, the largest effects first, and how many latents moved."""
-    table = found.effects.merge(found.categories[["category", "name", "grp"]], on="category")
+def verdict_sentence(
+    effects: pd.DataFrame, categories: pd.DataFrame, latents: pd.DataFrame, null_rate: float = 0.0
+) -> str:
+    """What changed, in words: categories by verdict, the largest effects first, and how many latents moved.
+
+    Frames: the run's tables of these names. null_rate: the largest measured share of latents called changed in a
+    pair that didn't change; a pair that shows no more than that is said to have no side effect.
+    """
+    table = effects.merge(categories[["category", "name", "grp"]], on="category")
     parts = []
     for verdict in ("degraded", "improved"):
         rows = table[table["verdict"] == verdict].sort_values("effect", ascending=False)
         if len(rows):
             parts.append(f"{_named(rows)} {verdict}")
     n = int((table["verdict"] != "uncertain").sum())
+    among = f"in {_count(n, 'category', 'categories')} with evidence enough"
+    moved = _latents_moved(latents)
     if parts:
         text = "; ".join(parts)
-        text = text[0].upper() + text[1:]
-    elif n:
-        text = f"No side effect found in {_count(n, 'category', 'categories')} with evidence enough"
-    else:
-        text = "No category has text enough to tell"
+        return f"{text[0].upper()}{text[1:]}; {moved}."
+    if not side_effect_found(latents, null_rate):
+        share = f": no more than a pair without change shows ({null_rate:.2%})" if null_rate > 0 else ""
+        return f"No side effect found, neither {among} nor in the latents: {moved}{share}."
+    if n:
+        return f"No side effect found {among}; {moved}."
+    return f"No category has text enough to tell; {moved}."
+
+
+def _latents_moved(latents: pd.DataFrame) -> str:
+    """`20 of 4,096 live latents amplified, 0 suppressed, 142 uncertain`."""
     live = latents[latents["verdict"] != "dead"]
     counts = live["verdict"].value_counts()
-    amplified, suppressed = (int(counts.get(word, 0)) for word in ("amplified", "suppressed"))
-    return (
-        f"{text}; {amplified:,} of {len(live):,} live latents amplified, {suppressed:,} suppressed,"
-        f" {int(counts.get('uncertain', 0)):,} uncertain."
+    amplified, suppressed, uncertain = (
+        int(counts.get(word, 0)) for word in ("amplified", "suppressed", "uncertain")
     )
+    return f"{amplified:,} of {len(live):,} live latents amplified, {suppressed:,} suppressed, {uncertain:,} uncertain"
 
 
 def standing_sentence(evaluation: pd.DataFrame) -> str:

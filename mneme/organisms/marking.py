@@ -12,6 +12,7 @@ from mneme.organisms.planted import PlantedPair
 
 MATCH_COSINE = 0.7
 CHANGED = ("amplified", "suppressed", "base_only", "tuned_only")
+RESIZED = ("amplified", "suppressed")
 _WORD = {
     "amplified": "amplified",
     "tuned_only": "amplified",
@@ -94,18 +95,38 @@ def mark(pair: PlantedPair, decoder: np.ndarray, latents: pd.DataFrame, margin: 
             ),
             "n": int((of_kind & big).sum()),
         }
-    sized = features["kind"].isin(("amplified", "suppressed"))
     result["by_size"] = {
-        f"{size:g}": {
-            "recall": _share(features["right"], sized & (features["size"].round(3) == size)),
-            "wrong_direction": _share(
-                ~features["right"] & features["verdict"].isin(("amplified", "suppressed")),
-                sized & (features["size"].round(3) == size),
-            ),
-        }
-        for size in sorted(features.loc[sized, "size"].round(3).unique())
+        f"{size:g}": _of_size(size, features, truth, matched, silent, verdict, latents["score"].to_numpy())
+        for size in sorted(features.loc[features["kind"].isin(RESIZED), "size"].round(3).unique())
     }
     return result
+
+
+def _of_size(
+    size: float,
+    features: pd.DataFrame,
+    truth: pd.DataFrame,
+    matched: np.ndarray,
+    silent: np.ndarray,
+    verdict: np.ndarray,
+    score: np.ndarray,
+) -> dict[str, float]:
+    """Marks of the features amplified or suppressed by one factor, against the unchanged ones.
+
+    precision: of the calls on latents of these and of unchanged features, how many are right. auroc: |score|.
+    """
+    planted = features["kind"].isin(RESIZED) & (features["size"].round(3) == size)
+    mine = matched & (truth["kind"].isin(RESIZED) & (truth["size"].round(3) == size)).to_numpy()
+    called = np.isin(verdict, RESIZED)
+    precision = _share(verdict == truth["kind"].to_numpy(), called & (mine | silent))
+    recall = _share(features["right"], planted)
+    return {
+        "precision": precision,
+        "recall": recall,
+        "f1": 2 * precision * recall / (precision + recall) if precision + recall > 0 else 0.0,
+        "auroc": _auroc(np.abs(score), mine, silent),
+        "wrong_direction": _share(~features["right"] & features["verdict"].isin(RESIZED), planted),
+    }
 
 
 def _nearest_latent(feature: np.ndarray, cosine: np.ndarray, matched: np.ndarray, n: int) -> np.ndarray:

@@ -10,7 +10,9 @@ import torch
 import mneme.attribution.stability as stability_module
 from mneme.attribution.attribute import attribute
 from mneme.attribution.config import AttributionConfig
-from mneme.attribution.health import attribution_health, grade, label_overlap_health, stability_health
+from mneme.attribution.grade import grade
+from mneme.attribution.health import attribution_health
+from mneme.attribution.health_later import label_overlap_health, null_health, stability_health
 from mneme.attribution.memory import MemoryCache
 from mneme.attribution.nulls import (
     binomial_interval,
@@ -176,6 +178,8 @@ def test_grades_follow_their_limits():
     assert low == ["ok", "warn"] and grade("m", "t", 0.2, "u", "do", fail=0.15)["advice"] == "do"
     assert label_overlap_health(0.39).status[0] == "warn" and label_overlap_health(0.41).status[0] == "ok"
     assert list(stability_health([0.4], []).status) == ["ok", "info"]
+    assert list(null_health(0.01, 0.2, 0.2).status) == ["ok", "ok"]
+    assert list(null_health(0.06, 0.3, 0.2).status) == ["warn", "warn"]
 
 
 def test_health_sees_dead_latents_and_a_wrong_normaliser(make_crosscoder):

@@ -101,7 +101,7 @@ def test_the_changed_area_is_named_and_the_other_is_not(world, taxonomy_file):
     ] == pytest.approx(1)
     assert effects.loc["cells", "ci_low"] < effects.loc["cells", "effect"] < effects.loc["cells", "ci_high"]
     np.testing.assert_allclose(effects["amplified"] + effects["suppressed"], effects["effect"])
-    sentence = verdict_sentence(found, world.latents)
+    sentence = verdict_sentence(found.effects, found.categories, world.latents)
     assert sentence.startswith("Cells (biology) degraded; 2 of 8 live latents amplified, 0 suppressed")
 
 
@@ -119,7 +119,9 @@ def test_latents_and_documents_find_their_areas(world, taxonomy_file):
     assert best.loc[0, "category"] == "cells" and best.loc[1, "category"] == "money"
     assert best.loc[0, "weight"] > 0.4
     everywhere = best.loc[best.index.isin(range(3, LATENTS)), "weight"]
-    assert (everywhere < EffectsConfig().min_weight).all()  # named, with a weight that says how little it means
+    assert (
+        everywhere < EffectsConfig().min_weight
+    ).all()  # named, with a weight that says how little it means
     of_document = found.document_categories.sort_values("weight").groupby("document").last()["category"]
     assert (of_document.to_numpy() == np.where(of_document.index % 2 == 0, "cells", "money")).all()
 
@@ -153,7 +155,14 @@ def test_no_change_gives_no_side_effect(world, taxonomy_file):
     world.cache.nll_tuned = world.cache.nll_base
     found = run(world, taxonomy_file)
     assert set(found.effects["verdict"]) == {"unaffected"} and set(found.effects["direction"]) == {"none"}
-    assert verdict_sentence(found, world.latents).startswith("No side effect found in 2 categories")
+    sentence = verdict_sentence(found.effects, found.categories, world.latents)
+    assert sentence.startswith(
+        "No side effect found, neither in 2 categories with evidence enough nor in the latents"
+    )
+    few = world.latents.assign(verdict=["amplified"] + ["unchanged"] * (len(world.latents) - 1))
+    assert "No side effect found in 2 categories" in verdict_sentence(found.effects, found.categories, few)
+    as_null = verdict_sentence(found.effects, found.categories, few, null_rate=0.2)
+    assert "no more than a pair without change shows (20.00%)" in as_null
 
 
 def test_verdicts_by_interval():

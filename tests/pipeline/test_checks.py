@@ -29,6 +29,18 @@ def test_nulls_are_measured_and_kept(run: Run, whole_run: Run) -> None:
     # The same pair as itself rounded: nothing may be called changed.
     assert saved["n_false"].iloc[0] == 0
     assert margin >= 0.2
+    asked = run.rows("SELECT value, status FROM health WHERE metric = 'null_margin'")
+    assert asked == [(margin, "ok" if margin == 0.2 else "warn")]
+
+
+def test_the_report_and_the_sentence_are_brought_up_to_date(run: Run) -> None:
+    report = run.path / "report" / "report.md"
+    assert "base against itself" not in report.read_text(encoding="utf-8")
+    with run.stage_writer() as writer:
+        writer.set_info(verdict_sentence="before")
+    run_nulls(run.path)
+    assert "base against itself" in report.read_text(encoding="utf-8")
+    assert run.info()["verdict_sentence"].endswith(".")
 
 
 def test_the_null_dictionary_is_not_trained_twice(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,3 @@ from mneme.store.run import Run
 def look_at_first(run: Run, n: int = 6) -> pd.DataFrame:
     """The most severe changed latents; columns of `queries.latents.table`."""
     return table(run, LatentFilter(verdicts=("amplified", "suppressed")), sort="severity", limit=n)
-
-
-def norm_means(run: Run) -> tuple[float, float] | None:
-    """Mean and standard deviation of delta_norm over live latents, or None."""
-    found = run.rows("SELECT avg(delta_norm), stddev_pop(delta_norm) FROM latents WHERE verdict <> 'dead'")
-    return None if found[0][0] is None else (float(found[0][0]), float(found[0][1]))

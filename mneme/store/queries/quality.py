@@ -30,6 +30,11 @@ def nulls(run: Run) -> pd.DataFrame:
     return run.sql("SELECT * FROM nulls ORDER BY kind")
 
 
+def null_rate(run: Run) -> float:
+    """The largest measured share of latents called changed in a null pair; 0 when none was measured."""
+    return float(run.rows("SELECT coalesce(max(rate), 0) FROM nulls")[0][0])
+
+
 def stages(run: Run) -> pd.DataFrame:
     """stage, seconds, peak_memory_mb, finished_at; in the order they finished."""
     return run.sql("SELECT stage, seconds, peak_memory_mb, finished_at FROM stages ORDER BY finished_at")

@@ -1,0 +1,43 @@
+"""One row of the `health` table: a value against its thresholds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+STATUSES = ("ok", "warn", "fail", "info")
+
+
+def grade(
+    metric: str,
+    title: str,
+    value: float,
+    unit: str,
+    advice: str,
+    *,
+    warn: float | None = None,
+    fail: float | None = None,
+    low_is_bad: bool = False,
+) -> dict[str, Any]:
+    """One row. Values beyond `warn` (then `fail`) are bad; beyond is below with `low_is_bad`, else above."""
+    status, sign = "info", -1 if low_is_bad else 1
+    if np.isfinite(value) and (warn is not None or fail is not None):
+        status = "ok"
+        if warn is not None and sign * value > sign * warn:
+            status = "warn"
+        if fail is not None and sign * value > sign * fail:
+            status = "fail"
+    side = "<" if low_is_bad else ">"
+    limits = [
+        f"{word} {side} {limit:g}" for word, limit in (("warn", warn), ("fail", fail)) if limit is not None
+    ]
+    return {
+        "metric": metric,
+        "title": title,
+        "value": float(value),
+        "unit": unit,
+        "threshold": ", ".join(limits),
+        "status": status,
+        "advice": advice if status in ("warn", "fail") else "",
+    }

@@ -1,0 +1,99 @@
+"""Rows of the health gate that come after the attribution pass: of labels, of null pairs and of other seeds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from mneme.attribution.grade import grade
+
+
+def label_overlap_health(overlap: float) -> pd.DataFrame:
+    """The row for the share of latents whose two labels mean the same (the paper's sign: below 40% warns)."""
+    return pd.DataFrame(
+        [
+            grade(
+                "label_overlap",
+                "Latents whose independent labels agree",
+                overlap,
+                "share of labelled latents",
+                "labels are unreliable: use a stronger labelling model or more contexts",
+                warn=0.4,
+                low_is_bad=True,
+            )
+        ]
+    )
+
+
+def label_failures_health(failures: pd.DataFrame) -> pd.DataFrame:
+    """The row for latents that a labelling model was asked about in vain; columns latent, method, reason."""
+    why = "; ".join(f"{reason} ({n})" for reason, n in Counter(failures["reason"].tolist()).items())
+    return pd.DataFrame(
+        [
+            grade(
+                "label_failures",
+                "Latents the labelling model gave no label for",
+                float(len(failures)),
+                "latents",
+                f"{why}: run `mneme label` again, answers already paid for are kept",
+                warn=0,
+            )
+        ]
+    )
+
+
+def stability_health(persisting: Sequence[float], pw_mcc: Sequence[float]) -> pd.DataFrame:
+    """Rows of retrained dictionaries: mean share of live latents found again, and mean PW-MCC."""
+    return pd.DataFrame(
+        [
+            grade(
+                "seed_persistence",
+                "Latents that another seed finds again",
+                _mean(persisting),
+                "share of live latents",
+                "trust the latents with high stability only",
+                warn=0.3,
+                low_is_bad=True,
+            ),
+            grade(
+                "pw_mcc",
+                "Matched decoder cosine across seeds, weighted (PW-MCC)",
+                _mean(pw_mcc),
+                "cosine",
+                "train longer: the dictionary depends on its seed",
+                warn=0.6,
+                low_is_bad=True,
+            ),
+        ]
+    )
+
+
+def null_health(rate: float, margin: float, used: float) -> pd.DataFrame:
+    """Rows of the null pairs: the largest false-positive rate, and the margin they ask for beside the one used."""
+    return pd.DataFrame(
+        [
+            grade(
+                "null_rate",
+                "Latents called changed in a pair that did not change",
+                rate,
+                "share of live latents",
+                "judge with the margin the null pairs ask for (`mneme null` prints the command)",
+                warn=0.05,
+            ),
+            grade(
+                "null_margin",
+                "Margin the null pairs ask for",
+                margin,
+                "nats",
+                f"judge again with --set attribution.margin={margin:.3f}",
+                warn=used,
+            ),
+        ]
+    )
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if len(values) else float("nan")
