@@ -1,10 +1,11 @@
 """Are the verdicts right? Planted pairs, where every change is known (docs/method.md, "Planted truth").
 
-    python benchmarks/planted.py [--tokens 3000000] [--documents 2000] [--seeds 1]
+    python benchmarks/planted.py [--tokens 3000000] [--documents 2000] [--sets 5]
 
 Trains BatchTopK, TopK and L1 crosscoders on the default planted pair, and one on the same pair without
 changes, and marks the verdicts of mneme, of fixed delta_norm cut-offs and of the published tuned-probe-only
-scaling. Prints tables, then one line of JSON.
+scaling. One set has about 75 calls, so that one wrong call is over a point of precision: BatchTopK is also marked on
+sets of other seeds, and the floors are of all calls together. Prints tables, then one line of JSON.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from mneme.attribution.bootstrap import BootstrapSums
 from mneme.attribution.config import AttributionConfig
 from mneme.attribution.evidence import DocumentJoiner, DocumentMoments, fieller_interval
 from mneme.attribution.geometry import make_geometry
-from mneme.attribution.nulls import null_row, shuffled_null
+from mneme.attribution.nulls import binomial_interval, null_row, shuffled_null
 from mneme.attribution.scaling import encode_pair_sums
 from mneme.crosscoder import Crosscoder, CrosscoderConfig, train_crosscoder
 from mneme.organisms.marking import mark, match_features
@@ -54,6 +55,30 @@ def tuned_probe_only(latents: pd.DataFrame) -> pd.DataFrame:
     specific = (latents["nu_error"] < 0.2) & (latents["nu_reconstruction"] < 0.5)
     verdict = np.where(latents["dead"], "dead", np.where(specific, "amplified", "unchanged"))
     return latents.assign(verdict=verdict, score=-latents["nu_error"])
+
+
+def marks_of_set(seed: int, tokens: int, documents: int, config: AttributionConfig) -> dict[str, Any]:
+    """mneme's marks on the planted set of another seed."""
+    pair = PlantedPair(PlantedConfig(seed=seed))
+    crosscoder = fit(planted_cache(pair, 4000, seed=1), "batchtopk", tokens)
+    with tempfile.TemporaryDirectory() as folder:
+        found = attribute(crosscoder, planted_cache(pair, documents, seed=2), folder, config)
+    frame = found.latents.assign(score=found.latents["log_ratio"] - found.reference)
+    return mark(pair, crosscoder.raw_decoder().detach().numpy(), frame, config.margin)
+
+
+def pool(sets: list[dict[str, Any]]) -> dict[str, Any]:
+    """All sets' calls together, with the interval of the precision; recalls are means (sets plant alike)."""
+    called = sum(m["n_called"] for m in sets)
+    right = round(sum(m["precision"] * m["n_called"] for m in sets))
+    return {
+        "precision": right / called,
+        "precision_interval": binomial_interval(right, called),
+        "n_called": called,
+        "recall": float(np.mean([m["recall"] for m in sets])),
+        "recall_matched": float(np.mean([m["recall_matched"] for m in sets])),
+        "precision_each": [m["precision"] for m in sets],
+    }
 
 
 def coverage(
@@ -119,6 +144,9 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=3_000_000, help="tokens each crosscoder is trained on")
     parser.add_argument("--documents", type=int, default=2000, help="documents read for the verdicts")
     parser.add_argument("--set-seed", type=int, default=0, help="seed of the planted features")
+    parser.add_argument(
+        "--sets", type=int, default=5, help="seeds of the planted features that mneme is marked on"
+    )
     parser.add_argument("--variants", default="batchtopk,topk,l1")
     options = parser.parse_args()
     config = AttributionConfig()
@@ -150,6 +178,11 @@ def main() -> None:
             nulls.append(shuffled_null(crosscoder, held_out, config, found.reference))
             print("coverage:", results["coverage"])
     results["methods"] = methods
+    others = range(options.set_seed + 1, options.set_seed + options.sets)
+    sets = [main_marks] if main_marks else []
+    sets += [marks_of_set(seed, options.tokens, options.documents, config) for seed in others]
+    pooled = results["all_sets"] = pool(sets) if sets else {}
+    print(f"all {len(sets)} sets: {pooled}")
     nothing = PlantedPair(PlantedConfig(seed=options.set_seed).without_changes())
     test = planted_cache(nothing, options.documents, 2)
     with tempfile.TemporaryDirectory() as folder:
@@ -165,9 +198,9 @@ def main() -> None:
     gap = _mirror_gap(classes) if classes else None
     covered = results.get("coverage", {}).get("fieller", {}).get("all")
     floors = {
-        "precision": floor(main_marks.get("precision"), 0.95),
-        "recall": floor(main_marks.get("recall"), 0.85),
-        "recall_matched": floor(main_marks.get("recall_matched"), 0.95),
+        "precision": floor(pooled.get("precision"), 0.95),
+        "recall": floor(pooled.get("recall"), 0.85),
+        "recall_matched": floor(pooled.get("recall_matched"), 0.95),
         "null_false_positive_rate": {"value": worst, "floor": 0.05, "met": worst <= 0.05},
         "coverage": {
             "value": covered, "floor": [0.93, 0.97], "met": None if covered is None else 0.93 <= covered <=

@@ -141,7 +141,7 @@ def attribution_stage(bench: Workbench) -> StageResult:
 
 def interpretation_stage(bench: Workbench) -> StageResult:
     """Contexts, logit lens, neighbours, map and labels."""
-    from mneme.attribution.health_later import label_failures_health
+    from mneme.attribution.health_later import label_failures_health, label_overlap_health
     from mneme.crosscoder import CodeCache
     from mneme.interpret import interpret
 
@@ -163,7 +163,8 @@ def interpretation_stage(bench: Workbench) -> StageResult:
         "neighbours": found.neighbours,
         "labels": found.labels,
     }
-    return StageResult(tables, latent_columns=found.umap, health=label_failures_health(found.failures))
+    health = [label_failures_health(found.failures), label_overlap_health(found.label_overlap)]
+    return StageResult(tables, latent_columns=found.umap, health=pd.concat(health, ignore_index=True))
 
 
 def effects_stage(bench: Workbench) -> StageResult:
@@ -225,6 +226,7 @@ STAGES = (
         interpretation_stage,
         ("interpret",),
         ("contexts", "logit_lens", "neighbours", "labels"),
+        revision=2,
     ),
     Stage(
         "effects",

@@ -12,12 +12,12 @@ from mneme.attribution.grade import grade
 
 
 def label_overlap_health(overlap: float) -> pd.DataFrame:
-    """The row for the share of latents whose two labels mean the same (the paper's sign: below 40% warns)."""
+    """The row for `label_overlap` (mneme/interpret/labels/overlap.py); below 40% warns, as in the MNEME paper."""
     return pd.DataFrame(
         [
             grade(
                 "label_overlap",
-                "Latents whose independent labels agree",
+                "Latents whose labels from either half of the text agree",
                 overlap,
                 "share of labelled latents",
                 "labels are unreliable: use a stronger labelling model or more contexts",

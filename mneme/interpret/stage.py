@@ -22,6 +22,7 @@ from mneme.interpret.encoder import SentenceEncoder
 from mneme.interpret.labels.enrichment import gather_evidence
 from mneme.interpret.labels.llm import LabelRun, Server, choose_server, label_with_model, most_changed
 from mneme.interpret.labels.offline import offline_labels
+from mneme.interpret.labels.overlap import label_overlap
 from mneme.interpret.labels.prompt import make_question
 from mneme.interpret.lens import logit_lens, reading_head
 from mneme.interpret.neighbours import nearest_latents
@@ -44,6 +45,8 @@ class Interpretation(NamedTuple):
     """latent, umap_x, umap_y: columns of `latents`."""
     failures: pd.DataFrame
     """latent, method, reason: labels that were asked of a model and did not come."""
+    label_overlap: float
+    """Share of latents whose labels from either half of the documents agree; NaN where not measured."""
 
 
 def interpret(
@@ -87,11 +90,22 @@ def interpret(
         chosen = most_changed(latents, config.llm_max_latents)
         asked = ask_model(contexts, texts, lens, chosen, server, label_folder, config, progress)
         labels, failures = pd.concat([labels, asked.labels], ignore_index=True), asked.failures
+    overlap = float("nan")
     if config.score_labels:
         encoder = encoder or SentenceEncoder()
+        with progress.task("label overlap", total=None):
+            overlap = label_overlap(
+                contexts,
+                # without what the decoder promotes, which is the same for both halves
+                lambda half: offline_labels(gather_evidence(half, words, decoders.shape[1]), {}),
+                encoder.embed,
+                seed=config.seed,
+            )
         exam = set_exam(contexts, codes, (cache.document, cache.position), words, encoder, config, progress)
         labels = with_scores(labels, exam, encoder, config, progress)
-    return Interpretation(contexts_table(contexts, cache, texts), lens, neighbours, labels, umap, failures)
+    return Interpretation(
+        contexts_table(contexts, cache, texts), lens, neighbours, labels, umap, failures, overlap
+    )
 
 
 def label_offline(
