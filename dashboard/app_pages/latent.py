@@ -73,7 +73,7 @@ with st.container(horizontal=True, vertical_alignment="center", gap="small"):
     )
     for flag, shown, meaning in (
         ("redirected", "redirected", "Its two decoders point in different directions."),
-        ("dense", "dense", "It fires on more than a tenth of the tokens."),
+        ("dense", "dense", "It fires on a large share of the tokens (a fifth, unless set otherwise)."),
         ("position_bound", "position bound", "It fires mostly at the first tokens of documents."),
         ("dead", "dead", "It never fires on this text."),
     ):
@@ -94,6 +94,8 @@ facts = [
     ("NLL change there, nats", words.number(row["nll_change"], signed=True), "nll_change"),
     ("label score", words.percent(labels["score"].iloc[0]) if len(labels) else "–", "score"),
 ]
+if row["stability"] is not None:
+    facts.append(("found again by", f"{words.percent(row['stability'])} of seeds", "stability"))
 with st.container(horizontal=True, gap="small"):
     for name, value, meaning in facts:
         st.metric(name, value, help=looks.HELP[meaning])

@@ -95,11 +95,12 @@ severe = overview.look_at_first(run)
 if severe.empty:
     st.info("No latent changed beyond the margin.", icon=":material/check:")
 else:
+    measured = ["stability"] if severe["stability"].notna().any() else []
     tables.latent_table(
         severe,
         [
             *["latent", "verdict", "label", "category", "log_ratio", "interval", "q_value"],
-            *["firing_rate", "nll_change"],
+            *["firing_rate", "nll_change", *measured],
         ],
         key="overview_first",
         height="content",

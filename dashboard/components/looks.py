@@ -101,6 +101,8 @@ HELP = {
     "score": "How well the label tells held-out contexts of the latent from others: balanced accuracy, 50 "
     "% is "
     "guessing.",
+    "stability": "Share of dictionaries trained with other seeds that have this latent too: encoder and decoder "
+    "cosine of 0.7 or more (mneme stability).",
     "cosine": "Cosine between the latent's two decoders: 1 is the same direction. Low: the latent turned "
     "(redirected).",
     "effect": "Predicted size of the change in a category: its latents' changes, weighted by how much they "

@@ -35,6 +35,9 @@ _COLUMNS = {
         "NLL change", format="%+.3f", width=92, help=looks.HELP["nll_change"]
     ),
     "score": st.column_config.NumberColumn("label score", format="%.2f", width=90, help=looks.HELP["score"]),
+    "stability": st.column_config.NumberColumn(
+        "found again", format="percent", width=92, help=looks.HELP["stability"]
+    ),
     "contribution": st.column_config.NumberColumn(
         "share in effect", format="%.3g", width=105, help="What the latent adds to the category's effect."
     ),
