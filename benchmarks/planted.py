@@ -67,7 +67,7 @@ def marks_of_set(seed: int, tokens: int, documents: int, config: AttributionConf
     return mark(pair, crosscoder.raw_decoder().detach().numpy(), frame, config.margin)
 
 
-def pool(sets: list[dict[str, Any]]) -> dict[str, Any]:
+def pool_sets(sets: list[dict[str, Any]]) -> dict[str, Any]:
     """All sets' calls together, with the interval of the precision; recalls are means (sets plant alike)."""
     called = sum(m["n_called"] for m in sets)
     right = round(sum(m["precision"] * m["n_called"] for m in sets))
@@ -181,7 +181,7 @@ def main() -> None:
     others = range(options.set_seed + 1, options.set_seed + options.sets)
     sets = [main_marks] if main_marks else []
     sets += [marks_of_set(seed, options.tokens, options.documents, config) for seed in others]
-    pooled = results["all_sets"] = pool(sets) if sets else {}
+    pooled = results["all_sets"] = pool_sets(sets) if sets else {}
     print(f"all {len(sets)} sets: {pooled}")
     nothing = PlantedPair(PlantedConfig(seed=options.set_seed).without_changes())
     test = planted_cache(nothing, options.documents, 2)

@@ -9,6 +9,7 @@ Both write to the run they check; what is already trained is kept, so that a che
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -69,7 +70,8 @@ def run_stability(
 ) -> dict[str, float]:
     """Retrain with other seeds, match the latents, and write each one's `stability`; returns the shares found again.
 
-    Keys: `latents` (live ones, mean over seeds), `pw_mcc`, and each verdict (that its match has the same one).
+    Keys: `latents` (live ones, mean over seeds), `pw_mcc`, each verdict (that its match has the same one), and, of
+    a run with effects, `categories` (of the same verdict, mean over seeds).
     Raises ConfigError for fewer than one seed, RunError for a folder that is no finished run.
     """
     from mneme.attribution.attribute import attribute
@@ -84,13 +86,16 @@ def run_stability(
     live = verdict != "dead"
     norm = np.hypot(*(latents[name].to_numpy(float) for name in ("norm_base", "norm_tuned")))
     weight = latents["mean_activation"].to_numpy(float) * norm
-    persists, mcc, verdicts = [], [], []
+    persists, mcc, verdicts, categories = [], [], [], []
     with only_writer(bench.folder):
         for seed in range(bench.config.crosscoder.seed + 1, bench.config.crosscoder.seed + 1 + seeds):
             config = dataclasses.replace(bench.config.crosscoder, seed=seed)
             other = _kept(bench, f"seed-{seed}", config, bench.cache)
             match = match_latents(bench.crosscoder, other, live)
-            found = attribute(other, bench.cache, None, bench.config.attribution, progress)
+            with tempfile.TemporaryDirectory(dir=bench.folder) as codes:
+                found = attribute(other, bench.cache, codes, bench.config.attribution, progress)
+                if run.finished("effects") is not None:
+                    categories.append(_same_categories(bench, run, codes, found.latents))
             persists.append(match.persists)
             mcc.append(pw_mcc(match, np.where(live, weight, np.nan)))
             other_verdict = found.latents.sort_values("latent")["verdict"].to_numpy(dtype=object)
@@ -99,10 +104,30 @@ def run_stability(
         columns = pd.DataFrame({"latent": latents["latent"], "stability": np.where(live, share, np.nan)})
         with run.stage_writer() as writer:
             writer.update_latents(columns)
-            writer.upsert("health", stability_health([float(p[live].mean()) for p in persists], mcc))
+            shares = [float(p[live].mean()) for p in persists]
+            writer.upsert("health", stability_health(shares, mcc, categories))
         _tell(run)
     by_verdict = {str(word): float(value) for word, value in pd.DataFrame(verdicts).mean().items()}
-    return {"latents": float(share[live].mean()), "pw_mcc": float(np.nanmean(mcc)), **by_verdict}
+    told = {"latents": float(share[live].mean()), "pw_mcc": float(np.nanmean(mcc)), **by_verdict}
+    return told | ({"categories": float(np.mean(categories))} if categories else {})
+
+
+def _same_categories(bench: Workbench, run: Run, codes: str, latents: pd.DataFrame) -> float:
+    """Share of the run's categories that another dictionary of the same activations gives the same verdict."""
+    from mneme.crosscoder import CodeCache
+    from mneme.effects.stage import predict_effects
+
+    other = predict_effects(
+        bench.cache,
+        CodeCache(codes),
+        latents,
+        lambda ids: str(bench.tokenizer.decode(ids)),
+        bench.encoder,
+        bench.config.effects,
+        progress=bench.progress,
+    ).effects
+    both = run.effects().merge(other, on="category", suffixes=("", "_other"))
+    return float((both["verdict"] == both["verdict_other"]).mean())
 
 
 def _finished(folder: str | Path, progress: Progress) -> tuple[Workbench, Run]:

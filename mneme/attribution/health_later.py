@@ -45,8 +45,10 @@ def label_failures_health(failures: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def stability_health(persisting: Sequence[float], pw_mcc: Sequence[float]) -> pd.DataFrame:
-    """Rows of retrained dictionaries: mean share of live latents found again, and mean PW-MCC."""
+def stability_health(
+    persisting: Sequence[float], pw_mcc: Sequence[float], categories: Sequence[float] = ()
+) -> pd.DataFrame:
+    """Rows of retrained dictionaries: share of live latents found again, PW-MCC, categories of the same verdict."""
     return pd.DataFrame(
         [
             grade(
@@ -54,7 +56,7 @@ def stability_health(persisting: Sequence[float], pw_mcc: Sequence[float]) -> pd
                 "Latents that another seed finds again",
                 _mean(persisting),
                 "share of live latents",
-                "trust the latents with high stability only",
+                "name no single latent as the cause without checking it; read the categories (next check) instead",
                 warn=0.3,
                 low_is_bad=True,
             ),
@@ -65,6 +67,15 @@ def stability_health(persisting: Sequence[float], pw_mcc: Sequence[float]) -> pd
                 "cosine",
                 "train longer: the dictionary depends on its seed",
                 warn=0.6,
+                low_is_bad=True,
+            ),
+            grade(
+                "category_persistence",
+                "Categories that another seed gives the same verdict",
+                _mean(categories),
+                "share of categories",
+                "the categories' verdicts depend on the seed: read more text, train longer",
+                warn=0.8,
                 low_is_bad=True,
             ),
         ]

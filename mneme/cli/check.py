@@ -55,8 +55,11 @@ def stability(
     found = run_stability(run_folder, seeds=seeds, progress=RichProgress(out))
     shown = Table("found again", "share", box=None, header_style="dim")
     for name, value in found.items():
-        words = {"latents": "live latents", "pw_mcc": "PW-MCC (mean cosine)"}.get(
-            name, f"{name}, same verdict"
-        )
+        known = {
+            "latents": "live latents",
+            "pw_mcc": "PW-MCC (mean cosine)",
+            "categories": "categories, same verdict",
+        }
+        words = known.get(name, f"{name} latents, same verdict")
         shown.add_row(words, f"{value:.1%}" if name != "pw_mcc" else f"{value:.3f}")
     out.print(shown)

@@ -177,7 +177,8 @@ def test_grades_follow_their_limits():
     low = [grade("m", "t", v, "u", "do", warn=0.4, low_is_bad=True)["status"] for v in (0.5, 0.3)]
     assert low == ["ok", "warn"] and grade("m", "t", 0.2, "u", "do", fail=0.15)["advice"] == "do"
     assert label_overlap_health(0.39).status[0] == "warn" and label_overlap_health(0.41).status[0] == "ok"
-    assert list(stability_health([0.4], []).status) == ["ok", "info"]
+    assert list(stability_health([0.4], []).status) == ["ok", "info", "info"]
+    assert list(stability_health([0.2], [0.5], [0.7, 0.8]).status) == ["warn"] * 3
     assert list(null_health(0.01, 0.2, 0.2).status) == ["ok", "ok"]
     assert list(null_health(0.06, 0.3, 0.2).status) == ["warn", "warn"]
 

@@ -63,6 +63,10 @@ def test_stability_is_written_for_live_latents(run: Run) -> None:
     assert latents.loc[~live, "stability"].isna().all()
     assert shares["latents"] == pytest.approx(latents.loc[live, "stability"].mean())
     assert np.isfinite(shares["pw_mcc"])
+    assert 0 <= shares["categories"] <= 1
+    assert run.rows("SELECT value FROM health WHERE metric = 'category_persistence'") == [
+        (shares["categories"],)
+    ]
     assert run.rows("SELECT count(*) FROM health WHERE metric = 'seed_persistence'") == [(1,)]
 
 
