@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,6 +96,46 @@ def test_a_second_run_pays_only_for_what_is_missing(http, tmp_path) -> None:
         run = ask(server, http, tmp_path)
         assert len(server.requests) == 1 and "text 3" in str(server.requests[0])
     assert len(run.labels) == 6 and run.n_cached == 5 and run.n_tokens == 100
+
+
+def test_a_reply_that_is_no_label_is_kept_and_paid_for_twice_at_most(http, tmp_path) -> None:
+    with serving(lambda n, body: "no label") as server:
+        for paid in (1, 2, 2):
+            run = ask(server, http, tmp_path, 1)
+            assert len(server.requests) == paid and run.failures.reason.tolist() == ["the reply is not JSON"]
+    (kept,) = tmp_path.glob("*.json")
+    assert json.loads(kept.read_text())["reply"] == "no label"
+
+
+_KILLED = """
+import sys, openai, json
+from pathlib import Path
+from mneme.interpret.labels.llm import Server, label_with_model
+from mneme.interpret.labels.prompt import Question
+questions = [Question(j, "Name it.", json.dumps({"examples": [f"text {j}"]})) for j in range(20)]
+client = openai.OpenAI(api_key="k", base_url=sys.argv[1], max_retries=0)
+label_with_model(questions, Server(client, "m"), Path(sys.argv[2]), concurrency=1)
+"""
+
+
+def test_a_killed_run_loses_no_answer_and_pays_for_none_twice(http, tmp_path) -> None:
+    def slow(number, body):
+        time.sleep(0.05)
+        return GOOD
+
+    with serving(slow) as server:
+        process = subprocess.Popen([sys.executable, "-c", _KILLED, server.url, str(tmp_path)])
+        while len(list(tmp_path.glob("*.json"))) < 5 and process.poll() is None:
+            time.sleep(0.01)
+        process.kill()  # SIGKILL
+        process.wait()
+        before = len(server.requests)
+        assert 5 <= before < 20
+        run = ask(server, http, tmp_path, 20)
+        asked = [body["messages"][1]["content"] for body in server.requests]
+    assert len(run.labels) == 20 and run.failures.empty
+    # The request that was on its way when the process died can't be known to be paid; no other is sent twice.
+    assert len(asked) - len(set(asked)) <= 1 and run.n_cached >= 5
 
 
 def test_a_damaged_kept_answer_is_asked_for_again(http, tmp_path) -> None:

@@ -4,8 +4,9 @@ Where and with what key comes from the environment only: OPENAI_BASE_URL, OPENAI
 Neither address nor key is stored or shown.
 
 Each latent is one request. The client waits and retries on 429 (Retry-After), 5xx and time-outs. Answers are
-kept in a folder under a hash of model, instructions and data as soon as they arrive: a run that was killed
-pays for nothing twice. Every latent asked for ends in `labels` or, with the reason, in `failures`.
+kept in a folder under a hash of model, instructions and data as soon as they arrive, before they are read: a run that
+was killed pays for nothing twice. A reply that is no label is asked for once more by a later run, then never again.
+Every latent asked for ends in `labels` or, with the reason, in `failures`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,6 +31,7 @@ from mneme.store.files import write_text
 
 _REPLY_TOKENS = 300
 _RETRIES = 5
+_ATTEMPTS = 2  # paid replies a question may have before it is given up
 _FATAL = (openai.AuthenticationError, openai.PermissionDeniedError, openai.NotFoundError)
 
 
@@ -147,9 +149,15 @@ class _Asking:
         key = question.key(self.server.model)
         kept = self._kept(key)
         if kept is not None:
-            with self._lock:
-                self.n_cached += 1
-            return kept, key
+            try:
+                answer = read_answer(kept["reply"])
+            except LabelError:
+                if kept["attempts"] >= _ATTEMPTS:
+                    raise
+            else:
+                with self._lock:
+                    self.n_cached += 1
+                return answer, key
         # Four characters a token is near enough to stop in time; what was really used is counted after.
         estimate = (len(question.system) + len(question.user)) // 4 + _REPLY_TOKENS
         with self._lock:
@@ -179,21 +187,21 @@ class _Asking:
             with self._lock:
                 self.reserved -= estimate
                 self.spent += used
-        if not reply.choices:
-            raise LabelError("empty reply")
-        message = reply.choices[0].message
-        if getattr(message, "refusal", None):
-            raise LabelError("the model refused")
-        answer = read_answer(message.content)
-        record = {**answer._asdict(), "reply": message.content, "tokens": used}
+        message = reply.choices[0].message if reply.choices else None
+        refused = bool(getattr(message, "refusal", None))
+        content = None if refused or message is None else message.content
+        record = {"reply": content, "tokens": used, "attempts": 1 + (kept["attempts"] if kept else 0)}
         write_text(self.folder / f"{key}.json", json.dumps(record, ensure_ascii=False))
-        return answer, key
+        if refused:
+            raise LabelError("the model refused")
+        return read_answer(content), key
 
-    def _kept(self, key: str) -> Answer | None:
+    def _kept(self, key: str) -> dict[str, Any] | None:
+        """What was paid for before: reply (None: refused or empty), tokens, attempts."""
         try:
-            record: Mapping[str, Any] = json.loads((self.folder / f"{key}.json").read_text(encoding="utf-8"))
-            return Answer(*(record[name] for name in Answer._fields))
-        except (OSError, ValueError, KeyError):
+            record = json.loads((self.folder / f"{key}.json").read_text(encoding="utf-8"))
+            return {"reply": record["reply"], "attempts": int(record.get("attempts", 1))}
+        except (OSError, ValueError, KeyError, TypeError):
             return None
 
 
