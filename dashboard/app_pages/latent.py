@@ -79,6 +79,12 @@ with st.container(horizontal=True, vertical_alignment="center", gap="small"):
     ):
         if row[flag]:
             st.badge(shown, color="violet", help=meaning)
+    if row["stability"] is not None:
+        st.badge(
+            f"{words.percent(row['stability'])} of seeds find it",
+            color="gray",
+            help=looks.HELP["stability"],
+        )
 st.markdown(f"### {label}")
 
 facts = [
@@ -94,8 +100,6 @@ facts = [
     ("NLL change there, nats", words.number(row["nll_change"], signed=True), "nll_change"),
     ("label score", words.percent(labels["score"].iloc[0]) if len(labels) else "–", "score"),
 ]
-if row["stability"] is not None:
-    facts.append(("found again by", f"{words.percent(row['stability'])} of seeds", "stability"))
 with st.container(horizontal=True, gap="small"):
     for name, value, meaning in facts:
         st.metric(name, value, help=looks.HELP[meaning])

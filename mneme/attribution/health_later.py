@@ -56,7 +56,7 @@ def stability_health(
                 "Latents that another seed finds again",
                 _mean(persisting),
                 "share of live latents",
-                "name no single latent as the cause without checking it; read the categories (next check) instead",
+                "name no single latent as the cause without checking it: read the categories",
                 warn=0.3,
                 low_is_bad=True,
             ),
