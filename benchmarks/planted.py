@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 from common import floor, machine, peak_memory_gb, print_result
 
-from mneme.attribution.attribute import attribute
+from mneme.attribution.attribute import Attribution, attribute
 from mneme.attribution.bootstrap import BootstrapSums
 from mneme.attribution.config import AttributionConfig
 from mneme.attribution.evidence import DocumentJoiner, DocumentMoments, fieller_interval
@@ -57,22 +57,28 @@ def tuned_probe_only(latents: pd.DataFrame) -> pd.DataFrame:
     return latents.assign(verdict=verdict, score=-latents["nu_error"])
 
 
+def judge(
+    crosscoder: Crosscoder, held_out: Any, config: AttributionConfig
+) -> tuple[Attribution, pd.DataFrame]:
+    """mneme's attribution of held-out tokens, and its frame of verdicts with the score that is marked."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = attribute(crosscoder, held_out, folder, config)
+    return found, found.latents.assign(score=found.latents["log_ratio"] - found.reference)
+
+
 def marks_of_set(seed: int, tokens: int, documents: int, config: AttributionConfig) -> dict[str, Any]:
     """mneme's marks on the planted set of another seed."""
     pair = PlantedPair(PlantedConfig(seed=seed))
     crosscoder = fit(planted_cache(pair, 4000, seed=1), "batchtopk", tokens)
-    with tempfile.TemporaryDirectory() as folder:
-        found = attribute(crosscoder, planted_cache(pair, documents, seed=2), folder, config)
-    frame = found.latents.assign(score=found.latents["log_ratio"] - found.reference)
+    _, frame = judge(crosscoder, planted_cache(pair, documents, seed=2), config)
     return mark(pair, crosscoder.raw_decoder().detach().numpy(), frame, config.margin)
 
 
 def pool_sets(sets: list[dict[str, Any]]) -> dict[str, Any]:
     """All sets' calls together, with the interval of the precision; recalls are means (sets plant alike)."""
-    called = sum(m["n_called"] for m in sets)
-    right = round(sum(m["precision"] * m["n_called"] for m in sets))
+    called, right = (sum(m[name] for m in sets) for name in ("n_called", "n_right"))
     return {
-        "precision": right / called,
+        "precision": right / called if called else float("nan"),
         "precision_interval": binomial_interval(right, called),
         "n_called": called,
         "recall": float(np.mean([m["recall"] for m in sets])),
@@ -160,10 +166,8 @@ def main() -> None:
     main_marks: dict[str, Any] = {}
     for variant in options.variants.split(","):
         crosscoder = fit(pool, variant, options.tokens)
-        with tempfile.TemporaryDirectory() as folder:
-            found = attribute(crosscoder, held_out, folder, config)
+        found, frame = judge(crosscoder, held_out, config)
         decoder = crosscoder.raw_decoder().detach().numpy()
-        frame = found.latents.assign(score=found.latents["log_ratio"] - found.reference)
         methods[variant] = mark(pair, decoder, frame, config.margin)
         show(f"mneme, {variant}", methods[variant])
         if variant == "batchtopk":
@@ -185,10 +189,7 @@ def main() -> None:
     print(f"all {len(sets)} sets: {pooled}")
     nothing = PlantedPair(PlantedConfig(seed=options.set_seed).without_changes())
     test = planted_cache(nothing, options.documents, 2)
-    with tempfile.TemporaryDirectory() as folder:
-        found = attribute(
-            fit(planted_cache(nothing, 4000, 1), "batchtopk", options.tokens), test, folder, config
-        )
+    found, _ = judge(fit(planted_cache(nothing, 4000, 1), "batchtopk", options.tokens), test, config)
     nulls.append(null_row("nothing planted", found, config))
     results["nulls"] = {row["kind"]: row.drop("detail").to_dict() for _, row in pd.concat(nulls).iterrows()}
     worst = max(row["rate"] for row in results["nulls"].values())

@@ -92,7 +92,7 @@ def run_stability(
             config = dataclasses.replace(bench.config.crosscoder, seed=seed)
             other = _kept(bench, f"seed-{seed}", config, bench.cache)
             match = match_latents(bench.crosscoder, other, live)
-            with tempfile.TemporaryDirectory(dir=bench.folder) as codes:
+            with tempfile.TemporaryDirectory(dir=bench.folder / "checks") as codes:
                 found = attribute(other, bench.cache, codes, bench.config.attribution, progress)
                 if run.finished("effects") is not None:
                     categories.append(_same_categories(bench, run, codes, found.latents))
@@ -142,7 +142,7 @@ def _finished(folder: str | Path, progress: Progress) -> tuple[Workbench, Run]:
 
 def _tell(run: Run) -> None:
     """Bring what the run says up to what was found: the verdict in a sentence, and the report where it was written."""
-    from mneme.effects.verdict import verdict_sentence
+    from mneme.effects.verdict import verdict_facts
     from mneme.report import write_report
     from mneme.store.queries.quality import null_rate
 
@@ -150,9 +150,9 @@ def _tell(run: Run) -> None:
         effects, categories, latents = (
             run.sql(f"SELECT * FROM {name}") for name in ("effects", "categories", "latents")
         )
-        sentence = verdict_sentence(effects, categories, latents, null_rate(run))
+        facts = verdict_facts(effects, categories, latents, null_rate(run))
         with run.stage_writer() as writer:
-            writer.set_info(verdict_sentence=sentence)
+            writer.set_info(**facts)
     if run.finished("report") is not None:
         write_report(run, run.path / "report")
 

@@ -171,7 +171,7 @@ def effects_stage(bench: Workbench) -> StageResult:
     """Categories, predicted effects, baselines, measured outcomes and how well the one foretold the other."""
     from mneme.crosscoder import CodeCache
     from mneme.effects.stage import predict_effects
-    from mneme.effects.verdict import verdict_sentence
+    from mneme.effects.verdict import verdict_facts
     from mneme.store.queries.latent import telling_labels
     from mneme.store.queries.quality import null_rate
 
@@ -192,8 +192,8 @@ def effects_stage(bench: Workbench) -> StageResult:
     tables = found._asdict()
     if outcomes is not None:
         tables["outcomes"] = outcomes
-    sentence = verdict_sentence(found.effects, found.categories, latents, null_rate(bench.run))
-    return StageResult(tables, info={"verdict_sentence": sentence})
+    facts = verdict_facts(found.effects, found.categories, latents, null_rate(bench.run))
+    return StageResult(tables, info=facts)
 
 
 def report_stage(bench: Workbench) -> StageResult:

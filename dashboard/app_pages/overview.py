@@ -92,8 +92,12 @@ st.caption(f"Drag a box on a plot to list the latents in it.{dead}")
 
 st.subheader("Look at these first", help=looks.HELP["severity"])
 severe = overview.look_at_first(run)
-if severe.empty:
-    st.info("No latent changed beyond the margin.", icon=":material/check:")
+if run.info().get("side_effect") == "none":
+    st.info(
+        "Nothing: no more latents are called changed than in a pair without change.", icon=":material/check:"
+    )
+elif severe.empty:
+    st.info("No latent is called changed: see how many are uncertain.", icon=":material/check:")
 else:
     measured = ["stability"] if severe["stability"].notna().any() else []
     tables.latent_table(

@@ -111,5 +111,6 @@ HELP = {
     "measured": "Measured change of the negative log-likelihood a token on the benchmark's text, tuned minus "
     "base, in nats: above 0 is worse.",
     "explained_variance": "Share of the activations' variance that the crosscoder reproduces.",
-    "category": "A subject area. A latent belongs to the areas of the text it fires on.",
+    "category": "A subject area. A latent belongs to the areas of the text it fires on; named is the one it leans to "
+    "most, however little: its page shows the weight.",
 }

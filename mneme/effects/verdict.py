@@ -7,17 +7,19 @@ import pandas as pd
 from mneme.attribution.nulls import side_effect_found
 
 _NAMED = 4  # categories named in the sentence
+_MOSTLY = 0.5  # with a larger share of uncertain latents, finding nothing says nothing
 _RANKING = {"spearman": "ranking (Spearman)", "auroc": "detecting degraded categories (AUROC)"}
 _SUBSETS = {"all": "over all categories", "outside_forget": "outside the forget set"}
 
 
-def verdict_sentence(
+def verdict_facts(
     effects: pd.DataFrame, categories: pd.DataFrame, latents: pd.DataFrame, null_rate: float = 0.0
-) -> str:
-    """What changed, in words: categories by verdict, the largest effects first, and how many latents moved.
+) -> dict[str, str]:
+    """The run's facts `verdict_sentence` and `side_effect` (found, none or unknown).
 
     Frames: the run's tables of these names. null_rate: the largest measured share of latents called changed in a
-    pair that didn't change; a pair that shows no more than that is said to have no side effect.
+    pair that didn't change; a pair that shows no more than that has none, unless a category moved. Unknown: nothing
+    was called, and the evidence does not reach for most latents or for any category.
     """
     table = effects.merge(categories[["category", "name", "grp"]], on="category")
     parts = []
@@ -25,28 +27,30 @@ def verdict_sentence(
         rows = table[table["verdict"] == verdict].sort_values("effect", ascending=False)
         if len(rows):
             parts.append(f"{_named(rows)} {verdict}")
-    n = int((table["verdict"] != "uncertain").sum())
-    among = f"in {_count(n, 'category', 'categories')} with evidence enough"
-    moved = _latents_moved(latents)
+    text, known = "; ".join(parts), int((table["verdict"] != "uncertain").sum())
+    among = f"{_count(known, 'category', 'categories')} with evidence enough"
+    live = latents.loc[latents["verdict"] != "dead", "verdict"]
+    side_effect, note = "found", ""
     if parts:
-        text = "; ".join(parts)
-        return f"{text[0].upper()}{text[1:]}; {moved}."
-    if not side_effect_found(latents, null_rate):
-        share = f": no more than a pair without change shows ({null_rate:.2%})" if null_rate > 0 else ""
-        return f"No side effect found, neither {among} nor in the latents: {moved}{share}."
-    if n:
-        return f"No side effect found {among}; {moved}."
-    return f"No category has text enough to tell; {moved}."
-
-
-def _latents_moved(latents: pd.DataFrame) -> str:
-    """`20 of 4,096 live latents amplified, 0 suppressed, 142 uncertain`."""
-    live = latents[latents["verdict"] != "dead"]
-    counts = live["verdict"].value_counts()
+        head = text[0].upper() + text[1:]
+    elif side_effect_found(latents, null_rate):
+        head = (
+            f"Latents changed, but none of {among} moved"
+            if known
+            else "Latents changed; no category has text enough"
+        )
+    elif known and (live == "uncertain").mean() <= _MOSTLY:
+        side_effect, head = "none", f"No side effect found, neither in {among} nor in the latents"
+        note = f": no more than a pair without change shows ({null_rate:.2%})" if null_rate > 0 else ""
+    else:
+        side_effect, head = "unknown", "Too little evidence to tell whether there are side effects"
+    counts = live.value_counts()
     amplified, suppressed, uncertain = (
-        int(counts.get(word, 0)) for word in ("amplified", "suppressed", "uncertain")
+        int(counts.get(v, 0)) for v in ("amplified", "suppressed", "uncertain")
     )
-    return f"{amplified:,} of {len(live):,} live latents amplified, {suppressed:,} suppressed, {uncertain:,} uncertain"
+    moved = f"{amplified:,} of {len(live):,} live latents amplified, {suppressed:,} suppressed, {uncertain:,} uncertain"
+    joined = ": " if side_effect == "none" else "; "
+    return {"verdict_sentence": f"{head}{joined}{moved}{note}.", "side_effect": side_effect}
 
 
 def standing_sentence(evaluation: pd.DataFrame) -> str:

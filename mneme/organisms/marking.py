@@ -71,6 +71,7 @@ def mark(pair: PlantedPair, decoder: np.ndarray, latents: pd.DataFrame, margin: 
         "features_found": _share(seen, big | ~big),
         "false_positive_rate": _share(called, silent),
         "n_called": int(called.sum()),
+        "n_right": int(right.sum()),
         "n_called_unmatched": int((called & ~matched).sum()),
     }
     result["by_class"] = {}

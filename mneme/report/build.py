@@ -44,7 +44,8 @@ def build_report(run: Run, *, max_latents: int = 10) -> Report:
     settings = _settings(run.path)
     margin = _outcome_margin(settings)
     effects = collect.effects(run, margin)
-    latents = collect.latents(run, max_latents)
+    # Where nothing changed, the latents called by chance are no findings.
+    latents = () if info.get("side_effect") == "none" else collect.latents(run, max_latents)
     nulls = collect.nulls(run)
     scores = collect.scores(run)
     counts = collect.verdict_counts(run)

@@ -1,7 +1,7 @@
 """The report as JSON: the dataclasses of `model.py` as they are, plus the format's version.
 
-Keys are described in docs/report.md. Everything outside ASCII, and <, >, &, are written as \\uXXXX, so
-that the text can be put into a page or a log as it is and still reads back equal.
+Keys are described in docs/report.md. Everything outside ASCII, and <, >, &, are written as JSON's
+unicode escapes, so that the text can be put into a page or a log as it is and still reads back equal.
 """
 
 from __future__ import annotations

@@ -46,6 +46,7 @@ INFO_KEYS = {
     "created_at": "ISO time",
     "mneme_version": "the version that wrote it",
     "verdict_sentence": "the run's verdict in one sentence",
+    "side_effect": "found, none or unknown: whether the pair shows more than a pair without change would",
     "synthetic": "'true' when the tables were made up for tests",
 }
 

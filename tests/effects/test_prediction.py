@@ -12,7 +12,7 @@ from mneme.effects.intervals import Ratio, per_document, ratio_intervals
 from mneme.effects.predict import changed_steps, judge
 from mneme.effects.stage import predict_effects
 from mneme.effects.sums import latent_steps, sum_activations, sum_codes
-from mneme.effects.verdict import verdict_sentence
+from mneme.effects.verdict import verdict_facts
 from mneme.effects.windows import cut_windows
 from mneme.errors import ActivationError
 
@@ -101,7 +101,7 @@ def test_the_changed_area_is_named_and_the_other_is_not(world, taxonomy_file):
     ] == pytest.approx(1)
     assert effects.loc["cells", "ci_low"] < effects.loc["cells", "effect"] < effects.loc["cells", "ci_high"]
     np.testing.assert_allclose(effects["amplified"] + effects["suppressed"], effects["effect"])
-    sentence = verdict_sentence(found.effects, found.categories, world.latents)
+    sentence = verdict_facts(found.effects, found.categories, world.latents)["verdict_sentence"]
     assert sentence.startswith("Cells (biology) degraded; 2 of 8 live latents amplified, 0 suppressed")
 
 
@@ -155,14 +155,24 @@ def test_no_change_gives_no_side_effect(world, taxonomy_file):
     world.cache.nll_tuned = world.cache.nll_base
     found = run(world, taxonomy_file)
     assert set(found.effects["verdict"]) == {"unaffected"} and set(found.effects["direction"]) == {"none"}
-    sentence = verdict_sentence(found.effects, found.categories, world.latents)
-    assert sentence.startswith(
-        "No side effect found, neither in 2 categories with evidence enough nor in the latents"
+
+    def facts(verdicts, null_rate=0.0):
+        latents = world.latents.assign(verdict=verdicts)
+        told = verdict_facts(found.effects, found.categories, latents, null_rate)
+        return told["side_effect"], told["verdict_sentence"]
+
+    n = len(world.latents)
+    kind, sentence = facts(["unchanged"] * n)
+    assert kind == "none" and sentence.startswith(
+        "No side effect found, neither in 2 categories with evidence"
     )
-    few = world.latents.assign(verdict=["amplified"] + ["unchanged"] * (len(world.latents) - 1))
-    assert "No side effect found in 2 categories" in verdict_sentence(found.effects, found.categories, few)
-    as_null = verdict_sentence(found.effects, found.categories, few, null_rate=0.2)
-    assert "no more than a pair without change shows (20.00%)" in as_null
+    few = ["amplified"] + ["unchanged"] * (n - 1)
+    kind, sentence = facts(few)
+    assert kind == "found" and sentence.startswith("Latents changed, but none of 2 categories")
+    kind, sentence = facts(few, null_rate=0.2)
+    assert kind == "none" and "no more than a pair without change shows (20.00%)" in sentence
+    kind, sentence = facts(["uncertain"] * n)
+    assert kind == "unknown" and sentence.startswith("Too little evidence")
 
 
 def test_verdicts_by_interval():

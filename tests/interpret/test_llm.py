@@ -24,7 +24,7 @@ from mneme.interpret.labels.llm import (
 )
 from mneme.interpret.labels.prompt import Question, read_answer
 
-from .chat_server import serving
+from .chat_server import completion, serving
 
 GOOD = json.dumps({"label": "names of rivers", "sentence": "Rivers.", "role": "detects", "confidence": 0.9})
 
@@ -105,6 +105,15 @@ def test_a_reply_that_is_no_label_is_kept_and_paid_for_twice_at_most(http, tmp_p
             assert len(server.requests) == paid and run.failures.reason.tolist() == ["the reply is not JSON"]
     (kept,) = tmp_path.glob("*.json")
     assert json.loads(kept.read_text())["reply"] == "no label"
+
+
+def test_a_refusal_is_told_as_one_from_the_kept_reply_too(http, tmp_path) -> None:
+    refusal = json.loads(completion(""))
+    refusal["choices"][0]["message"]["refusal"] = "I won't"
+    with serving(lambda n, body: (200, {}, json.dumps(refusal))) as server:
+        for paid in (1, 2, 2):
+            assert ask(server, http, tmp_path, 1).failures.reason.tolist() == ["the model refused"]
+            assert len(server.requests) == paid
 
 
 _KILLED = """

@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -150,7 +150,7 @@ class _Asking:
         kept = self._kept(key)
         if kept is not None:
             try:
-                answer = read_answer(kept["reply"])
+                answer = _read(kept)
             except LabelError:
                 if kept["attempts"] >= _ATTEMPTS:
                     raise
@@ -189,20 +189,29 @@ class _Asking:
                 self.spent += used
         message = reply.choices[0].message if reply.choices else None
         refused = bool(getattr(message, "refusal", None))
-        content = None if refused or message is None else message.content
-        record = {"reply": content, "tokens": used, "attempts": 1 + (kept["attempts"] if kept else 0)}
+        record = {
+            "reply": message.content if message else None,
+            "refused": refused,
+            "tokens": used,
+            "attempts": 1 + (kept["attempts"] if kept else 0),
+        }
         write_text(self.folder / f"{key}.json", json.dumps(record, ensure_ascii=False))
-        if refused:
-            raise LabelError("the model refused")
-        return read_answer(content), key
+        return _read(record), key
 
     def _kept(self, key: str) -> dict[str, Any] | None:
-        """What was paid for before: reply (None: refused or empty), tokens, attempts."""
+        """What was paid for before: reply, refused, attempts."""
         try:
             record = json.loads((self.folder / f"{key}.json").read_text(encoding="utf-8"))
-            return {"reply": record["reply"], "attempts": int(record.get("attempts", 1))}
+            return {name: record[name] for name in ("reply", "refused", "attempts")}
         except (OSError, ValueError, KeyError, TypeError):
             return None
+
+
+def _read(record: Mapping[str, Any]) -> Answer:
+    """The answer in a paid reply. Raises LabelError where it holds none."""
+    if record["refused"]:
+        raise LabelError("the model refused")
+    return read_answer(record["reply"])
 
 
 def _reason(error: Exception) -> str:
