@@ -76,6 +76,8 @@ with third:
     st.subheader("Subject areas", help=looks.HELP["effect"])
     if effects is None or effects.empty:
         st.info("Predicted by the stage `effects`.", icon=":material/hourglass_empty:")
+    elif (effects["effect"] == 0).all():
+        st.info("No changed latent fires in any area: every predicted effect is 0.", icon=":material/check:")
     else:
         st.plotly_chart(
             charts.effect_bars(effects, height=300, limit=10, legend=False),
@@ -93,9 +95,7 @@ st.caption(f"Drag a box on a plot to list the latents in it.{dead}")
 st.subheader("Look at these first", help=looks.HELP["severity"])
 severe = overview.look_at_first(run)
 if run.info().get("side_effect") == "none":
-    st.info(
-        "Nothing: no more latents are called changed than in a pair without change.", icon=":material/check:"
-    )
+    st.info("No side effect found: no latent stands out.", icon=":material/check:")
 elif severe.empty:
     st.info("No latent is called changed: see how many are uncertain.", icon=":material/check:")
 else:
@@ -103,8 +103,8 @@ else:
     tables.latent_table(
         severe,
         [
-            *["latent", "verdict", "label", "category", "log_ratio", "interval", "q_value"],
-            *["firing_rate", "nll_change", *measured],
+            *["latent", "verdict", "label", "category", "log_ratio", "interval", *measured],
+            *["q_value", "firing_rate", "nll_change"],
         ],
         key="overview_first",
         height="content",

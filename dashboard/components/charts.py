@@ -75,7 +75,7 @@ def norm_histogram(counts: pd.DataFrame, boxes: Box, *, bins: int = 50, height: 
         )
     fig.update_layout(barmode="overlay", dragmode="select", selectdirection="h")
     _outline(fig, boxes, "delta_norm", None)
-    layout(fig, "delta norm: 0 base only, 1 tuned only", "latents, log scale", height=height, legend=False)
+    layout(fig, "base ← delta norm → tuned", "latents, log scale", height=height, legend=False)
     fig.update_xaxes(range=[0, 1], fixedrange=True)
     fig.update_yaxes(type="log", dtick=1, range=[-0.3, None], fixedrange=True)
     return fig

@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from mneme.store.run import Run
+from mneme.store.synthetic import make_synthetic_run
+
 APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
 PAGES = ["overview", "side_effects", "latents", "latent", "map", "health", "report", "runs"]
 
@@ -54,6 +57,18 @@ def test_mneme_run_preselects(monkeypatch: pytest.MonkeyPatch, runs: Path) -> No
     monkeypatch.setenv("MNEME_RUN", "hostile")
     app = AppTest.from_file(str(APP), default_timeout=30).run()
     assert app.selectbox(key="run").value == "hostile"
+
+
+@pytest.mark.parametrize(("side_effect", "listed"), [("none", 0), ("found", 1)])
+def test_where_nothing_changed_nothing_is_listed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, side_effect: str, listed: int
+) -> None:
+    make_synthetic_run(tmp_path / "run", latents=150)
+    with Run(tmp_path / "run").stage_writer() as writer:
+        writer.set_info(side_effect=side_effect)
+    app = open_page(monkeypatch, tmp_path, "overview", "run")
+    assert len(app.dataframe) == listed
+    assert any("No side effect found" in box.value for box in app.info) == (side_effect == "none")
 
 
 def test_a_filter_narrows_the_table(monkeypatch: pytest.MonkeyPatch, runs: Path) -> None:

@@ -36,6 +36,15 @@ def test_the_most_severe_of_each_kind_come_first(plain_run: Run) -> None:
     ].tolist()
 
 
+def test_where_nothing_changed_no_latent_is_listed(tmp_path: Path) -> None:
+    make_synthetic_run(tmp_path / "run", latents=150)
+    run = Run(tmp_path / "run")
+    assert build_report(run).latents
+    with run.stage_writer() as writer:
+        writer.set_info(side_effect="none")
+    assert build_report(run).latents == ()
+
+
 def test_a_latent_carries_the_numbers_of_its_row(plain_run: Run) -> None:
     latent = build_report(plain_run, max_latents=1).latents[0]
     row = plain_run.sql("SELECT * FROM latents WHERE latent = ?", [latent.latent]).iloc[0]
