@@ -18,7 +18,7 @@ import torch
 from common import floor, print_result
 from torch import Tensor
 
-from mneme.crosscoder.kernels import Rule, Weights, training_step
+from mneme.crosscoder.step import Rule, Weights, training_step
 
 WIDTH, K = 576, 32
 SIZES = ((8192, 2048), (18432, 4096))  # latents, batch

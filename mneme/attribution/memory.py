@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mneme.distributed import share
+
 
 class MemoryCache:
     """Pairs (N, 2, d) of known documents, behaviour not measured."""
@@ -23,9 +25,13 @@ class MemoryCache:
         self.position = np.asarray(position, dtype=np.int32)
         self.kl = self.nll_base = self.nll_tuned = np.full(n, np.nan, dtype=np.float32)
 
-    def batches(self, size: int, *, shuffle: bool = False, seed: int = 0) -> Iterator[Tensor]:
-        """(<= size, 2, d) batches, in order unless shuffled."""
+    def batches(
+        self, size: int, *, shuffle: bool = False, seed: int = 0, part: tuple[int, int] = (0, 1)
+    ) -> Iterator[Tensor]:
+        """(<= size, 2, d) batches, in order unless shuffled; of each the share of `part`."""
         order = torch.randperm(self.n, generator=torch.Generator().manual_seed(seed)) if shuffle else None
         for start in range(0, self.n, size):
-            here = slice(start, min(start + size, self.n))
+            n = min(size, self.n - start)
+            mine = share(n, part)
+            here = slice(start + mine.start, start + mine.stop)
             yield self.activations[here] if order is None else self.activations[order[here]]

@@ -24,7 +24,9 @@ def write_checkpoint(folder: Path, identity: dict[str, Any], state: dict[str, An
         os.replace(temporary, folder / _FILE)
 
 
-def read_checkpoint(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
+def read_checkpoint(
+    folder: Path, identity: dict[str, Any], device: torch.device | None = None
+) -> dict[str, Any] | None:
     """The state to go on from, or None where there is none or it is of another training.
 
     Raises CrosscoderError when the file is damaged.
@@ -33,7 +35,7 @@ def read_checkpoint(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | 
     if not file.exists():
         return None
     try:
-        saved = torch.load(file, weights_only=True)
+        saved = torch.load(file, weights_only=True, map_location=device)
         return saved["state"] if saved["identity"] == identity else None
     except (pickle.UnpicklingError, RuntimeError, KeyError, EOFError, OSError) as error:
         raise CrosscoderError(f"{file} is damaged: delete it and run the same command again") from error

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from mneme.distributed import share
 from mneme.errors import ActivationError
 
 
@@ -17,8 +18,13 @@ class Source(Protocol):
     n: int
     width: int
 
-    def batches(self, size: int, *, shuffle: bool = False, seed: int = 0) -> Iterator[Tensor]:
-        """(<= size, 2, d) raw batches; the same seed gives the same order."""
+    def batches(
+        self, size: int, *, shuffle: bool = False, seed: int = 0, part: tuple[int, int] = (0, 1)
+    ) -> Iterator[Tensor]:
+        """(<= size, 2, d) raw batches; the same seed gives the same order.
+
+        `part` (r, n): of every batch only the r-th of n shares (`distributed.share`); used by several ranks.
+        """
 
 
 class TensorSource:
@@ -29,13 +35,16 @@ class TensorSource:
             raise ActivationError(f"activations must have shape (tokens, 2, width), not {tuple(x.shape)}")
         self.x, self.n, self.width = x, x.shape[0], x.shape[2]
 
-    def batches(self, size: int, *, shuffle: bool = False, seed: int = 0) -> Iterator[Tensor]:
+    def batches(
+        self, size: int, *, shuffle: bool = False, seed: int = 0, part: tuple[int, int] = (0, 1)
+    ) -> Iterator[Tensor]:
         if not shuffle:
-            yield from self.x.split(size)
+            for batch in self.x.split(size):
+                yield batch[share(len(batch), part)]
             return
         order = torch.randperm(self.n, generator=torch.Generator().manual_seed(seed))
         for rows in order.split(size):
-            yield self.x[rows]
+            yield self.x[rows[share(len(rows), part)]]
 
 
 def as_source(activations: Any) -> Source:

@@ -7,14 +7,17 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from mneme.crosscoder.kernels import Weights
+from mneme.crosscoder.grid import ONE_RANK, Grid
+from mneme.crosscoder.step import Weights
 from mneme.errors import ActivationError
 
 MEDIAN_SAMPLE = 8192  # tokens the geometric median is found on
 
 
-def fit_normaliser(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+def fit_normaliser(batches: Iterable[Tensor], grid: Grid = ONE_RANK) -> tuple[Tensor, Tensor]:
     """Mean (2, d) and scale (2,) so that (x - mean) / scale has mean 0 and E||x||^2 = d, for each model.
+
+    With several ranks each gives its share of the batches; all get the statistics of the whole.
 
     Sums are float64 whatever the batches' precision: bfloat16 sums stop growing after a few hundred tokens.
     Raises ActivationError for NaN, infinite, constant or no activations.
@@ -25,6 +28,7 @@ def fit_normaliser(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
         if n == 0:
             # Sums of (x - first mean): the variance of activations far from zero would cancel otherwise.
             shift = x.mean(0)
+            grid.from_first([shift])
             total, squares = torch.zeros_like(shift), torch.zeros(2, dtype=torch.float64, device=x.device)
         x = x - shift
         n += len(x)
@@ -32,8 +36,9 @@ def fit_normaliser(batches: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
         squares += x.square().sum(dim=(0, 2))
     if n == 0:
         raise ActivationError("there are no activations to train on: give a longer corpus")
-    mean = total / n
-    variance = squares / n - mean.square().sum(1)  # E||x - mean||^2
+    n = int(grid.sum(torch.tensor(n, device=total.device)))
+    mean = grid.sum(total) / n
+    variance = grid.sum(squares) / n - mean.square().sum(1)  # E||x - mean||^2
     if not bool(torch.isfinite(variance).all()):
         raise ActivationError(
             "the activations hold NaN or infinity: check the models, or set another harvest.dtype"

@@ -1,32 +1,25 @@
-"""Training: shuffled batches, one step after another, checkpoints that resume bit for bit.
+"""Training from the outside: one call, interruptible between steps, the same on one process or many.
 
-    weights, x -> training_step -> gradients, clipped -> Adam -> weights
-
-k falls from k_start * k to k early; the learning rate rises, stays, and falls to zero; the threshold of
-inference is the running mean of the smallest value each step kept, taken once k has reached its value.
+Under torchrun every rank calls `train_crosscoder` with the same activations and settings; each reads its
+share of every batch, rank 0 writes the checkpoints, and all return the same crosscoder.
 """
 
 from __future__ import annotations
 
 import contextlib
-import itertools
-import math
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from mneme.crosscoder.checkpoint import delete_checkpoint, read_checkpoint, write_checkpoint
+from mneme.crosscoder.checkpoint import delete_checkpoint
 from mneme.crosscoder.config import CrosscoderConfig
-from mneme.crosscoder.kernels import Rule, Weights, bf16_is_fast, global_norm, training_step
 from mneme.crosscoder.module import Crosscoder
-from mneme.crosscoder.source import Source, as_source
-from mneme.crosscoder.start import MEDIAN_SAMPLE, fit_normaliser, initial_weights
-from mneme.errors import ActivationError, CrosscoderError
+from mneme.crosscoder.source import as_source
+from mneme.crosscoder.trainer import Trainer
 from mneme.progress import NULL_PROGRESS, Progress
 
 Log = Callable[[dict[str, float]], None]
@@ -44,7 +37,8 @@ def train_crosscoder(
 
     activations: (N, 2, d) tensor, ActivationCache, or an iterable of (B, 2, d) tensors (read into memory);
     raw, models in the order base, tuned. `checkpoint`: a folder; training that was stopped goes on from there
-    and ends with the same weights, bit for bit on CPU. `log` gets rows of the run's `training` table.
+    and ends with the same weights, bit for bit on CPU. With several ranks all must see that folder. `log` gets
+    rows of the run's `training` table.
 
     Raises ActivationError for activations that can't be learned from; CrosscoderError when the loss turns
     NaN (the last checkpoint is kept) or a checkpoint is of another training.
@@ -66,10 +60,10 @@ def train_crosscoder(
                 task.note(f"explained variance {row['explained_variance_base']:.3f}")
                 if log is not None:
                     log(row)
-            if interrupted.is_set():
+            if bool(trainer.grid.any(torch.tensor(interrupted.is_set(), device=trainer.device))):
                 trainer.save()
                 raise KeyboardInterrupt
-    if trainer.folder is not None:
+    if trainer.folder is not None and trainer.grid.rank == 0:
         delete_checkpoint(trainer.folder)
     return trainer.result()
 
@@ -86,172 +80,3 @@ def interrupt_between_steps() -> Iterator[threading.Event]:
         yield event
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-class Trainer:
-    """The state between steps."""
-
-    def __init__(self, source: Source, config: CrosscoderConfig, folder: Path | None) -> None:
-        self.source, self.config, self.folder = source, config, folder
-        if source.n < 2:
-            raise ActivationError("there are too few activations to train on: give a longer corpus")
-        self.batch_size = min(config.batch_size, source.n)
-        n_tokens = config.tokens or math.ceil(config.epochs * source.n)
-        self.n_steps = max(1, n_tokens // self.batch_size)
-        self.dead_after = min(config.dead_after, max(1, int(config.dead_share * n_tokens)))
-        self.rows: list[dict[str, float]] = []
-        self.mean, self.scale = fit_normaliser(source.batches(8192))
-        self.model = Crosscoder(config, source.width).to(self.mean.device)
-        generator = torch.Generator().manual_seed(config.seed)
-        sample = self._normalised(next(source.batches(MEDIAN_SAMPLE, shuffle=True, seed=config.seed)))
-        first = initial_weights(self.model.n_latents, sample.unflatten(1, (2, -1)), generator)
-        self.weights = Weights(*(part.requires_grad_() for part in first))
-        self.bf16 = config.encoder_dtype == "bfloat16" or (
-            config.encoder_dtype == "auto" and bf16_is_fast(self.mean.device)
-        )
-        self.optimizer = torch.optim.Adam(
-            self.weights, lr=config.learning_rate, betas=(0.9, 0.999), fused=True
-        )
-        self.silent = torch.zeros(self.model.n_latents, dtype=torch.int64, device=self.mean.device)
-        self.step = 0
-        self.threshold_sum = self.threshold_weight = 0.0
-        self.hint = 0.0
-        if folder is not None and (state := read_checkpoint(folder, self._identity())) is not None:
-            self._load(state)
-
-    def steps(self) -> Iterator[dict[str, float] | None]:
-        """Run the steps that are left; yields a row for the log now and then."""
-        for x in self._batches():
-            yield self._one(x)
-            if self.folder is not None and self.step % self.config.checkpoint_every == 0:
-                self.save()
-
-    def result(self) -> Crosscoder:
-        """The trained module."""
-        W = [part.detach() for part in self.weights]
-        model = self.model
-        model.W_enc.copy_(W[0].unflatten(1, (2, -1)).permute(1, 2, 0))
-        model.b_enc.copy_(W[1])
-        model.W_dec.copy_(W[2].unflatten(1, (2, -1)).transpose(0, 1))
-        model.b_dec.copy_(W[3].unflatten(0, (2, -1)))
-        model.mean.copy_(self.mean)
-        model.scale.copy_(self.scale)
-        model.threshold.fill_(self.threshold_sum / max(self.threshold_weight, 1e-12))
-        return model
-
-    def save(self) -> None:
-        """Write a checkpoint, if there is a folder for it."""
-        if self.folder is not None:
-            write_checkpoint(self.folder, self._identity(), self._state())
-
-    # one step
-
-    def _one(self, x: Tensor) -> dict[str, float] | None:
-        config = self.config
-        k = self._k()
-        rule = Rule(
-            config.variant,
-            k,
-            config.aux_alpha,
-            config.aux_k or max(1, self.source.width // 2),
-            config.l1_weight,
-            self.hint,
-            self.bf16,
-        )
-        dead = self.silent > self.dead_after
-        result = training_step(self.weights, x, rule, dead, sparse=config.kernel != "dense")
-        if not bool(torch.isfinite(result.loss)):
-            raise CrosscoderError(
-                f"the loss turned {float(result.loss)} at step {self.step}: lower crosscoder.learning_rate"
-                " (the last good checkpoint is kept)"
-            )
-        clip = config.clip / global_norm(result.grads).clamp_min(config.clip)
-        for weight, grad in zip(self.weights, result.grads, strict=True):
-            weight.grad = grad.mul_(clip)
-        rate = config.learning_rate * self._rate_share()
-        self.optimizer.param_groups[0]["lr"] = rate
-        self.optimizer.step()
-        self.silent += len(x)
-        self.silent[result.fired] = 0
-        self._follow_threshold(k, result.smallest)
-        self.step += 1
-        if self.step % config.log_every and self.step != self.n_steps:
-            return None
-        # x has E||x||^2 = d for each model, so the squared error over d is the unexplained share.
-        explained = 1 - result.squared_error / x.unflatten(1, (2, -1)).square().sum(-1).mean(0)
-        row = {
-            "step": self.step,
-            "tokens": self.step * self.batch_size,
-            "loss": float(result.loss),
-            "aux_loss": float(result.aux_loss),
-            "l0": result.l0,
-            "k": k,
-            "explained_variance_base": float(explained[0]),
-            "explained_variance_tuned": float(explained[1]),
-            "dead_share": float(dead.float().mean()),
-            "learning_rate": rate,
-        }
-        self.rows.append(row)
-        return row
-
-    def _k(self) -> float:
-        annealing = self.config.k_anneal_share * self.n_steps
-        left = max(0.0, 1 - self.step / annealing) if annealing > 0 else 0.0
-        k = self.config.k * (1 + (self.config.k_start - 1) * left)
-        return min(k, self.model.n_latents)
-
-    def _rate_share(self) -> float:
-        rise = max(1.0, self.config.warmup_share * self.n_steps)
-        fall = max(1.0, self.config.decay_share * self.n_steps)
-        return min(1.0, (self.step + 1) / rise, (self.n_steps - self.step) / fall)
-
-    def _follow_threshold(self, k: float, smallest: float) -> None:
-        """The EMA of the smallest value kept, corrected for its start (as Adam's means are)."""
-        self.hint = 0.9 * smallest
-        if k > self.config.k and self.step + 1 < self.n_steps:
-            return
-        # A short training has fewer steps than the EMA's memory; the last fifth of them is then its window.
-        decay = min(self.config.threshold_decay, 1 - 5 / max(10, self.n_steps))
-        self.threshold_sum = decay * self.threshold_sum + (1 - decay) * smallest
-        self.threshold_weight = decay * self.threshold_weight + (1 - decay)
-
-    # data and state
-
-    def _batches(self) -> Iterator[Tensor]:
-        """Normalised (B, 2d) batches from where training stands to its end."""
-        per_epoch = self.source.n // self.batch_size  # a ragged last batch would change k * B
-        for epoch in itertools.count(self.step // per_epoch):
-            batches: Iterable[Tensor] = self.source.batches(
-                self.batch_size, shuffle=True, seed=self.config.seed * 1_000_003 + epoch
-            )
-            begin = self.step - epoch * per_epoch
-            for x in itertools.islice(batches, begin, per_epoch):
-                if self.step >= self.n_steps:
-                    return
-                yield self._normalised(x)
-            if self.step >= self.n_steps:
-                return
-
-    def _normalised(self, x: Tensor) -> Tensor:
-        return ((x.to(self.mean.device, torch.float32) - self.mean) / self.scale[:, None]).flatten(1)
-
-    def _identity(self) -> dict[str, Any]:
-        """What a checkpoint must agree on: settings and data."""
-        data = [float(self.mean.double().sum()), *self.scale.tolist(), self.source.n]
-        return {"config": repr(self.config), "data": data}
-
-    def _state(self) -> dict[str, Any]:
-        names = ("step", "threshold_sum", "threshold_weight", "hint", "rows")
-        return {
-            "weights": [part.detach() for part in self.weights],
-            "optimizer": self.optimizer.state_dict(),
-            "silent": self.silent,
-            **{name: getattr(self, name) for name in names},
-        }
-
-    def _load(self, state: dict[str, Any]) -> None:
-        for mine, saved in zip(self.weights, state.pop("weights"), strict=True):
-            mine.data.copy_(saved)
-        self.optimizer.load_state_dict(state.pop("optimizer"))
-        for name, value in state.items():
-            setattr(self, name, value)

@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 from safetensors import safe_open
 
+from mneme.distributed import share
 from mneme.errors import ActivationError
 from mneme.harvest import shards
 
@@ -126,18 +127,22 @@ class ActivationCache:
         self._read_into(out, start, stop)
         return out
 
-    def batches(self, size: int, *, shuffle: bool = False, seed: int = 0) -> Iterator[torch.Tensor]:
+    def batches(
+        self, size: int, *, shuffle: bool = False, seed: int = 0, part: tuple[int, int] = (0, 1)
+    ) -> Iterator[torch.Tensor]:
         """All rows once, in batches (<= size, 2, d); only the last may be smaller.
 
         In token order, or shuffled: runs of 512 rows in random order fill a buffer (1 GiB, or all of a cache
         that fits in memory), whose rows are dealt in random order. The same seed gives the same batches.
+        `part` (r, n): of every batch only the r-th of n shares, for rank r of n.
         """
         if size < 1:
             raise ValueError("a batch has at least one row")
         self._hold_if_small()
         if not shuffle:
             for start in range(0, self.n, size):
-                yield self.read(start, min(start + size, self.n))
+                mine = share(min(size, self.n - start), part)
+                yield self.read(start + mine.start, start + mine.stop)
             return
         generator = torch.Generator().manual_seed(seed)
         left = torch.empty(0, 2, self.width, dtype=self.dtype)
@@ -149,13 +154,13 @@ class ActivationCache:
                 left = torch.cat([left, buffer[order[:taken]]])
                 if len(left) < size:
                     continue
-                yield left
+                yield left[share(size, part)]
             whole = taken + (len(order) - taken) // size * size
             for start in range(taken, whole, size):
-                yield buffer[order[start : start + size]]
+                yield buffer[order[start : start + size][share(size, part)]]
             left = buffer[order[whole:]]
         if len(left):
-            yield left
+            yield left[share(len(left), part)]
 
     def verify(self) -> None:
         """Compare every shard with its checksum. Raises ActivationError naming the first that is damaged."""

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from mneme.crosscoder.kernels import Rule, Weights, largest, training_step
+from mneme.crosscoder.kernels import largest
+from mneme.crosscoder.step import Rule, Weights, training_step
 
 B, D_WIDTH, F, K, AUX_K = 6, 4, 12, 2, 2
 DEAD = [1, 4, 7, 10]

@@ -10,21 +10,12 @@ import time
 
 import pytest
 import torch
+from crosscoder_world import planted
 
 from mneme.crosscoder import CrosscoderConfig, train_crosscoder
 from mneme.errors import ActivationError, CrosscoderError
 
 CONFIG = CrosscoderConfig(latents=48, k=3, batch_size=64, epochs=6, log_every=5, checkpoint_every=4)
-
-
-def planted(n: int = 640, width: int = 12, latents: int = 24, seed: int = 0) -> torch.Tensor:
-    """Sparse combinations of planted directions; the tuned model has the last one twice as strongly."""
-    generator = torch.Generator().manual_seed(seed)
-    directions = torch.nn.functional.normalize(torch.randn(latents, width, generator=generator), dim=1)
-    f = (torch.rand(n, latents, generator=generator) < 0.1) * torch.rand(n, latents, generator=generator)
-    gain = torch.ones(latents)
-    gain[-1] = 2
-    return 5 * torch.stack([f @ directions, (f * gain) @ directions], dim=1) + 0.5
 
 
 class StoppedError(Exception):

@@ -1,0 +1,228 @@
+"""A training's state and its steps, one after another; checkpoints that resume bit for bit.
+
+    weights, x -> training_step -> gradients, clipped -> Adam -> weights
+
+k falls from k_start * k to k early; the learning rate rises, stays, and falls to zero; the threshold of
+inference is the running mean of the smallest value each step kept, taken once k has reached its value.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mneme import distributed
+from mneme.crosscoder.checkpoint import read_checkpoint, write_checkpoint
+from mneme.crosscoder.config import CrosscoderConfig
+from mneme.crosscoder.grid import Grid
+from mneme.crosscoder.kernels import bf16_is_fast
+from mneme.crosscoder.module import Crosscoder
+from mneme.crosscoder.source import Source
+from mneme.crosscoder.start import MEDIAN_SAMPLE, fit_normaliser, initial_weights
+from mneme.crosscoder.step import Rule, Weights, global_norm, training_step
+from mneme.errors import ActivationError, ConfigError, CrosscoderError
+from mneme.models.device import pick_device
+
+
+class Trainer:
+    """The state between steps."""
+
+    def __init__(self, source: Source, config: CrosscoderConfig, folder: Path | None) -> None:
+        self.source, self.config, self.folder = source, config, folder
+        if source.n < 2:
+            raise ActivationError("there are too few activations to train on: give a longer corpus")
+        self.grid = grid = Grid.of_ranks()
+        # Shares are of one size, so that the mean over ranks is the mean over tokens.
+        self.batch_size = min(config.batch_size, source.n) // grid.n_ranks * grid.n_ranks
+        if self.batch_size == 0:
+            raise ConfigError(
+                f"a batch of {min(config.batch_size, source.n)} tokens has none for some of the {grid.n_ranks}"
+                " processes: raise crosscoder.batch_size, give more text or start fewer"
+            )
+        n_tokens = config.tokens or math.ceil(config.epochs * source.n)
+        self.n_steps = max(1, n_tokens // self.batch_size)
+        self.dead_after = min(config.dead_after, max(1, int(config.dead_share * n_tokens)))
+        self.rows: list[dict[str, float]] = []
+        mean, scale = fit_normaliser(self._read(8192), grid)
+        self.home = mean.device  # where the activations are, and the crosscoder will be
+        self.device = self.home if self.home.type != "cpu" else pick_device("auto")
+        self.mean, self.scale = mean.to(self.device), scale.to(self.device)
+        self.n_latents = config.n_latents(source.width)
+        generator = torch.Generator().manual_seed(config.seed)
+        sample = self._normalised(next(source.batches(MEDIAN_SAMPLE, shuffle=True, seed=config.seed)))
+        first = initial_weights(self.n_latents, sample.unflatten(1, (2, -1)), generator)
+        grid.from_first(first)
+        self.weights = Weights(*(part.requires_grad_() for part in first))
+        self.bf16 = config.encoder_dtype == "bfloat16" or (
+            config.encoder_dtype == "auto" and bf16_is_fast(self.device)
+        )
+        self.optimizer = torch.optim.Adam(
+            self.weights, lr=config.learning_rate, betas=(0.9, 0.999), fused=True
+        )
+        self.silent = torch.zeros(self.n_latents, dtype=torch.int64, device=self.device)
+        self.step = 0
+        self.threshold_sum = self.threshold_weight = 0.0
+        self.hint = 0.0
+        if folder is not None:
+            self._resume(folder)
+
+    def steps(self) -> Iterator[dict[str, float] | None]:
+        """Run the steps that are left; yields a row for the log now and then."""
+        for x in self._batches():
+            yield self._one(x)
+            if self.folder is not None and self.step % self.config.checkpoint_every == 0:
+                self.save()
+
+    def result(self) -> Crosscoder:
+        """The trained module."""
+        W = [part.detach() for part in self.weights]
+        model = Crosscoder(self.config, self.source.width).to(self.home)
+        model.W_enc.copy_(W[0].unflatten(1, (2, -1)).permute(1, 2, 0))
+        model.b_enc.copy_(W[1])
+        model.W_dec.copy_(W[2].unflatten(1, (2, -1)).transpose(0, 1))
+        model.b_dec.copy_(W[3].unflatten(0, (2, -1)))
+        model.mean.copy_(self.mean)
+        model.scale.copy_(self.scale)
+        model.threshold.fill_(self.threshold_sum / max(self.threshold_weight, 1e-12))
+        return model
+
+    def save(self) -> None:
+        """Write a checkpoint, if there is a folder for it: rank 0 does, the others hold the same."""
+        if self.folder is not None and self.grid.rank == 0:
+            write_checkpoint(self.folder, self._identity(), self._state())
+
+    # one step
+
+    def _one(self, x: Tensor) -> dict[str, float] | None:
+        config = self.config
+        k = self._k()
+        rule = Rule(
+            config.variant,
+            k,
+            config.aux_alpha,
+            config.aux_k or max(1, self.source.width // 2),
+            config.l1_weight,
+            self.hint,
+            self.bf16,
+        )
+        dead = self.silent > self.dead_after
+        sparse = config.kernel != "dense"
+        result = training_step(self.weights, x, rule, dead, sparse=sparse, grid=self.grid)
+        if not bool(torch.isfinite(result.loss)):
+            raise CrosscoderError(
+                f"the loss turned {float(result.loss)} at step {self.step}: lower crosscoder.learning_rate"
+                " (the last good checkpoint is kept)"
+            )
+        clip = config.clip / global_norm(result.grads).clamp_min(config.clip)
+        for weight, grad in zip(self.weights, result.grads, strict=True):
+            weight.grad = grad.mul_(clip)
+        rate = config.learning_rate * self._rate_share()
+        self.optimizer.param_groups[0]["lr"] = rate
+        self.optimizer.step()
+        self.silent += self.batch_size
+        self.silent[result.fired] = 0
+        self._follow_threshold(k, result.smallest)
+        self.step += 1
+        if self.step % config.log_every and self.step != self.n_steps:
+            return None
+        # x has E||x||^2 = d for each model, so the squared error over d is the unexplained share.
+        power = self.grid.mean(x.unflatten(1, (2, -1)).square().sum(-1).mean(0))
+        explained = 1 - result.squared_error / power
+        row = {
+            "step": self.step,
+            "tokens": self.step * self.batch_size,
+            "loss": float(result.loss),
+            "aux_loss": float(result.aux_loss),
+            "l0": result.l0,
+            "k": k,
+            "explained_variance_base": float(explained[0]),
+            "explained_variance_tuned": float(explained[1]),
+            "dead_share": float(dead.float().mean()),
+            "learning_rate": rate,
+        }
+        self.rows.append(row)
+        return row
+
+    def _k(self) -> float:
+        annealing = self.config.k_anneal_share * self.n_steps
+        left = max(0.0, 1 - self.step / annealing) if annealing > 0 else 0.0
+        k = self.config.k * (1 + (self.config.k_start - 1) * left)
+        return min(k, self.n_latents)
+
+    def _rate_share(self) -> float:
+        rise = max(1.0, self.config.warmup_share * self.n_steps)
+        fall = max(1.0, self.config.decay_share * self.n_steps)
+        return min(1.0, (self.step + 1) / rise, (self.n_steps - self.step) / fall)
+
+    def _follow_threshold(self, k: float, smallest: float) -> None:
+        """The EMA of the smallest value kept, corrected for its start (as Adam's means are)."""
+        self.hint = 0.9 * smallest
+        if k > self.config.k and self.step + 1 < self.n_steps:
+            return
+        # A short training has fewer steps than the EMA's memory; the last fifth of them is then its window.
+        decay = min(self.config.threshold_decay, 1 - 5 / max(10, self.n_steps))
+        self.threshold_sum = decay * self.threshold_sum + (1 - decay) * smallest
+        self.threshold_weight = decay * self.threshold_weight + (1 - decay)
+
+    # data and state
+
+    def _batches(self) -> Iterator[Tensor]:
+        """Normalised (B, 2d) batches, or this rank's share of them, from where training stands to its end."""
+        per_epoch = self.source.n // self.batch_size  # a ragged last batch would change k * B
+        for epoch in itertools.count(self.step // per_epoch):
+            seed = self.config.seed * 1_000_003 + epoch
+            batches: Iterable[Tensor] = self._read(self.batch_size, shuffle=True, seed=seed)
+            begin = self.step - epoch * per_epoch
+            for x in itertools.islice(batches, begin, per_epoch):
+                if self.step >= self.n_steps:
+                    return
+                yield self._normalised(x)
+            if self.step >= self.n_steps:
+                return
+
+    def _read(self, size: int, **order: Any) -> Iterator[Tensor]:
+        """The source's batches; with several ranks this one's share of each."""
+        if self.grid.n_ranks > 1:
+            order["part"] = self.grid.part
+        return self.source.batches(size, **order)
+
+    def _normalised(self, x: Tensor) -> Tensor:
+        return ((x.to(self.device, torch.float32) - self.mean) / self.scale[:, None]).flatten(1)
+
+    def _identity(self) -> dict[str, Any]:
+        """What a checkpoint must agree on: settings and data."""
+        data = [float(self.mean.double().sum()), *self.scale.tolist(), self.source.n]
+        return {"config": repr(self.config), "data": data}
+
+    def _state(self) -> dict[str, Any]:
+        names = ("step", "threshold_sum", "threshold_weight", "hint", "rows")
+        return {
+            "weights": [part.detach() for part in self.weights],
+            "optimizer": self.optimizer.state_dict(),
+            "silent": self.silent,
+            **{name: getattr(self, name) for name in names},
+        }
+
+    def _resume(self, folder: Path) -> None:
+        """Go on from a checkpoint, where there is one of this training."""
+        state = read_checkpoint(folder, self._identity(), self.device)
+        steps = distributed.gather(lambda: None if state is None else state["step"])
+        if len(set(steps)) > 1:
+            raise CrosscoderError(
+                f"the processes see different checkpoints in {folder}: put the run where all can read it"
+            )
+        if state is not None:
+            self._load(state)
+
+    def _load(self, state: dict[str, Any]) -> None:
+        for mine, saved in zip(self.weights, state.pop("weights"), strict=True):
+            mine.data.copy_(saved)
+        self.optimizer.load_state_dict(state.pop("optimizer"))
+        for name, value in state.items():
+            setattr(self, name, value)

@@ -1,0 +1,87 @@
+"""Several processes that work as one: the ranks that torchrun starts, joined by torch.distributed.
+
+    torchrun --nproc-per-node 8 -m mneme run settings.toml
+
+Without torchrun there is one rank, rank 0. What is called a collective here must be called by every rank.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+
+from mneme.errors import MnemeError
+
+T = TypeVar("T")
+
+_PATIENCE = datetime.timedelta(hours=24)  # ranks wait for each other through model loading and tokenising
+
+
+def launched() -> bool:
+    """Whether torchrun started this process as one of several."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+@contextlib.contextmanager
+def process_group() -> Iterator[None]:
+    """Join the ranks torchrun started, each on its own GPU where there are any; nothing without torchrun."""
+    if not launched() or dist.is_initialized():
+        yield
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=_PATIENCE)
+    yield
+    # Not after an error: the other ranks may wait within a collective, and torchrun ends them.
+    dist.destroy_process_group()
+
+
+def world_size() -> int:
+    """How many ranks there are."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Which of them this process is."""
+    return dist.get_rank() if world_size() > 1 else 0
+
+
+def share(n: int, part: tuple[int, int]) -> slice:
+    """Of n things in order, those of part (r, of how many): parts are disjoint and differ by one at most."""
+    number, parts = part
+    return slice(n * number // parts, n * (number + 1) // parts)
+
+
+def from_first(value: T) -> T:
+    """Rank 0's value, on every rank (pickled). Collective."""
+    if world_size() == 1:
+        return value
+    held: list[Any] = [value]
+    dist.broadcast_object_list(held, src=0, device=torch.device("cpu"))
+    return held[0]
+
+
+def gather(make: Callable[[], T]) -> list[T]:
+    """What `make` gives on every rank, in rank order, on every rank (pickled). Collective.
+
+    Raises, on all ranks, the first rank's MnemeError where any raised one: none is left waiting.
+    """
+    if world_size() == 1:
+        return [make()]
+    mine: T | MnemeError
+    try:
+        mine = make()
+    except MnemeError as error:
+        mine = error
+    found: list[Any] = [None] * world_size()
+    dist.all_gather_object(found, mine)
+    for each in found:
+        if isinstance(each, MnemeError):
+            raise each
+    return found
