@@ -39,6 +39,10 @@ class Plan:
         """Tokens of text, BOS not counted."""
         return sum(map(len, self.tokens))
 
+    def n_shard_tokens(self, shard: int) -> int:
+        """Tokens of one shard's documents."""
+        return sum(len(self.tokens[document]) for document in self.shards[shard])
+
 
 def make_plan(corpus: Corpus, tokenizer: PreTrainedTokenizerBase, config: HarvestConfig) -> Plan:
     """Tokenise the corpus and lay it out. Raises CorpusError when it is too short."""

@@ -4,6 +4,9 @@ For every shard of documents: batches of like length go through both models, the
 tokens' places, what should not be learned from is left out (BOS and padding never get in; attention sinks,
 whose norm is many times the median, would dominate any squared loss), and the shard is written whole. A
 harvest that was stopped goes on after its last whole shard.
+
+Several ranks (torchrun) take the shards in turn, so that each reads documents of its own; the files are those
+that one process writes.
 """
 
 from __future__ import annotations
@@ -12,11 +15,13 @@ import hashlib
 import json
 import shutil
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from mneme import distributed
 from mneme.corpus import Corpus
 from mneme.corpus.windows import Window
 from mneme.errors import ActivationError, ConfigError, DiskFullError
@@ -43,7 +48,7 @@ def harvest(
     """Activations of both models after the layer, on every token of the corpus, cached in `folder`.
 
     A finished harvest of the same pair, corpus and settings is returned as it is; an unfinished one goes on;
-    one of something else is replaced.
+    one of something else is replaced. With several ranks all call this, with a folder that all see.
 
     Raises ConfigError (layer out of range), CorpusError (too short), ActivationError (a model gives NaN or
     infinity), DiskFullError (checked before the start).
@@ -54,7 +59,9 @@ def harvest(
     plan = make_plan(corpus, pair.tokenizer, config)
     reader = PairReader(pair, layer, config.share_layers)
     fingerprint = harvest_fingerprint(pair, corpus, config)
-    index = _resume(folder, fingerprint) or {
+    n_ranks, rank = distributed.world_size(), distributed.rank()
+    earlier = distributed.gather(lambda: _resume(folder, fingerprint) if rank == 0 else None)[0]
+    index = earlier or {
         "format": shards.FORMAT,
         "complete": False,
         "fingerprint": fingerprint,
@@ -74,23 +81,25 @@ def harvest(
         "lengths": [len(ids) for ids in plan.tokens],
     }
     done = len(index["shards"])
-    _check_room(folder, plan, pair.width, config, done)
-    behaviour_tokens = _LOGITS // pair.vocab_size
+    distributed.gather(lambda: _check_room(folder, plan, pair.width, config, done))
     with progress.task("harvest", total=plan.n_tokens, unit="tokens") as task:
-        for number, documents in enumerate(plan.shards):
-            if number < done:
-                task.advance(sum(len(plan.tokens[d]) for d in documents))
-                continue
-            shard = _Shard(plan, number, pair.width, getattr(torch, config.store_dtype))
-            for batch in shard_batches(plan, number, config, behaviour_tokens):
-                _read_batch(reader, plan, batch, shard, task)
+        for number in range(done):
+            task.advance(plan.n_shard_tokens(number))
+        for first in range(done, len(plan.shards), n_ranks):
+            mine = None  # the last round may have fewer shards than ranks
+            if first + rank < len(plan.shards):
+                mine = _Shard(plan, first + rank, pair.width, getattr(torch, config.store_dtype))
+            medians = distributed.gather(partial(_read_shard, reader, plan, mine, config, task))
             if index["median_norm"] is None:
-                index["median_norm"] = shard.median_norms()
-            tensors, counts = shard.kept([config.sink_ratio * norm for norm in index["median_norm"]])
-            index["shards"].append({**shards.write_shard(folder, number, tensors), **counts})
-            shards.write_index(folder, index)
+                index["median_norm"] = medians[0]  # of the very first shard
+            entries = distributed.gather(partial(_write_shard, folder, mine, config, index["median_norm"]))
+            index["shards"] += [entry for entry in entries if entry is not None]
+            if rank == 0:
+                shards.write_index(folder, index)
+            others = set(range(first, min(first + n_ranks, len(plan.shards)))) - {first + rank}
+            task.advance(sum(map(plan.n_shard_tokens, others)))
     index["complete"] = True
-    shards.write_index(folder, index)
+    distributed.gather(lambda: shards.write_index(folder, index) if rank == 0 else None)
     return ActivationCache(folder)
 
 
@@ -130,7 +139,7 @@ class _Shard:
     """One shard in the making: a row for every token of its documents."""
 
     def __init__(self, plan: Plan, number: int, width: int, dtype: torch.dtype) -> None:
-        documents = plan.shards[number]
+        self.number, documents = number, plan.shards[number]
         lengths = torch.tensor([len(plan.tokens[d]) for d in documents])
         self.first = documents.start
         self.starts = torch.cumsum(lengths, 0) - lengths
@@ -166,6 +175,27 @@ class _Shard:
             "document_tokens": self.token,
         }
         return tensors, {"n_skipped_bos": self.n_bos, "n_skipped_sinks": int((~keep).sum())}
+
+
+def _read_shard(
+    reader: PairReader, plan: Plan, shard: _Shard | None, config: HarvestConfig, task: Task
+) -> list[float] | None:
+    """Run both models on a shard's documents; the median norms of base and tuned."""
+    if shard is None:
+        return None
+    for batch in shard_batches(plan, shard.number, config, _LOGITS // reader.pair.vocab_size):
+        _read_batch(reader, plan, batch, shard, task)
+    return shard.median_norms()
+
+
+def _write_shard(
+    folder: Path, shard: _Shard | None, config: HarvestConfig, medians: list[float]
+) -> dict[str, Any] | None:
+    """Write a shard without its attention sinks; its entry for the index."""
+    if shard is None:
+        return None
+    tensors, counts = shard.kept([config.sink_ratio * norm for norm in medians])
+    return {**shards.write_shard(folder, shard.number, tensors), **counts}
 
 
 def _read_batch(reader: PairReader, plan: Plan, batch: list[Window], shard: _Shard, task: Task) -> None:
@@ -234,7 +264,7 @@ def _resume(folder: Path, fingerprint: str) -> dict[str, Any] | None:
 
 def _check_room(folder: Path, plan: Plan, width: int, config: HarvestConfig, done: int) -> None:
     """Refuse to start what the disk can't hold."""
-    tokens = sum(len(plan.tokens[d]) for documents in plan.shards[done:] for d in documents)
+    tokens = sum(map(plan.n_shard_tokens, range(done, len(plan.shards))))
     needed = estimated_bytes(tokens, width, config)
     free = shutil.disk_usage(folder).free
     if needed > free:
