@@ -7,10 +7,9 @@ Without torchrun there is one rank, rank 0. What is called a collective here mus
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
@@ -23,23 +22,17 @@ T = TypeVar("T")
 _PATIENCE = datetime.timedelta(hours=24)  # ranks wait for each other through model loading and tokenising
 
 
-def launched() -> bool:
-    """Whether torchrun started this process as one of several."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
-
-
-@contextlib.contextmanager
-def process_group() -> Iterator[None]:
-    """Join the ranks torchrun started, each on its own GPU where there are any; nothing without torchrun."""
-    if not launched() or dist.is_initialized():
-        yield
-        return
+def join() -> None:
+    """Join the ranks torchrun started, each on its own GPU where there are any. Collective."""
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=_PATIENCE)
-    yield
-    # Not after an error: the other ranks may wait within a collective, and torchrun ends them.
-    dist.destroy_process_group()
+
+
+def leave() -> None:
+    """From here on this process works alone. Collective."""
+    if world_size() > 1:
+        dist.destroy_process_group()
 
 
 def world_size() -> int:

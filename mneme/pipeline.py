@@ -13,9 +13,11 @@ from __future__ import annotations
 import datetime
 import gc
 import hashlib
+import os
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import psutil
@@ -30,30 +32,47 @@ from mneme.store.files import only_writer, write_manifest, write_text
 from mneme.store.run import Run, StageWriter, open_run, translate_os_errors
 from mneme.workbench import Workbench
 
+if TYPE_CHECKING:
+    from mneme.team import Team
+
 
 def run_pipeline(config: RunConfig, out: str | Path, progress: Progress = NULL_PROGRESS) -> Run:
     """Do what is still to do of a run, and return it.
 
     `out` is the run's folder; where it stands is also kept in its progress.json. Raises a UserError (one line
     that names the fix) for models, text, settings or folders that can't be used.
+
+    Under torchrun every process calls this; those other than the first help, and return before the run is whole.
     """
     folder = Path(out)
+    team = None
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        from mneme import distributed
+        from mneme.team import Team, help_with
+
+        distributed.join()
+        if distributed.rank() > 0:
+            help_with(config, folder)
+            return Run(folder)
+        team = Team()
     with only_writer(folder):
         status = FileProgress(folder / "progress.json")
         try:
             with translate_os_errors(folder):
-                _run_stages(config, folder, BothProgress(progress, status))
+                _run_stages(config, folder, BothProgress(progress, status), team)
         except KeyboardInterrupt:
             status.end("cancelled", "interrupted: the same command goes on from here")
             raise
         except BaseException as error:
             status.end("failed", str(error) if isinstance(error, MnemeError) else repr(error))
             raise
+        if team is not None:
+            team.dismiss()
         status.end("finished")
     return open_run(folder)
 
 
-def _run_stages(config: RunConfig, folder: Path, progress: Progress) -> None:
+def _run_stages(config: RunConfig, folder: Path, progress: Progress, team: Team | None) -> None:
     run = Run(folder)
     bench = Workbench(config, folder, progress)
     if run.database.exists():
@@ -73,6 +92,8 @@ def _run_stages(config: RunConfig, folder: Path, progress: Progress) -> None:
         if stage is STAGES[-1]:  # the report tells what the manifest says
             write_manifest(folder, {"fingerprints": fingerprints, **bench.facts()})
         with _Meter() as meter:
+            if team is not None:
+                team.share(stage.name, bench)
             result = stage.function(bench)
         with run.stage_writer() as writer:
             _write(writer, stage, result, fingerprint, meter)

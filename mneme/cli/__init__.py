@@ -6,12 +6,13 @@ names the fix on stderr, with exit code 2; Ctrl-C exits 130 and what is done is 
 
 from __future__ import annotations
 
+import os
 import sys
 
 from rich.markup import escape
 
 from mneme.cli import analyse, check, make  # noqa: F401 - each registers its commands on `app`
-from mneme.cli.common import app, err
+from mneme.cli.common import FIRST, app, err
 from mneme.errors import MnemeError
 
 __all__ = ["app", "main"]
@@ -40,9 +41,11 @@ def main() -> None:
 
 
 def _say(message: str) -> None:
-    err.print(f"[bold red]error:[/] {escape(message)}", highlight=False, soft_wrap=True)
+    where = "" if FIRST else f" (process {os.environ['RANK']})"
+    err.print(f"[bold red]error{where}:[/] {escape(message)}", highlight=False, soft_wrap=True)
 
 
 def _stopped() -> None:
-    err.print("stopped: the same command goes on from here")
+    if FIRST:
+        err.print("stopped: the same command goes on from here")
     sys.exit(130)

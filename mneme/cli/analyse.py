@@ -9,7 +9,17 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from mneme.cli.common import DEMO, CorpusOption, OutOption, PortOption, RunArgument, SetOption, app, out
+from mneme.cli.common import (
+    DEMO,
+    FIRST,
+    CorpusOption,
+    OutOption,
+    PortOption,
+    RunArgument,
+    SetOption,
+    app,
+    out,
+)
 from mneme.errors import UserError
 
 if TYPE_CHECKING:
@@ -161,7 +171,10 @@ def _run(config: RunConfig, folder: Path) -> None:
 
     pair = f"[bold]{escape(config.base)}[/] → [bold]{escape(config.tuned)}[/]"
     out.print(f"{pair} in {escape(str(folder))}", highlight=False)
-    print_summary(run_pipeline(config, folder, RichProgress(out)))
+    made = run_pipeline(config, folder, RichProgress(out))
+    if not FIRST:
+        raise typer.Exit
+    print_summary(made)
 
 
 def _serve(runs: Path, port: int, folder: Path | None = None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,9 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-out = Console()
+FIRST = os.environ.get("RANK", "0") == "0"
+"""Whether this process tells people things; torchrun starts several."""
+out = Console(quiet=not FIRST)
 err = Console(stderr=True)
 
 DEMO = Path("runs/demo")
