@@ -12,6 +12,7 @@ import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 import torch.distributed as dist
 
@@ -58,6 +59,32 @@ def from_first(value: T) -> T:
     held: list[Any] = [value]
     dist.broadcast_object_list(held, src=0, device=torch.device("cpu"))
     return held[0]
+
+
+def add_up(*sums: np.ndarray) -> None:
+    """Replace arrays by their sums over all ranks, in place. Collective."""
+    if world_size() > 1:
+        for array in sums:
+            dist.all_reduce(torch.from_numpy(array))
+
+
+def largest(array: np.ndarray) -> None:
+    """Replace an array by the ranks' largest, element by element, in place. Collective."""
+    if world_size() > 1:
+        dist.all_reduce(torch.from_numpy(array), dist.ReduceOp.MAX)
+
+
+def my_rows(n: int, document: np.ndarray | None = None) -> tuple[int, int]:
+    """Of n tokens in order the first and the last but one of this rank: about n / world_size, documents whole.
+
+    document: (n,), one document's tokens contiguous; None: tokens are dealt without regard to documents.
+    """
+    ends = [share(n, (rank(), world_size())).start, share(n, (rank(), world_size())).stop]
+    if document is None or world_size() == 1:
+        return ends[0], ends[1]
+    firsts = np.r_[0, np.flatnonzero(np.diff(document)) + 1, n]
+    first, stop = firsts[np.searchsorted(firsts, ends)]  # an end amid a document moves to the next one
+    return int(first), int(stop)
 
 
 def gather(make: Callable[[], T]) -> list[T]:

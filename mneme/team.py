@@ -27,7 +27,17 @@ def _train(bench: Workbench) -> None:
     train_crosscoder(bench.cache, bench.config.crosscoder, checkpoint=bench.folder / "checkpoint")
 
 
-_SHARED: dict[str, Callable[[Workbench], None]] = {"harvest": _harvest, "crosscoder": _train}
+def _attribute(bench: Workbench) -> None:
+    from mneme.attribution.attribute import attribute
+
+    attribute(bench.crosscoder, bench.cache, bench.folder / "codes", bench.config.attribution)
+
+
+_SHARED: dict[str, Callable[[Workbench], None]] = {
+    "harvest": _harvest,
+    "crosscoder": _train,
+    "attribution": _attribute,
+}
 """What ranks other than the first do in a stage; rank 0 runs the stage itself."""
 
 

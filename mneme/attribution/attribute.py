@@ -7,8 +7,7 @@ verdicts.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
+from mneme import distributed
 from mneme.attribution.bootstrap import BootstrapSums
 from mneme.attribution.config import AttributionConfig
 from mneme.attribution.evidence import DocumentJoiner, DocumentMoments, fieller_interval, margin_p_values
@@ -29,10 +29,11 @@ from mneme.attribution.scaling import (
     ScalingSums,
     check_activations,
     encode_pair_sums,
+    own_batches,
     scaling_frame,
 )
 from mneme.attribution.verdicts import common_log_ratio, decide, false_discovery_q, one_probe_only
-from mneme.crosscoder.codes import CodeCache
+from mneme.crosscoder.codes import CodeCache, code_writer
 from mneme.progress import NULL_PROGRESS, Progress
 
 
@@ -107,9 +108,19 @@ class Pass:
         last = self._joiner.finish()
         if last is not None:
             self._evidence(last)
+        self._over_ranks()
         n = max(self._n, 1)
         variance = np.maximum(self._square - (self._sum**2).sum(1) / n, 0)
         return FitQuality(self._residual, variance, self._normalised / (n * self._sum.shape[1]))
+
+    def _over_ranks(self) -> None:
+        """Add up what every rank's documents gave. Collective."""
+        for sums in (self.scaling, self.moments, self.firing, self.bootstrap):
+            if sums is not None:
+                sums.over_ranks()
+        n = np.array([self._n])
+        distributed.add_up(n, self._residual, self._normalised, self._sum, self._square)
+        self._n = int(n[0])
 
     def _evidence(self, rows: Any) -> None:
         self.moments.update(rows)
@@ -126,18 +137,19 @@ def attribute(
 ) -> Attribution:
     """Attribute every latent of a crosscoder on an ActivationCache, in one pass.
 
-    Writes the codes of all tokens to `codes_folder` (a CodeCache; None writes none). Raises ActivationError
+    Writes the codes of all tokens to `codes_folder` (a CodeCache; None writes none). With several ranks all call
+    this; each reads documents of its own, and all get the whole's result. Raises ActivationError
     for activations that are NaN, infinite or of another width.
     """
     config = config or AttributionConfig()
     geometry = make_geometry(crosscoder, config.redirected_cosine, config.redirected_norm)
     state = Pass(geometry, config)
     with (
-        _code_writer(codes_folder, geometry.n_latents) as write,
+        code_writer(codes_folder, geometry.n_latents) as write,
         progress.task("attribution", cache.n, "tokens") as task,
     ):
-        start = 0
-        for x in cache.batches(config.batch_size):
+        start, batches = own_batches(cache, config.batch_size, cache.document)
+        for x in batches:
             check_activations(x, geometry.decoder.shape[2])
             here = slice(start, start + len(x))
             pairs, codes, x_hat = encode_pair_sums(crosscoder, geometry, x, cache.document[here])
@@ -148,7 +160,7 @@ def attribute(
             change = cache.nll_tuned[here] - cache.nll_base[here]
             state.firing.update(codes, len(x), cache.position[here], cache.kl[here], change)
             start += len(x)
-            task.advance(len(x))
+            task.advance(len(x) * distributed.world_size())
     shards = CodeCache(codes_folder).shards() if codes_folder is not None else ()
     return conclude(state, shards)
 
@@ -268,15 +280,3 @@ def betas_frame(scaling: pd.DataFrame) -> pd.DataFrame:
                 part = pd.DataFrame({"latent": scaling["latent"], "beta": beta})
                 parts.append(part.dropna().assign(probe=probe, target=target, model=model))
     return pd.concat(parts, ignore_index=True)[["latent", "probe", "target", "model", "beta"]]
-
-
-@contextlib.contextmanager
-def _code_writer(folder: Path | str | None, n_latents: int) -> Iterator[Callable[[Any, int], None]]:
-    """A function that takes each batch's codes and number of tokens; the cache is whole once this closes."""
-    if folder is None:
-        yield lambda codes, n: None
-        return
-    codes = CodeCache(folder)
-    codes.start()
-    yield codes.write
-    codes.finish(n_latents)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from mneme import distributed
 from mneme.attribution.evidence import LOG_LIMIT, DocumentShares
 
 _POISSON_CDF = np.cumsum(np.exp(-1.0) / np.array([1, 1, 2, 6, 24, 120, 720, 5040, 40320]))
@@ -55,6 +56,10 @@ class BootstrapSums:
     def merge(self, other: BootstrapSums) -> None:
         """Add the replicates of other documents."""
         self.sums += other.sums
+
+    def over_ranks(self) -> None:
+        """Add up what every rank's documents gave. Collective."""
+        distributed.add_up(self.sums)
 
     def log_ratios(self) -> np.ndarray:
         """(F, R): ln(|S^t| / |S^b|) of each replicate, within +-LOG_LIMIT; NaN where a replicate is empty."""

@@ -25,6 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
+from mneme import distributed
 from mneme.attribution.geometry import Geometry, _divide
 from mneme.attribution.scaling import PairSums
 
@@ -125,6 +126,10 @@ class DocumentMoments:
         """Add the moments of other documents."""
         for name in ("n", "totals", "squares", "half_totals", "half_power"):
             getattr(self, name)[...] += getattr(other, name)
+
+    def over_ranks(self) -> None:
+        """Add up what every rank's documents gave. Collective."""
+        distributed.add_up(self.n, self.totals, self.squares, self.half_totals, self.half_power)
 
     def log_ratio(self) -> np.ndarray:
         """(F,): ln(|S^t| / |S^b|), within +-LOG_LIMIT; NaN where neither model has anything."""

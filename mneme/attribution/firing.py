@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mneme import distributed
 from mneme.attribution.geometry import _divide
 
 HISTOGRAM_EDGES = np.geomspace(1e-3, 1e4, 43)
@@ -51,6 +52,15 @@ class FiringSums:
             known = np.isfinite(y)
             self.behaviour[name][0] += np.bincount(latent[known], value[known] * y[known], minlength=F)
             self.behaviour[name][1] += np.bincount(latent[known], value[known], minlength=F)
+
+    def over_ranks(self) -> None:
+        """Add up what every rank's tokens gave. Collective."""
+        counts = np.array([self.n_tokens, self.n_first_tokens, self.n_silent_tokens])
+        distributed.add_up(
+            counts, self.n_active, self.total, self.n_first, self.histogram, *self.behaviour.values()
+        )
+        self.n_tokens, self.n_first_tokens, self.n_silent_tokens = counts.tolist()
+        distributed.largest(self.maximum)
 
     def frame(self, dense_rate: float, position_share: float) -> pd.DataFrame:
         """A row a latent: firing_rate, mean_activation, ..., dense, position_bound, kl, nll_change."""

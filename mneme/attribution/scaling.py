@@ -32,7 +32,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from mneme import distributed
 from mneme.attribution.geometry import BASE, MODELS, TUNED, Geometry, _divide, make_geometry
+from mneme.crosscoder.source import TensorSource
 from mneme.errors import ActivationError
 
 TARGETS = ("error", "reconstruction", "activation")
@@ -129,6 +131,10 @@ class ScalingSums:
         self.power += other.power
         self.n_active += other.n_active
 
+    def over_ranks(self) -> None:
+        """Add up what every rank's tokens gave. Collective."""
+        distributed.add_up(self.dots, self.power, self.n_active)
+
     def betas(self, geometry: Geometry) -> dict[str, np.ndarray]:
         """Target -> (2 models m, 2 probes q, F) float64; NaN where the latent never fires or p_j is zero."""
         sums = self.dots.reshape(-1, 2, 2, 2).transpose(1, 2, 3, 0)
@@ -183,22 +189,28 @@ def latent_scaling(
     (B, 2, d); models ordered base, tuned. documents: (N,) document of each token, one document's tokens
     contiguous, to add the number of documents a latent fires in (`n_documents`).
 
+    With several ranks all call this with the same tensor or cache; each reads documents of its own, and all get
+    the whole's frame.
+
     Raises ActivationError when an activation is NaN or infinite, or the width is not the crosscoder's.
     """
     geometry = make_geometry(crosscoder)
     sums = ScalingSums(geometry.n_latents)
     seen = np.zeros(geometry.n_latents, dtype=np.int64)
     last = np.full(geometry.n_latents, -1, dtype=np.int64)
-    start = 0
-    for x in as_batches(activations, batch_size):
+    whole = None if documents is None else np.asarray(documents)
+    start, batches = own_batches(activations, batch_size, whole)
+    for x in batches:
         check_activations(x, geometry.decoder.shape[2])
-        owner = None if documents is None else torch.as_tensor(documents)[start : start + len(x)]
+        owner = None if whole is None else whole[start : start + len(x)]
         pairs = encode_pair_sums(crosscoder, geometry, x, owner)[0]
         sums.update(pairs)
         new = pairs.document != last[pairs.latent]
         np.add.at(seen, pairs.latent[new], 1)
         last[pairs.latent] = pairs.document
         start += len(x)
+    sums.over_ranks()
+    distributed.add_up(seen)
     frame = scaling_frame(geometry, sums)
     if documents is not None:
         frame.insert(list(frame.columns).index("n_active") + 1, "n_documents", seen)
@@ -217,13 +229,20 @@ def encode_pair_sums(
     return pair_sums(geometry, x, x_hat, codes, document), codes, x_hat
 
 
-def as_batches(activations: Tensor | Iterable[Tensor] | Any, size: int) -> Iterable[Tensor]:
-    """(<= size, 2, d) batches, in order, of a tensor, an ActivationCache or an iterable of batches."""
+def own_batches(
+    activations: Tensor | Iterable[Tensor] | Any, size: int, document: np.ndarray | None
+) -> tuple[int, Iterable[Tensor]]:
+    """This rank's (<= size, 2, d) batches, in order, and the number of its first token; with one rank all.
+
+    activations: a tensor, an ActivationCache or, with one rank only, an iterable of batches.
+    """
+    if distributed.world_size() > 1:
+        cache: Any = TensorSource(activations) if isinstance(activations, Tensor) else activations
+        start, stop = distributed.my_rows(cache.n, document)
+        return start, (cache.read(at, min(at + size, stop)) for at in range(start, stop, size))
     if isinstance(activations, Tensor):
-        return activations.split(size)
-    if hasattr(activations, "batches"):
-        return activations.batches(size)
-    return activations
+        return 0, activations.split(size)
+    return 0, activations.batches(size) if hasattr(activations, "batches") else activations
 
 
 def check_activations(x: Tensor, width: int) -> None:

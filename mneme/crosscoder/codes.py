@@ -6,11 +6,13 @@ and values, so that everything after the one encoding pass reads codes and never
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.sparse
@@ -19,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from mneme import distributed
 from mneme.errors import CrosscoderError
 from mneme.store.files import write_text
 
@@ -79,6 +82,16 @@ class CodeCache:
         self._flush()
         write_text(self.folder / "index.json", json.dumps({"n_latents": n_latents, "shards": self._index}))
 
+    def join(self, parts: Sequence[CodeCache]) -> None:
+        """Take over the shards of finished caches, whose tokens follow each other, and delete their folders."""
+        n_latents = parts[0].n_latents
+        for part in parts:
+            for number, entry in enumerate(part._read_index()["shards"]):
+                shutil.move(part.folder / _shard_name(number), self.folder / _shard_name(len(self._index)))
+                self._index.append(entry)
+            shutil.rmtree(part.folder)
+        self.finish(n_latents)
+
     def _flush(self) -> None:
         if not self._pending:
             return
@@ -90,7 +103,7 @@ class CodeCache:
             "latent": torch.cat([codes.latent for codes, _ in self._pending]).to(torch.int32),
             "value": torch.cat([codes.value for codes, _ in self._pending]).to(torch.float32),
         }
-        save_file(tensors, self.folder / f"{len(self._index):05d}.safetensors")
+        save_file(tensors, self.folder / _shard_name(len(self._index)))
         self._index.append({"n_tokens": len(counts), "n_entries": self._entries})
         self._pending, self._entries = [], 0
 
@@ -110,7 +123,7 @@ class CodeCache:
         """All codes, in token order."""
         first = 0
         for number, entry in enumerate(self._read_index()["shards"]):
-            file = self.folder / f"{number:05d}.safetensors"
+            file = self.folder / _shard_name(number)
             try:
                 tensors = load_file(file)
             except (OSError, SafetensorError) as error:
@@ -126,6 +139,34 @@ class CodeCache:
             return json.loads((self.folder / "index.json").read_text())
         except (OSError, json.JSONDecodeError) as error:
             raise CrosscoderError(f"{self.folder} holds no codes: run the same command again") from error
+
+
+@contextlib.contextmanager
+def code_writer(folder: Path | str | None, n_latents: int) -> Iterator[Callable[[Any, int], None]]:
+    """A function that takes each batch's codes and number of tokens; the cache is whole once this closes.
+
+    None writes nothing. With several ranks, whose tokens must follow each other, one cache is made of all.
+    """
+    if folder is None:
+        yield lambda codes, n: None
+        return
+    parts = [CodeCache(folder)]
+    if distributed.world_size() > 1:
+        parts = [CodeCache(Path(folder) / f"rank{number}") for number in range(distributed.world_size())]
+        distributed.gather(CodeCache(folder).start if distributed.rank() == 0 else lambda: None)
+    mine = parts[distributed.rank()]
+    mine.start()
+    yield mine.write
+    mine.finish(n_latents)
+    if len(parts) > 1:
+        distributed.gather(lambda: None)  # all are written
+        distributed.gather(
+            partial(CodeCache(folder).join, parts) if distributed.rank() == 0 else lambda: None
+        )
+
+
+def _shard_name(number: int) -> str:
+    return f"{number:05d}.safetensors"
 
 
 def to_csr(folder: str | Path) -> scipy.sparse.csr_matrix:

@@ -35,6 +35,10 @@ class TensorSource:
             raise ActivationError(f"activations must have shape (tokens, 2, width), not {tuple(x.shape)}")
         self.x, self.n, self.width = x, x.shape[0], x.shape[2]
 
+    def read(self, start: int, stop: int) -> Tensor:
+        """Rows start .. stop."""
+        return self.x[start:stop]
+
     def batches(
         self, size: int, *, shuffle: bool = False, seed: int = 0, part: tuple[int, int] = (0, 1)
     ) -> Iterator[Tensor]:
