@@ -24,9 +24,7 @@ def write_checkpoint(folder: Path, identity: dict[str, Any], state: dict[str, An
         os.replace(temporary, folder / _FILE)
 
 
-def read_checkpoint(
-    folder: Path, identity: dict[str, Any], device: torch.device | None = None
-) -> dict[str, Any] | None:
+def read_checkpoint(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
     """The state to go on from, or None where there is none or it is of another training.
 
     Raises CrosscoderError when the file is damaged.
@@ -35,7 +33,7 @@ def read_checkpoint(
     if not file.exists():
         return None
     try:
-        saved = torch.load(file, weights_only=True, map_location=device)
+        saved = torch.load(file, weights_only=True, map_location="cpu")
         return saved["state"] if saved["identity"] == identity else None
     except (pickle.UnpicklingError, RuntimeError, KeyError, EOFError, OSError) as error:
         raise CrosscoderError(f"{file} is damaged: delete it and run the same command again") from error

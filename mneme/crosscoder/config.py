@@ -58,12 +58,18 @@ class CrosscoderConfig:
     kernel: Literal["auto", "sparse", "dense"] = field(
         default="auto", metadata={"doc": "the fast step or the plain one it is tested against"}
     )
+    latent_shards: int = field(
+        default=1,
+        metadata={
+            "doc": "processes (torchrun) that hold one copy of the latents together; one alone holds all"
+        },
+    )
     seed: int = field(default=0, metadata={"doc": "of the initial weights and of the order of batches"})
     log_every: int = field(default=20, metadata={"doc": "steps between rows of the loss curve"})
     checkpoint_every: int = field(default=100, metadata={"doc": "steps between checkpoints"})
 
     def __post_init__(self) -> None:
-        for name in ("expansion", "k", "batch_size", "log_every", "checkpoint_every"):
+        for name in ("expansion", "k", "batch_size", "log_every", "checkpoint_every", "latent_shards"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1")
         if self.latents is not None and self.latents < 1:

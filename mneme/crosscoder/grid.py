@@ -1,7 +1,9 @@
-"""How the ranks share a training step: each takes an equal share of every batch's tokens.
+"""How the ranks share a training step: a grid of tokens by latents (data by tensor parallel).
 
-What a batch decides as a whole (which pairs are active, the loss, the gradients, AuxK's variance) is summed
-over the ranks, so that all hold the same weights after every step and one process would have made the same.
+Each row of the grid takes an equal share of every batch's tokens, each column an equal share of the latents
+(one column, unless the latents are too many for a device). What a batch decides as a whole (which pairs are
+active, the reconstruction, the loss, the gradients, AuxK's variance) is summed over ranks, so that one process
+would have made the same step. Ranks of one row follow each other: they talk most.
 """
 
 from __future__ import annotations
@@ -11,26 +13,98 @@ from collections.abc import Sequence
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.tensor import DTensor, Shard
 
 from mneme import distributed
 from mneme.crosscoder.kernels import largest
+from mneme.errors import ConfigError
 
 
 class Grid:
-    """The ranks of a training. Every method is a collective, and with one rank the identity."""
+    """The ranks of a training. Methods are collectives unless said otherwise, and with one rank the identity."""
 
-    def __init__(self, n_ranks: int = 1, rank: int = 0) -> None:
-        self.n_ranks, self.rank = n_ranks, rank
+    def __init__(
+        self, n_ranks: int = 1, rank: int = 0, shards: int = 1, mesh: DeviceMesh | None = None
+    ) -> None:
+        self.n_ranks, self.rank, self.shards, self.mesh = n_ranks, rank, shards, mesh
+        self.n_parts = n_ranks // shards
 
     @classmethod
-    def of_ranks(cls) -> Grid:
-        """All ranks that torch.distributed joins; one where it joins none."""
-        return cls(distributed.world_size(), distributed.rank())
+    def of_ranks(cls, shards: int = 1) -> Grid:
+        """All ranks that torch.distributed joins, `shards` of them a copy of the latents; else one rank.
+
+        Raises ConfigError when the ranks can't be divided so.
+        """
+        n = distributed.world_size()
+        if n == 1:
+            return cls()
+        if n % shards:
+            raise ConfigError(f"crosscoder.latent_shards = {shards} does not divide the {n} processes")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        mesh = init_device_mesh(device, (n // shards, shards), mesh_dim_names=("tokens", "latents"))
+        return cls(n, distributed.rank(), shards, mesh)
+
+    # what is whose: no collectives
 
     @property
     def part(self) -> tuple[int, int]:
         """This rank's part of every batch: (which, of how many)."""
-        return self.rank, self.n_ranks
+        return self.rank // self.shards, self.n_parts
+
+    def own_latents(self, n_latents: int) -> slice:
+        """This rank's latents of so many. Raises ConfigError when they can't be divided evenly."""
+        if n_latents % self.shards:
+            raise ConfigError(f"crosscoder.latent_shards = {self.shards} does not divide {n_latents} latents")
+        return distributed.share(n_latents, (self.rank % self.shards, self.shards))
+
+    # over one side of the grid
+
+    def mean(self, value: Tensor) -> Tensor:
+        """Over the ranks that have other tokens, in place."""
+        return self._sum_along("tokens", value).div_(self.n_parts) if self.n_parts > 1 else value
+
+    def fired(self, value: Tensor) -> Tensor:
+        """Whether it is true on any rank that has other tokens, element by element."""
+        return self._sum_along("tokens", value.to(torch.int32)) > 0 if self.n_parts > 1 else value
+
+    def total(self, value: Tensor) -> Tensor:
+        """Sum over the ranks that have other latents, in place."""
+        return self._sum_along("latents", value) if self.shards > 1 else value
+
+    def joined(self, value: Tensor) -> Tensor:
+        """`total`, through which gradients flow to this rank's own part."""
+        if self.shards == 1:
+            return value
+        own = value.detach()
+        return value + (self.total(own.clone()) - own)
+
+    def whole(self, value: Tensor) -> Tensor:
+        """The (F, ...) tensor of which each rank has its latents' rows."""
+        if self.shards == 1 or self.mesh is None:
+            return value
+        return DTensor.from_local(value, self.mesh["latents"], [Shard(0)]).full_tensor()
+
+    def top_of_rows(self, values: Tensor, k: int) -> Tensor:
+        """Bool (B, F of this rank): the k largest positive entries of each row over all latents."""
+        value, latent = values.topk(min(k, values.shape[1]), dim=1)
+        kept = value > 0
+        if self.shards > 1 and self.mesh is not None:
+            padded = torch.nn.functional.pad(value, (0, k - value.shape[1]))
+            parts = [torch.empty_like(padded) for _ in range(self.shards)]
+            dist.all_gather(parts, padded.contiguous(), group=self.mesh.get_group("latents"))
+            best = torch.cat(parts, dim=1).topk(k, dim=1).indices - self.rank % self.shards * k
+            mine = torch.zeros(len(values), k + 1, dtype=torch.bool, device=values.device)
+            mine.scatter_(1, torch.where((best >= 0) & (best < k), best, k), True)  # column k: other ranks'
+            kept &= mine[:, : value.shape[1]]
+        return torch.zeros_like(values, dtype=torch.bool).scatter_(1, latent, kept)
+
+    def _sum_along(self, side: str, value: Tensor) -> Tensor:
+        assert self.mesh is not None
+        dist.all_reduce(value, group=self.mesh.get_group(side))
+        return value
+
+    # over all ranks
 
     def sum(self, value: Tensor) -> Tensor:
         """Over all ranks, in place."""
@@ -38,13 +112,9 @@ class Grid:
             dist.all_reduce(value)
         return value
 
-    def mean(self, value: Tensor) -> Tensor:
-        """Over all ranks, in place."""
-        return self.sum(value).div_(self.n_ranks) if self.n_ranks > 1 else value
-
-    def any(self, value: Tensor) -> Tensor:
-        """Whether it is true on any rank, element by element."""
-        return self.sum(value.to(torch.int32)) > 0 if self.n_ranks > 1 else value
+    def any(self, value: Tensor) -> bool:
+        """Whether it is true on any rank."""
+        return bool(self.sum(value.to(torch.int32)) > 0)
 
     def smallest(self, value: float, device: torch.device) -> float:
         """The least of the ranks' values."""

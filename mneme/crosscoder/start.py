@@ -77,13 +77,15 @@ def geometric_median(points: Tensor, steps: int = 100, tolerance: float = 1e-6) 
     return guess.float()
 
 
-def initial_weights(n_latents: int, sample: Tensor, generator: torch.Generator) -> Weights:
+def initial_weights(
+    n_latents: int, sample: Tensor, generator: torch.Generator, own: slice = slice(None)
+) -> Weights:
     """Unit directions, the same in both decoders; the encoder their transpose; bias at the geometric median.
 
-    sample: (n, 2, d) normalised activations.
+    sample: (n, 2, d) normalised activations. own: the latents that are wanted, of all n_latents.
     """
     _, _, d = sample.shape
-    directions = torch.randn(n_latents, d, generator=generator)
+    directions = torch.randn(n_latents, d, generator=generator)[own]
     directions = torch.nn.functional.normalize(directions, dim=1).to(sample.device)
     both = torch.cat([directions, directions], dim=1)
     bias = torch.cat([geometric_median(sample[:MEDIAN_SAMPLE, m]) for m in range(2)])

@@ -10,7 +10,6 @@ Letters: B tokens of this rank, d width, D = 2d, F latents, n active pairs, A de
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import NamedTuple
 
 import torch
@@ -91,10 +90,9 @@ def _over_ranks(step: Step, grid: Grid) -> Step:
     if grid.n_ranks == 1:
         return step
     grads = Weights(*map(grid.mean, step.grads))
-    means = grid.mean(
-        torch.stack([step.loss, step.aux_loss, step.loss.new_tensor(step.l0), *step.squared_error])
-    )
-    return Step(means[0], means[1], grads, grid.any(step.fired), float(means[2]), step.smallest, means[3:])
+    l0 = grid.total(step.loss.new_tensor(step.l0))
+    means = grid.mean(torch.stack([step.loss, step.aux_loss, l0, *step.squared_error]))
+    return Step(means[0], means[1], grads, grid.fired(step.fired), float(means[2]), step.smallest, means[3:])
 
 
 def select(pre: Tensor, norms: Tensor, rule: Rule, grid: Grid = ONE_RANK) -> tuple[SparseCodes, float]:
@@ -105,14 +103,12 @@ def select(pre: Tensor, norms: Tensor, rule: Rule, grid: Grid = ONE_RANK) -> tup
     selection = pre * norms.to(pre.dtype)
     B, F = pre.shape
     if rule.variant == "topk":
-        value, latent = selection.topk(min(round(rule.k), F), dim=1)
-        keep = torch.zeros_like(selection, dtype=torch.bool).scatter_(1, latent, value > 0)
-        row, latent = keep.nonzero(as_tuple=True)
+        row, latent = grid.top_of_rows(selection, round(rule.k)).nonzero(as_tuple=True)
         least = float(selection[row, latent].min()) if len(row) else torch.inf
         least = grid.smallest(least, pre.device)
         smallest = least if least < torch.inf else 0.0
     else:
-        flat, smallest = grid.largest(selection, round(rule.k * B * grid.n_ranks), rule.hint)
+        flat, smallest = grid.largest(selection, round(rule.k * B * grid.n_parts), rule.hint)
         row, latent = flat // F, flat % F
     return SparseCodes(row, latent, pre[row, latent].float()), smallest
 
@@ -135,10 +131,10 @@ def dense_step(
         codes, smallest = select(pre.detach(), weights.norms().detach(), rule, grid)
         mask = torch.zeros_like(pre).index_put_((codes.row, codes.latent), torch.ones((), dtype=pre.dtype))
         f = (pre * mask).float()
-        residual = x - (f @ leaves.dec + leaves.b_dec)
+        residual = x - (grid.joined(f @ leaves.dec) + leaves.b_dec)
         loss = residual.square().sum(1).mean()
         if rule.variant == "l1":
-            loss = loss + rule.l1_weight * (f * leaves.norms()).sum(1).mean()
+            loss = loss + rule.l1_weight * grid.joined((f * leaves.norms()).sum(1).mean())
         aux = _aux_loss(leaves, x, residual.detach(), rule, dead, grid)
         (loss + rule.aux_alpha * aux).backward()
     fired = torch.zeros_like(dead).index_fill_(0, codes.latent, True)
@@ -156,7 +152,7 @@ def sparse_step(
     pre = encode_dense(x, weights, rule, bf16_enc)
     norms = weights.norms()
     codes, smallest = select(pre, norms, rule, grid)
-    residual = x - (sparse_decode(codes, weights.dec, B) + weights.b_dec)
+    residual = x - (grid.total(sparse_decode(codes, weights.dec, B)) + weights.b_dec)
     loss = residual.square().sum(1).mean()
 
     grad_out = residual.mul(-2 / B)  # dL/dx_hat
@@ -167,7 +163,7 @@ def sparse_step(
     grad_f = pair_dots(grad_out, weights.dec, codes.row, codes.latent)
     if rule.variant == "l1":
         total = torch.zeros_like(norms).index_add_(0, codes.latent, codes.value)
-        loss = loss + rule.l1_weight * (total * norms).sum() / B
+        loss = loss + rule.l1_weight * grid.total((total * norms).sum()) / B
         grad_f += rule.l1_weight / B * norms[codes.latent]
         directions = torch.nn.functional.normalize(weights.dec.unflatten(1, (2, -1)), dim=-1).flatten(1)
         grad_dec += directions * (rule.l1_weight / B * total)[:, None]
@@ -176,7 +172,7 @@ def sparse_step(
     grads = Weights(grad_enc, grad_b_enc, grad_dec, grad_out.sum(0))
 
     aux = loss.new_zeros(())
-    if bool(dead.any()) and rule.aux_alpha > 0:
+    if rule.aux_alpha > 0 and grid.any(dead.any()):
         aux = _add_aux_gradients(weights, x, residual, rule, dead, grads, grid)
     fired = torch.zeros_like(dead).index_fill_(0, codes.latent, True)
     squared = residual.square().unflatten(1, (2, -1)).sum(-1).mean(0)
@@ -185,9 +181,9 @@ def sparse_step(
 
 def _aux_loss(weights: Weights, x: Tensor, residual: Tensor, rule: Rule, dead: Tensor, grid: Grid) -> Tensor:
     """AuxK (Gao et al. 2024, arXiv 2406.04093): the dead latents' best k_aux a token explain the residual."""
-    index = dead.nonzero().squeeze(1)
-    if not len(index) or rule.aux_alpha <= 0:
+    if rule.aux_alpha <= 0 or not grid.any(dead.any()):
         return x.new_zeros(())
+    index = dead.nonzero().squeeze(1)
     enc, b_enc, dec = weights.enc[index], weights.b_enc[index], weights.dec[index]
     return aux_loss_on(enc, b_enc, dec, x, residual, rule, grid)
 
@@ -200,11 +196,9 @@ def aux_loss_on(
     The mean of this over the ranks is the whole batch's error over the whole batch's variance.
     """
     f = (x @ enc.T + b_enc).relu()
-    if rule.aux_k < f.shape[1]:
-        norms = dec.detach().unflatten(1, (2, -1)).norm(dim=-1).sum(1)
-        kept = (f.detach() * norms).topk(rule.aux_k, dim=1, sorted=False).indices
-        f = f * torch.zeros_like(f).scatter_(1, kept, 1.0)
-    error = (residual - f @ dec).square().sum()
+    norms = dec.detach().unflatten(1, (2, -1)).norm(dim=-1).sum(1)
+    f = f * grid.top_of_rows(f.detach() * norms, rule.aux_k)
+    error = (residual - grid.joined(f @ dec)).square().sum()
     variance = grid.mean((residual - grid.mean(residual.mean(0))).square().sum())
     return error / variance.clamp_min(torch.finfo(variance.dtype).tiny)
 
@@ -225,6 +219,7 @@ def _add_aux_gradients(
     return aux.detach()
 
 
-def global_norm(parts: Iterable[Tensor]) -> Tensor:
+def global_norm(grads: Weights, grid: Grid = ONE_RANK) -> Tensor:
     """The l2 norm of all of them together."""
-    return torch.stack([part.norm() for part in parts]).norm()
+    own = torch.stack([part.norm() for part in (grads.enc, grads.b_enc, grads.dec)]).square().sum()
+    return (grid.total(own) + grads.b_dec.norm().square()).sqrt()

@@ -60,7 +60,7 @@ def train_crosscoder(
                 task.note(f"explained variance {row['explained_variance_base']:.3f}")
                 if log is not None:
                     log(row)
-            if bool(trainer.grid.any(torch.tensor(interrupted.is_set(), device=trainer.device))):
+            if trainer.grid.any(torch.tensor(interrupted.is_set(), device=trainer.device)):
                 trainer.save()
                 raise KeyboardInterrupt
     if trainer.folder is not None and trainer.grid.rank == 0:

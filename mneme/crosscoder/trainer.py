@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,9 @@ from mneme.crosscoder.step import Rule, Weights, global_norm, training_step
 from mneme.errors import ActivationError, ConfigError, CrosscoderError
 from mneme.models.device import pick_device
 
+_COUNTERS = ("step", "threshold_sum", "threshold_weight", "hint", "rows")
+_B_DEC = Weights._fields.index("b_dec")
+
 
 class Trainer:
     """The state between steps."""
@@ -37,12 +41,12 @@ class Trainer:
         self.source, self.config, self.folder = source, config, folder
         if source.n < 2:
             raise ActivationError("there are too few activations to train on: give a longer corpus")
-        self.grid = grid = Grid.of_ranks()
+        self.grid = grid = Grid.of_ranks(config.latent_shards)
         # Shares are of one size, so that the mean over ranks is the mean over tokens.
-        self.batch_size = min(config.batch_size, source.n) // grid.n_ranks * grid.n_ranks
+        self.batch_size = min(config.batch_size, source.n) // grid.n_parts * grid.n_parts
         if self.batch_size == 0:
             raise ConfigError(
-                f"a batch of {min(config.batch_size, source.n)} tokens has none for some of the {grid.n_ranks}"
+                f"a batch of {min(config.batch_size, source.n)} tokens has none for some of the {grid.n_parts}"
                 " processes: raise crosscoder.batch_size, give more text or start fewer"
             )
         n_tokens = config.tokens or math.ceil(config.epochs * source.n)
@@ -56,8 +60,9 @@ class Trainer:
         self.n_latents = config.n_latents(source.width)
         generator = torch.Generator().manual_seed(config.seed)
         sample = self._normalised(next(source.batches(MEDIAN_SAMPLE, shuffle=True, seed=config.seed)))
-        first = initial_weights(self.n_latents, sample.unflatten(1, (2, -1)), generator)
-        grid.from_first(first)
+        grid.from_first([sample])
+        self.own = grid.own_latents(self.n_latents)
+        first = initial_weights(self.n_latents, sample.unflatten(1, (2, -1)), generator, self.own)
         self.weights = Weights(*(part.requires_grad_() for part in first))
         self.bf16 = config.encoder_dtype == "bfloat16" or (
             config.encoder_dtype == "auto" and bf16_is_fast(self.device)
@@ -65,7 +70,7 @@ class Trainer:
         self.optimizer = torch.optim.Adam(
             self.weights, lr=config.learning_rate, betas=(0.9, 0.999), fused=True
         )
-        self.silent = torch.zeros(self.n_latents, dtype=torch.int64, device=self.device)
+        self.silent = torch.zeros(len(first.b_enc), dtype=torch.int64, device=self.device)
         self.step = 0
         self.threshold_sum = self.threshold_weight = 0.0
         self.hint = 0.0
@@ -81,21 +86,23 @@ class Trainer:
 
     def result(self) -> Crosscoder:
         """The trained module."""
-        W = [part.detach() for part in self.weights]
+        W = [self.grid.whole(part.detach()) for part in self.weights[:3]]
         model = Crosscoder(self.config, self.source.width).to(self.home)
         model.W_enc.copy_(W[0].unflatten(1, (2, -1)).permute(1, 2, 0))
         model.b_enc.copy_(W[1])
         model.W_dec.copy_(W[2].unflatten(1, (2, -1)).transpose(0, 1))
-        model.b_dec.copy_(W[3].unflatten(0, (2, -1)))
+        model.b_dec.copy_(self.weights.b_dec.detach().unflatten(0, (2, -1)))
         model.mean.copy_(self.mean)
         model.scale.copy_(self.scale)
         model.threshold.fill_(self.threshold_sum / max(self.threshold_weight, 1e-12))
         return model
 
     def save(self) -> None:
-        """Write a checkpoint, if there is a folder for it: rank 0 does, the others hold the same."""
-        if self.folder is not None and self.grid.rank == 0:
-            write_checkpoint(self.folder, self._identity(), self._state())
+        """Write a checkpoint, if there is a folder for it; rank 0 does."""
+        if self.folder is not None:
+            state = self._state()
+            if self.grid.rank == 0:
+                write_checkpoint(self.folder, self._identity(), state)
 
     # one step
 
@@ -119,7 +126,7 @@ class Trainer:
                 f"the loss turned {float(result.loss)} at step {self.step}: lower crosscoder.learning_rate"
                 " (the last good checkpoint is kept)"
             )
-        clip = config.clip / global_norm(result.grads).clamp_min(config.clip)
+        clip = config.clip / global_norm(result.grads, self.grid).clamp_min(config.clip)
         for weight, grad in zip(self.weights, result.grads, strict=True):
             weight.grad = grad.mul_(clip)
         rate = config.learning_rate * self._rate_share()
@@ -143,7 +150,7 @@ class Trainer:
             "k": k,
             "explained_variance_base": float(explained[0]),
             "explained_variance_tuned": float(explained[1]),
-            "dead_share": float(dead.float().mean()),
+            "dead_share": float(self.grid.total(dead.float().mean())) / self.grid.shards,
             "learning_rate": rate,
         }
         self.rows.append(row)
@@ -198,20 +205,32 @@ class Trainer:
     def _identity(self) -> dict[str, Any]:
         """What a checkpoint must agree on: settings and data."""
         data = [float(self.mean.double().sum()), *self.scale.tolist(), self.source.n]
-        return {"config": repr(self.config), "data": data}
+        return {"config": repr(replace(self.config, latent_shards=1)), "data": data}
 
     def _state(self) -> dict[str, Any]:
-        names = ("step", "threshold_sum", "threshold_weight", "hint", "rows")
+        """All latents' state, however they are sharded: any number of shards can go on from it. Collective."""
+        optimizer = self.optimizer.state_dict()
+        kept: dict[int, dict[str, Tensor]] = optimizer["state"]
+        optimizer["state"] = {i: {name: self._whole(i, part) for name, part in kept[i].items()} for i in kept}
         return {
-            "weights": [part.detach() for part in self.weights],
-            "optimizer": self.optimizer.state_dict(),
-            "silent": self.silent,
-            **{name: getattr(self, name) for name in names},
+            "weights": [self._whole(i, part.detach()) for i, part in enumerate(self.weights)],
+            "optimizer": optimizer,
+            "silent": self._whole(0, self.silent),
+            **{name: getattr(self, name) for name in _COUNTERS},
         }
+
+    def _whole(self, parameter: int, part: Tensor) -> Tensor:
+        """Of all latents what this rank has of its own; b_dec (the last) and Adam's counter are everyone's."""
+        sharded = self.grid.shards > 1 and parameter < _B_DEC and part.ndim > 0
+        return self.grid.whole(part).cpu() if sharded else part
+
+    def _part(self, parameter: int, whole: Tensor) -> Tensor:
+        """The inverse of `_whole`."""
+        return whole[self.own] if parameter < _B_DEC and whole.ndim > 0 else whole
 
     def _resume(self, folder: Path) -> None:
         """Go on from a checkpoint, where there is one of this training."""
-        state = read_checkpoint(folder, self._identity(), self.device)
+        state = read_checkpoint(folder, self._identity())
         steps = distributed.gather(lambda: None if state is None else state["step"])
         if len(set(steps)) > 1:
             raise CrosscoderError(
@@ -221,8 +240,11 @@ class Trainer:
             self._load(state)
 
     def _load(self, state: dict[str, Any]) -> None:
-        for mine, saved in zip(self.weights, state.pop("weights"), strict=True):
-            mine.data.copy_(saved)
-        self.optimizer.load_state_dict(state.pop("optimizer"))
-        for name, value in state.items():
-            setattr(self, name, value)
+        for i, (mine, saved) in enumerate(zip(self.weights, state["weights"], strict=True)):
+            mine.data.copy_(self._part(i, saved))
+        optimizer, kept = state["optimizer"], state["optimizer"]["state"]
+        optimizer["state"] = {i: {name: self._part(i, part) for name, part in kept[i].items()} for i in kept}
+        self.optimizer.load_state_dict(optimizer)
+        self.silent.copy_(self._part(0, state["silent"]))
+        for name in _COUNTERS:
+            setattr(self, name, state[name])
