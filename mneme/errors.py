@@ -13,6 +13,7 @@
         ├── RunError           a folder that is no run, or can't be written
         │   ├── CorruptRunError    a file of the run is damaged
         │   └── NewerSchemaError   the run was written by a later mneme
+        ├── OutOfMemoryError   the GPU or the machine has too little memory
         ├── DiskFullError      no space left on the device
         └── PortInUseError     the dashboard's port is taken
 
@@ -76,6 +77,10 @@ class CorruptRunError(RunError):
 
 class NewerSchemaError(RunError):
     """The run was written by a later version of mneme."""
+
+
+class OutOfMemoryError(UserError):
+    """The GPU or the machine has too little memory for these settings."""
 
 
 class DiskFullError(UserError):

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mneme.crosscoder.codes import SparseCodes
+from mneme.crosscoder.config import CrosscoderConfig
 
 
 @cache
@@ -22,6 +23,12 @@ def bf16_is_fast(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported()
     return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
+
+
+def encodes_in_bf16(config: CrosscoderConfig, device: torch.device) -> bool:
+    """Whether the encoder's product is in bfloat16 there."""
+    wanted = config.encoder_dtype
+    return wanted == "bfloat16" or (wanted == "auto" and bf16_is_fast(device))
 
 
 def sparse_decode(codes: SparseCodes, decoder: Tensor, n_tokens: int) -> Tensor:

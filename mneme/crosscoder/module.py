@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from mneme.crosscoder.codes import SparseCodes
 from mneme.crosscoder.config import CrosscoderConfig
 from mneme.crosscoder.formats import load_crosscoder, save_crosscoder
-from mneme.crosscoder.kernels import bf16_is_fast, sparse_decode
+from mneme.crosscoder.kernels import encodes_in_bf16, sparse_decode
 from mneme.crosscoder.source import as_source
 from mneme.crosscoder.start import fit_normaliser, fit_scale
 from mneme.errors import CrosscoderError
@@ -171,7 +171,7 @@ class Crosscoder(nn.Module):
     def _encode_chunk(self, x: Tensor, norms: Tensor, first: int) -> SparseCodes:
         """x (b, 2d) normalised; norms (F,)."""
         weight = self.W_enc.reshape(2 * self.width, self.n_latents)
-        if self._encodes_in_bf16():
+        if encodes_in_bf16(self.config, self.W_enc.device):
             pre = (x.bfloat16() @ self._bf16_weight(weight)).float() + self.b_enc
         else:
             pre = x @ weight + self.b_enc
@@ -186,10 +186,6 @@ class Crosscoder(nn.Module):
             active = pre > 0
         row, latent = active.nonzero(as_tuple=True)
         return SparseCodes(row + first, latent, pre[row, latent])
-
-    def _encodes_in_bf16(self) -> bool:
-        wanted = self.config.encoder_dtype
-        return wanted == "bfloat16" or (wanted == "auto" and bf16_is_fast(self.W_enc.device))
 
     def _bf16_weight(self, weight: Tensor) -> Tensor:
         """The encoder in bfloat16, made once for as long as the weights stay what they are."""

@@ -17,9 +17,11 @@ import torch
 
 from mneme.crosscoder.checkpoint import delete_checkpoint
 from mneme.crosscoder.config import CrosscoderConfig
+from mneme.crosscoder.memory import training_advice
 from mneme.crosscoder.module import Crosscoder
-from mneme.crosscoder.source import as_source
+from mneme.crosscoder.source import Source, as_source
 from mneme.crosscoder.trainer import Trainer
+from mneme.memory import explained
 from mneme.progress import NULL_PROGRESS, Progress
 
 Log = Callable[[dict[str, float]], None]
@@ -41,10 +43,22 @@ def train_crosscoder(
     rows of the run's `training` table.
 
     Raises ActivationError for activations that can't be learned from; CrosscoderError when the loss turns
-    NaN (the last checkpoint is kept) or a checkpoint is of another training.
+    NaN (the last checkpoint is kept) or a checkpoint is of another training; OutOfMemoryError, which says what
+    would fit.
     """
     config = config or CrosscoderConfig()
     source = as_source(activations)
+    with explained(lambda: training_advice(source.width, source.n, config)):
+        return _train(source, config, checkpoint, progress, log)
+
+
+def _train(
+    source: Source,
+    config: CrosscoderConfig,
+    checkpoint: str | Path | None,
+    progress: Progress,
+    log: Log | None,
+) -> Crosscoder:
     trainer = Trainer(source, config, Path(checkpoint) if checkpoint else None)
     with (
         progress.task("train crosscoder", total=trainer.n_steps, unit="steps") as task,

@@ -22,7 +22,7 @@ from mneme import distributed
 from mneme.crosscoder.checkpoint import read_checkpoint, write_checkpoint
 from mneme.crosscoder.config import CrosscoderConfig
 from mneme.crosscoder.grid import Grid
-from mneme.crosscoder.kernels import bf16_is_fast
+from mneme.crosscoder.kernels import encodes_in_bf16
 from mneme.crosscoder.module import Crosscoder
 from mneme.crosscoder.source import Source
 from mneme.crosscoder.start import MEDIAN_SAMPLE, fit_normaliser, initial_weights
@@ -64,9 +64,7 @@ class Trainer:
         self.own = grid.own_latents(self.n_latents)
         first = initial_weights(self.n_latents, sample.unflatten(1, (2, -1)), generator, self.own)
         self.weights = Weights(*(part.requires_grad_() for part in first))
-        self.bf16 = config.encoder_dtype == "bfloat16" or (
-            config.encoder_dtype == "auto" and bf16_is_fast(self.device)
-        )
+        self.bf16 = encodes_in_bf16(config, self.device)
         self.optimizer = torch.optim.Adam(
             self.weights, lr=config.learning_rate, betas=(0.9, 0.999), fused=True
         )

@@ -30,12 +30,12 @@ from mneme.harvest.behaviour import compare_predictions
 from mneme.harvest.cache import ActivationCache
 from mneme.harvest.config import HarvestConfig
 from mneme.harvest.forward import PairReader
+from mneme.harvest.memory import LOGITS, reading_advice
 from mneme.harvest.plan import Plan, make_plan, shard_batches
+from mneme.memory import explained
 from mneme.models import ModelPair
 from mneme.models.layers import most_positions
 from mneme.progress import NULL_PROGRESS, Progress, Task
-
-_LOGITS = 2**27  # elements of one model's logits held at once: 268 MB in bfloat16
 
 
 def harvest(
@@ -51,7 +51,7 @@ def harvest(
     one of something else is replaced. With several ranks all call this, with a folder that all see.
 
     Raises ConfigError (layer out of range), CorpusError (too short), ActivationError (a model gives NaN or
-    infinity), DiskFullError (checked before the start).
+    infinity), DiskFullError (checked before the start), OutOfMemoryError (says what would fit).
     """
     folder = Path(folder)
     config = _within_context(config, pair)
@@ -183,8 +183,9 @@ def _read_shard(
     """Run both models on a shard's documents; the median norms of base and tuned."""
     if shard is None:
         return None
-    for batch in shard_batches(plan, shard.number, config, _LOGITS // reader.pair.vocab_size):
-        _read_batch(reader, plan, batch, shard, task)
+    with explained(partial(reading_advice, reader.pair, reader.layer, config)):
+        for batch in shard_batches(plan, shard.number, config, LOGITS // reader.pair.vocab_size):
+            _read_batch(reader, plan, batch, shard, task)
     return shard.median_norms()
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from crosscoder_world import planted
 
-from mneme.crosscoder import CrosscoderConfig, train_crosscoder
+from mneme.crosscoder import CrosscoderConfig, train_crosscoder, trainer
 from mneme.errors import ActivationError, CrosscoderError
 
 CONFIG = CrosscoderConfig(latents=48, k=3, batch_size=64, epochs=6, log_every=5, checkpoint_every=4)
@@ -104,7 +104,29 @@ def test_a_damaged_checkpoint_names_the_fix(tmp_path):
         train_crosscoder(planted(), CONFIG, checkpoint=tmp_path)
 
 
-def test_a_loss_that_turns_nan_stops_and_keeps_the_last_checkpoint(tmp_path):
+def test_a_loss_that_turns_nan_stops_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch):
+    """At step 14 of 60; the checkpoint of step 12 is whole, and training goes on from it to the same end."""
+    calls, step = [], trainer.training_step
+
+    def turns_nan(*args, **kwargs):
+        calls.append(1)
+        found = step(*args, **kwargs)
+        return found._replace(loss=found.loss * float("nan")) if len(calls) == 14 else found
+
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(CrosscoderError, match=r"turned nan at step 13: lower crosscoder\.learning_rate"),
+    ):
+        patch.setattr(trainer, "training_step", turns_nan)
+        train_crosscoder(planted(), CONFIG, checkpoint=tmp_path)
+    state = torch.load(tmp_path / "checkpoint.pt")["state"]
+    assert state["step"] == 12
+    assert all(bool(torch.isfinite(part).all()) for part in state["weights"])
+    resumed = train_crosscoder(planted(), CONFIG, checkpoint=tmp_path)
+    assert same_weights(resumed, train_crosscoder(planted(), CONFIG))
+
+
+def test_a_learning_rate_that_diverges_is_named(tmp_path):
     config = CrosscoderConfig(**{**vars(CONFIG), "learning_rate": 1e30, "warmup_share": 0.9})
     with pytest.raises(CrosscoderError, match="learning_rate"):
         train_crosscoder(planted(), config, checkpoint=tmp_path)

@@ -6,12 +6,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from harvest_settings import CONFIG
 from tiny_models import tiny_llama, tiny_tokenizer
 
 from mneme.corpus import Corpus, load_corpus
-from mneme.errors import ActivationError, ConfigError, CorpusError, DiskFullError
+from mneme.errors import ActivationError, ConfigError, CorpusError, DiskFullError, OutOfMemoryError
 from mneme.harvest import HarvestConfig, harvest
+from mneme.harvest.forward import PairReader
+from mneme.harvest.memory import bytes_a_token, weight_bytes
 from mneme.models import ModelPair, pair_models
 
 
@@ -56,6 +59,43 @@ def test_too_little_room_is_told_before_anything_is_read(
     with pytest.raises(DiskFullError, match="max_tokens"):
         harvest(pair, corpus, CONFIG, tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("spare", "told"),
+    [
+        (120, r"lower harvest.batch_tokens to 64$"),
+        (10, r"lower harvest.batch_tokens and harvest.context_length"),
+    ],
+    ids=["a smaller batch fits", "none fits"],
+)
+def test_too_little_memory_names_the_batch_that_fits(
+    spare: int,
+    told: str,
+    pair: ModelPair,
+    corpus: Corpus,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def read(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    base, tuned = pair.base._module, pair.tuned._module
+    usable = weight_bytes(base, tuned) + spare * bytes_a_token(base)
+    monkeypatch.setattr(PairReader, "read", read)
+    monkeypatch.setattr("mneme.harvest.memory.usable_bytes", lambda device: usable)
+    config = replace(CONFIG, behaviour_share=0.0, share_layers=False)
+    with pytest.raises(OutOfMemoryError, match=told) as found:
+        harvest(pair, corpus, config, tmp_path)
+    assert "\n" not in str(found.value)
+
+
+def test_what_models_share_is_counted_once(pair: ModelPair) -> None:
+    base, tuned = pair.base._module, pair.tuned._module
+    alone = sum(p.numel() * 4 for p in base.parameters()) + sum(b.numel() * 4 for b in base.buffers())
+    changed = tuned.model.layers[2].mlp.down_proj.weight.numel() * 4
+    assert weight_bytes(base) == alone
+    assert alone + changed <= weight_bytes(base, tuned) < 1.1 * (alone + changed)
 
 
 def test_impossible_settings_are_refused() -> None:
