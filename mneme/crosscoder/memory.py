@@ -17,15 +17,19 @@ def bytes_a_latent(width: int, bf16: bool) -> int:
     return 2 * width * (2 * 4 * 4 + (2 if bf16 else 0)) + 8
 
 
-def bytes_a_token(n_latents: int, width: int, config: CrosscoderConfig, bf16: bool) -> int:
-    """Pre-activations, selection values and what compares them; x, its reconstruction, residual, gradient."""
+def bytes_a_token(n_latents: int, width: int, config: CrosscoderConfig, bf16: bool) -> float:
+    """Pre-activations, selection values and what compares them; x, its reconstruction, residual, gradient.
+
+    The first step is the largest: nothing is known of the threshold, half of the entries are sorted.
+    """
     item = 2 if bf16 else 4
-    of_latents = 2 * item + 1 if config.kernel != "dense" else 6 * 4
+    first = (8 + item + 1) / 2  # position, value and mark of every positive entry
+    of_latents = 2 * item + 1 + first if config.kernel != "dense" else 6 * 4
     pairs = config.k * config.k_start * 3 * (8 + 8 + 4)  # codes, sorted codes and their gradients
-    return int(n_latents * of_latents + 2 * width * 4 * 4 + pairs)
+    return n_latents * of_latents + 2 * width * 4 * 4 + pairs
 
 
-def training_bytes(n_latents: int, batch: int, width: int, config: CrosscoderConfig, bf16: bool) -> int:
+def training_bytes(n_latents: int, batch: int, width: int, config: CrosscoderConfig, bf16: bool) -> float:
     """Of one step; AuxK, which needs more the more latents are dead, is not counted."""
     each = bytes_a_token(n_latents, width, config, bf16)
     return n_latents * bytes_a_latent(width, bf16) + batch * each

@@ -52,12 +52,12 @@ def test_the_largest_sizes_that_fit_are_named(error, monkeypatch):
 
 
 def test_where_no_batch_fits_only_fewer_latents_are_named(monkeypatch):
-    usable = training_bytes(1000, 512, 12, CONFIG, False)
+    usable = training_bytes(400, 512, 12, CONFIG, False)
     monkeypatch.setattr("mneme.crosscoder.trainer.training_step", fails(MemoryError()))
     monkeypatch.setattr("mneme.crosscoder.memory.usable_bytes", lambda device: usable)
     with pytest.raises(OutOfMemoryError) as found:
         train_crosscoder(planted(), CONFIG)
-    assert suggestions(str(found.value)) == {"latents": 960}
+    assert suggestions(str(found.value)) == {"latents": 384}
 
 
 def test_a_dictionary_that_no_machine_holds_is_refused():
