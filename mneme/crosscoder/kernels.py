@@ -6,7 +6,10 @@ Parameters are kept latent-major, (F, D), so that what a latent needs lies toget
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from functools import cache
+from types import ModuleType
 
 import numpy as np
 import scipy.sparse
@@ -25,6 +28,14 @@ def bf16_is_fast(device: torch.device) -> bool:
     return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
 
 
+@cache
+def triton_kernels(device: torch.device) -> ModuleType | None:
+    """`mneme.crosscoder.triton_kernels` for a GPU where Triton is installed (torch's CUDA builds bring it)."""
+    if device.type != "cuda" or importlib.util.find_spec("triton") is None:
+        return None
+    return importlib.import_module("mneme.crosscoder.triton_kernels")
+
+
 def encodes_in_bf16(config: CrosscoderConfig, device: torch.device) -> bool:
     """Whether the encoder's product is in bfloat16 there."""
     wanted = config.encoder_dtype
@@ -38,6 +49,8 @@ def sparse_decode(codes: SparseCodes, decoder: Tensor, n_tokens: int) -> Tensor:
 
 def weighted_bags(index: Tensor, bag: Tensor, weight: Tensor, table: Tensor, n_bags: int) -> Tensor:
     """out[b] = sum over i with bag_i = b of weight_i table[index_i]; bag ascending. -> (n_bags, D)."""
+    if (gpu := triton_kernels(table.device)) is not None:
+        return gpu.weighted_bags(index, bag, weight, table, n_bags)
     offsets = torch.zeros(n_bags + 1, dtype=torch.int64, device=table.device)
     torch.cumsum(torch.bincount(bag, minlength=n_bags), 0, out=offsets[1:])
     return torch.nn.functional.embedding_bag(
@@ -48,8 +61,10 @@ def weighted_bags(index: Tensor, bag: Tensor, weight: Tensor, table: Tensor, n_b
 def pair_dots(left: Tensor, right: Tensor, row: Tensor, latent: Tensor) -> Tensor:
     """out[i] = left[row_i] . right[latent_i] for (B, D) and (F, D), without an (n, D) tensor. -> (n,).
 
-    `row` ascending. It is the gradient of an embedding bag to its per-sample weights: torch has that fused.
+    `row` ascending. On CPU it is the gradient of an embedding bag to its per-sample weights: torch has that fused.
     """
+    if (gpu := triton_kernels(left.device)) is not None:
+        return gpu.pair_dots(left, right, row, latent)
     if left.device.type == "cpu":
         offsets = torch.zeros(len(left) + 1, dtype=torch.int64)
         torch.cumsum(torch.bincount(row, minlength=len(left)), 0, out=offsets[1:])
