@@ -34,6 +34,7 @@ from mneme.attribution.scaling import (
 )
 from mneme.attribution.verdicts import common_log_ratio, decide, false_discovery_q, one_probe_only
 from mneme.crosscoder.codes import CodeCache, code_writer
+from mneme.models.device import on_gpu
 from mneme.progress import NULL_PROGRESS, Progress
 
 
@@ -142,8 +143,19 @@ def attribute(
     for activations that are NaN, infinite or of another width.
     """
     config = config or AttributionConfig()
-    geometry = make_geometry(crosscoder, config.redirected_cosine, config.redirected_norm)
-    state = Pass(geometry, config)
+    with on_gpu(crosscoder):
+        geometry = make_geometry(crosscoder, config.redirected_cosine, config.redirected_norm)
+        state = Pass(geometry, config)
+        _read(crosscoder, cache, codes_folder, state, progress)
+        shards = CodeCache(codes_folder).shards() if codes_folder is not None else ()
+        return conclude(state, shards)
+
+
+def _read(
+    crosscoder: Any, cache: Any, codes_folder: Path | str | None, state: Pass, progress: Progress
+) -> None:
+    """The pass: encode each of this rank's batches, write its codes, add it to the sums."""
+    geometry, config = state.geometry, state.config
     with (
         code_writer(codes_folder, geometry.n_latents) as write,
         progress.task("attribution", cache.n, "tokens") as task,
@@ -161,8 +173,6 @@ def attribute(
             state.firing.update(codes, len(x), cache.position[here], cache.kl[here], change)
             start += len(x)
             task.advance(len(x) * distributed.world_size())
-    shards = CodeCache(codes_folder).shards() if codes_folder is not None else ()
-    return conclude(state, shards)
 
 
 def conclude(state: Pass, shards: Iterable[Any] = ()) -> Attribution:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import torch
 
 from mneme.errors import ConfigError
@@ -20,6 +23,21 @@ def pick_device(device: str) -> torch.device:
     if picked.type == "cuda" and (picked.index or 0) >= torch.cuda.device_count():
         raise ConfigError(f"device {device!r} isn't there: give auto, cpu or one of the GPUs torch sees")
     return picked
+
+
+@contextlib.contextmanager
+def on_gpu(thing: object) -> Iterator[None]:
+    """A module is on the GPU within, where there is one, and then back where it was; other things stay."""
+    device = pick_device("auto")
+    if not isinstance(thing, torch.nn.Module) or device.type == "cpu":
+        yield
+        return
+    home = next(thing.parameters()).device
+    thing.to(device)
+    try:
+        yield
+    finally:
+        thing.to(home)
 
 
 def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
