@@ -17,7 +17,7 @@ from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.tensor import DTensor, Shard
 
 from mneme import distributed
-from mneme.crosscoder.kernels import largest
+from mneme.crosscoder.kernels import largest, positions_above
 from mneme.errors import ConfigError
 
 
@@ -140,7 +140,7 @@ class Grid:
         if self.n_ranks == 1:
             return largest(values, n, hint)
         flat = values.reshape(-1)
-        survivors = (flat > max(hint, 0.0)).nonzero().squeeze(1)
+        survivors = positions_above(flat, max(hint, 0.0))
         found = flat[survivors].float()
         bits = found.view(torch.int32)
         upper = self.sum(torch.bincount(bits >> 16, minlength=2**15))

@@ -19,6 +19,8 @@ from torch import Tensor
 from mneme.crosscoder.codes import SparseCodes
 from mneme.crosscoder.config import CrosscoderConfig
 
+_AT_ONCE = 2**30
+
 
 @cache
 def bf16_is_fast(device: torch.device) -> bool:
@@ -76,6 +78,14 @@ def pair_dots(left: Tensor, right: Tensor, row: Tensor, latent: Tensor) -> Tenso
     return torch.cat(parts) if parts else left.new_zeros(0)
 
 
+def positions_above(flat: Tensor, bound: float) -> Tensor:
+    """Ascending positions of the entries over a bound; a GPU's nonzero takes fewer than 2^31 at once."""
+    parts = [
+        (part > bound).nonzero().squeeze(1) + i * _AT_ONCE for i, part in enumerate(flat.split(_AT_ONCE))
+    ]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
 def largest(values: Tensor, n: int, hint: float) -> tuple[Tensor, float]:
     """The n largest positive entries of a tensor, exactly.
 
@@ -83,9 +93,9 @@ def largest(values: Tensor, n: int, hint: float) -> tuple[Tensor, float]:
     ascending flat indices (fewer than n where fewer are positive) and the smallest value kept (0: none kept).
     """
     flat = values.reshape(-1)
-    survivors = (flat > max(hint, 0.0)).nonzero().squeeze(1)
+    survivors = positions_above(flat, max(hint, 0.0))
     if len(survivors) < n and hint > 0:
-        survivors = (flat > 0).nonzero().squeeze(1)
+        survivors = positions_above(flat, 0.0)
     found = flat[survivors]
     if len(survivors) > n:
         kept = torch.zeros_like(survivors, dtype=torch.bool)

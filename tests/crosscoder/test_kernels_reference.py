@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from mneme.crosscoder import kernels
 from mneme.crosscoder.kernels import largest
 from mneme.crosscoder.step import Rule, Weights, training_step
 
@@ -118,6 +119,14 @@ def test_selection_is_exact_whatever_the_hint(hint):
     order = np.argsort(-values.double().numpy().ravel())[:120]
     assert sorted(order.tolist()) == kept.tolist()
     assert smallest == pytest.approx(float(values.ravel()[order[-1]]))
+
+
+def test_what_is_too_large_for_one_search_is_searched_in_pieces(monkeypatch):
+    values = torch.randn(40, 64, generator=torch.Generator().manual_seed(1))
+    whole = largest(values, 120, 0.0)
+    monkeypatch.setattr(kernels, "_AT_ONCE", 1000)
+    pieces = largest(values, 120, 0.0)
+    assert torch.equal(whole[0], pieces[0]) and whole[1] == pieces[1]
 
 
 def test_selection_keeps_only_positive_values():
