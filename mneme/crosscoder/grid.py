@@ -9,16 +9,18 @@ would have made the same step. Ranks of one row follow each other: they talk mos
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.tensor import DTensor, Shard
 
 from mneme import distributed
 from mneme.crosscoder.kernels import largest, positions_above
 from mneme.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
 
 
 class Grid:
@@ -41,6 +43,8 @@ class Grid:
             return cls()
         if n % shards:
             raise ConfigError(f"crosscoder.latent_shards = {shards} does not divide the {n} processes")
+        from torch.distributed.device_mesh import init_device_mesh
+
         device = "cuda" if torch.cuda.is_available() else "cpu"
         mesh = init_device_mesh(device, (n // shards, shards), mesh_dim_names=("tokens", "latents"))
         return cls(n, distributed.rank(), shards, mesh)
@@ -83,6 +87,8 @@ class Grid:
         """The (F, ...) tensor of which each rank has its latents' rows."""
         if self.shards == 1 or self.mesh is None:
             return value
+        from torch.distributed.tensor import DTensor, Shard  # two seconds to import, for the few that need it
+
         return DTensor.from_local(value, self.mesh["latents"], [Shard(0)]).full_tensor()
 
     def top_of_rows(self, values: Tensor, k: int) -> Tensor:
