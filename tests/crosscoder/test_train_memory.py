@@ -16,9 +16,9 @@ from mneme.errors import OutOfMemoryError
 CONFIG = CrosscoderConfig(latents=8192, k=3, batch_size=512, epochs=1, encoder_dtype="float32")
 
 
-def fails(error: BaseException):
+def fails(kind: type[BaseException], text: str = ""):
     def step(*_, **__):
-        raise error
+        raise kind(text)
 
     return step
 
@@ -28,17 +28,17 @@ def suggestions(message: str) -> dict[str, int]:
 
 
 @pytest.mark.parametrize(
-    "error",
+    ("kind", "text"),
     [
-        torch.OutOfMemoryError("CUDA out of memory"),
-        MemoryError(),
-        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+        (torch.OutOfMemoryError, "CUDA out of memory"),
+        (MemoryError, ""),
+        (RuntimeError, "[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
     ],
     ids=["gpu", "numpy", "torch on the host"],
 )
-def test_the_largest_sizes_that_fit_are_named(error, monkeypatch):
+def test_the_largest_sizes_that_fit_are_named(kind, text, monkeypatch):
     usable = training_bytes(8192, 300, 12, CONFIG, False)
-    monkeypatch.setattr("mneme.crosscoder.trainer.training_step", fails(error))
+    monkeypatch.setattr("mneme.crosscoder.trainer.training_step", fails(kind, text))
     monkeypatch.setattr("mneme.crosscoder.memory.usable_bytes", lambda device: usable)
     with pytest.raises(OutOfMemoryError) as found:
         train_crosscoder(planted(), CONFIG)
@@ -53,7 +53,7 @@ def test_the_largest_sizes_that_fit_are_named(error, monkeypatch):
 
 def test_where_no_batch_fits_only_fewer_latents_are_named(monkeypatch):
     usable = training_bytes(400, 512, 12, CONFIG, False)
-    monkeypatch.setattr("mneme.crosscoder.trainer.training_step", fails(MemoryError()))
+    monkeypatch.setattr("mneme.crosscoder.trainer.training_step", fails(MemoryError))
     monkeypatch.setattr("mneme.crosscoder.memory.usable_bytes", lambda device: usable)
     with pytest.raises(OutOfMemoryError) as found:
         train_crosscoder(planted(), CONFIG)
@@ -66,6 +66,6 @@ def test_a_dictionary_that_no_machine_holds_is_refused():
 
 
 def test_other_runtime_errors_stay_what_they_are(monkeypatch):
-    monkeypatch.setattr("mneme.crosscoder.trainer.training_step", fails(RuntimeError("a shape is wrong")))
+    monkeypatch.setattr("mneme.crosscoder.trainer.training_step", fails(RuntimeError, "a shape is wrong"))
     with pytest.raises(RuntimeError, match="a shape is wrong"):
         train_crosscoder(planted(), CONFIG)
