@@ -226,7 +226,7 @@ STAGES = (
         interpretation_stage,
         ("interpret",),
         ("contexts", "logit_lens", "neighbours", "labels"),
-        revision=2,
+        revision=3,
     ),
     Stage(
         "effects",

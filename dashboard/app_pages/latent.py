@@ -79,6 +79,12 @@ with st.container(horizontal=True, vertical_alignment="center", gap="small"):
     ):
         if row[flag]:
             st.badge(shown, color="violet", help=meaning)
+    if len(labels) and labels["unreliable"].iloc[0]:
+        st.badge(
+            "unreliable label",
+            color="orange",
+            help="On held-out contexts it does no better than other latents' labels do.",
+        )
     if row["stability"] is not None:
         st.badge(
             f"{words.percent(row['stability'])} of seeds find it",
@@ -258,7 +264,7 @@ if len(labels):
         for item in labels.to_dict("records"):
             st.markdown(
                 f"**{words.markdown(item['label'], 140)}** · {words.markdown(item['method'], 60)} · score "
-                f"{words.percent(item['score'])}, with another latent's label "
+                f"{words.percent(item['score'])}, with other latents' labels "
                 f"{words.percent(item['score_shuffled'])}"
             )
             try:

@@ -99,8 +99,7 @@ HELP = {
     "fires, "
     "in nats: above 0 the tuned model predicts worse there.",
     "score": "How well the label tells held-out contexts of the latent from others: balanced accuracy, 50 "
-    "% is "
-    "guessing.",
+    "% is guessing. A label that does no better than other latents' labels do on the same contexts is unreliable.",
     "stability": "Share of dictionaries trained with other seeds that have this latent too: encoder and decoder "
     "cosine of 0.7 or more (mneme stability).",
     "cosine": "Cosine between the latent's two decoders: 1 is the same direction. Low: the latent turned "

@@ -56,6 +56,11 @@ def latent_table(
     shown["verdict"] = [f"{looks.VERDICT_SIGN.get(v, '')} {v}" for v in shown["verdict"]]
     for text in {"label", "category"} & set(shown.columns):
         shown[text] = [words.plain(t, 90) for t in shown[text]]
+    if "unreliable" in shown:
+        shown["label"] = [
+            f"{text} (unreliable)" if weak else text
+            for text, weak in zip(shown["label"], shown["unreliable"].fillna(False), strict=True)
+        ]
     if "ci_low" in shown:
         shown["interval"] = [
             words.between(low, high) for low, high in zip(shown["ci_low"], shown["ci_high"], strict=True)

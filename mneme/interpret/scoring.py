@@ -11,7 +11,8 @@ it doesn't; on held-out documents that threshold is judged:
 
     balanced accuracy = (true positive rate + true negative rate) / 2        0.5 is chance
 
-The same is done with another latent's label, `score_shuffled`: what any text would get. (Detection scoring:
+The same is done with other latents' labels, `score_shuffled` is their mean: what any text would get. A label that does
+no better is unreliable. (Detection scoring:
 Paulo et al., arXiv 2410.13928; why balanced: arXiv 2506.05774.)
 """
 
@@ -32,11 +33,12 @@ from mneme.interpret.selection import Codes, plain_shards, uniform_hash
 from mneme.interpret.words import Words, words_in_windows
 from mneme.progress import NULL_PROGRESS, Progress
 
+_GUESSES = 4  # other latents' labels that each latent is judged with
 _POOL = 300  # windows a side where latents are expected not to fire
 _MIN_POSITIVES = 2  # windows a side, for a score to mean anything
 _MAX_POSITIVES = 12
 _LOWEST_DECILE = 6
-_CHUNK = 2**24  # fits held at once, twice: 128 MB
+_CHUNK = 2**22  # fits held at once, for each judged label: 16 MB
 _MEANT = re.compile(r"\b(often on|(in )?text on|says|before|promotes|first tokens of a text)\b:?")
 _WORD = re.compile(r"[^\W_]+|[^\w\s]")
 
@@ -113,28 +115,30 @@ def score_labels(
 
     NaN: too few contexts.
     """
-    other = shuffled(len(latents), seed)
+    n = len(latents)
+    # Which label is judged on which latent: its own, then some others'.
+    judged = np.stack([np.arange(n), *(shuffled(n, seed + turn) for turn in range(min(_GUESSES, n - 1)))])
     order = exam.positives.sort_values("latent", kind="stable")
     bounds = np.searchsorted(order.latent, np.stack([latents, latents + 1]))
     slot, test = order.slot.to_numpy(), order.test.to_numpy()
-    out = np.full((len(latents), 2), np.nan)
+    out = np.full((n, len(judged)), np.nan)
     wanted = word_weights(exam, labels)
     size = max(1, _CHUNK // max(len(exam.windows), 1))
-    for begin in range(0, len(latents), size):
-        # Labels as they are judged: a latent's own, then another's.
-        here = np.arange(begin, min(begin + size, len(latents)))
-        fits = [fit(exam, vectors[which], wanted[which]) for which in (here, other[here])]
+    for begin in range(0, n, size):
+        here = np.arange(begin, min(begin + size, n))
+        fits = [fit(exam, vectors[which], wanted[which]) for which in judged[:, here]]
         for i, row in zip(here.tolist(), range(len(here)), strict=True):
             mine = slice(bounds[0, i], bounds[1, i])
             yes = {side: slot[mine][test[mine] == side] for side in (False, True)}
             no = {side: exam.pools[side][exam.silent[side][latents[i]]] for side in (False, True)}
             if min(map(len, yes.values())) < _MIN_POSITIVES or min(map(len, no.values())) < _MIN_POSITIVES:
                 continue
-            for column in (0, 1) if other[i] != i else (0,):
-                near = fits[column][row]
+            for column, judge in enumerate(fits):
+                near = judge[row]
                 threshold = best_threshold(near[yes[False]], near[no[False]])
                 out[i, column] = balanced_accuracy(near[yes[True]], near[no[True]], threshold)
-    return pd.DataFrame({"latent": latents, "score": out[:, 0], "score_shuffled": out[:, 1]})
+    guess = out[:, 1:].mean(axis=1) if len(judged) > 1 else np.full(n, np.nan)
+    return pd.DataFrame({"latent": latents, "score": out[:, 0], "score_shuffled": guess})
 
 
 def content(label: str) -> str:

@@ -180,11 +180,11 @@ def label_note(latent: Latent) -> str:
     if latent.score is None:
         return f"{latent.label_method}, not scored"
     guess = (
-        ""
-        if latent.score_shuffled is None
-        else f" (another latent's label: {percent(latent.score_shuffled)})"
+        "" if latent.score_shuffled is None else f" (other latents' labels: {percent(latent.score_shuffled)})"
     )
-    return f"{latent.label_method}, held-out score {percent(latent.score)}{guess}"
+    beaten = latent.score_shuffled is not None and latent.score <= latent.score_shuffled
+    trust = ": unreliable" if beaten else ""
+    return f"{latent.label_method}, held-out score {percent(latent.score)}{guess}{trust}"
 
 
 def comparisons(found: Sequence[Comparison]) -> list[str]:

@@ -108,7 +108,7 @@ CREATE TABLE labels (
     latent INTEGER, label VARCHAR,
     method VARCHAR,                  -- 'offline', or 'llm:MODEL'
     score DOUBLE,                    -- held-out detection, balanced accuracy; NULL: not scored
-    score_shuffled DOUBLE,           -- the same with another latent's label
+    score_shuffled DOUBLE,           -- the same with other latents' labels, their mean
     detail VARCHAR                   -- JSON: evidence, sentence, confidence, receipts
 );
 

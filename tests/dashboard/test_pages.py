@@ -71,6 +71,24 @@ def test_where_nothing_changed_nothing_is_listed(
     assert any("No side effect found" in box.value for box in app.info) == (side_effect == "none")
 
 
+def test_a_label_no_better_than_others_is_called_unreliable(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    make_synthetic_run(tmp_path / "run", latents=150)
+    run = Run(tmp_path / "run")
+    labels = run.sql("SELECT * FROM labels ORDER BY latent").assign(score=0.8, score_shuffled=0.5)
+    worst, best = (int(j) for j in labels["latent"][:2])
+    labels.loc[labels["latent"] == worst, "score"] = 0.5
+    with run.stage_writer() as writer:
+        writer.replace("labels", labels)
+    shown = open_page(monkeypatch, tmp_path, "latents", "run").dataframe[0].value
+    named = shown[shown["label"].str.endswith("(unreliable)")]
+    assert named["latent"].tolist() == [worst]
+    for latent, weak in ((worst, True), (best, False)):
+        app = open_page(monkeypatch, tmp_path, "latent", "run", latent=str(latent))
+        assert any("unreliable label" in box.value for box in app.markdown) == weak
+
+
 def test_a_filter_narrows_the_table(monkeypatch: pytest.MonkeyPatch, runs: Path) -> None:
     app = open_page(monkeypatch, runs, "latents")
     before = len(app.dataframe[0].value)

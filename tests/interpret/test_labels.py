@@ -227,6 +227,20 @@ def test_scores_match_a_plain_restatement(world, encoder, exam) -> None:
         assert scores.score_shuffled[row] == pytest.approx(other.score[row])
 
 
+def test_the_guess_is_the_mean_over_other_latents_labels(encoder, exam) -> None:
+    labels = ["virus", "court judge", "commas", "planet"]
+    latents = np.array([0, 1, 2, 3])
+    vectors = encoder.embed(labels)
+    found = score_labels(exam, latents, labels, vectors)
+    own = np.empty((4, 4))  # of latent i, judged by label j
+    for turn in range(4):
+        moved = (latents + turn) % 4
+        own[latents, moved] = score_labels(exam, latents, [labels[j] for j in moved], vectors[moved]).score
+    for i in range(4):
+        others = [own[i, shuffled(4, turn)[i]] for turn in range(3)]
+        assert found.score_shuffled[i] == pytest.approx(np.mean(others), nan_ok=True)
+
+
 def test_words_the_corpus_lacks_count_for_nothing(exam) -> None:
     weights = word_weights(exam, ["virus zebra", "zebra"]).toarray()
     assert weights.sum(axis=1).tolist() == [1, 0] and weights[0, exam.word_id["virus"]] == 1

@@ -22,9 +22,10 @@ def most_severe(run: Run) -> int | None:
 
 
 def labels(run: Run, latent: int) -> pd.DataFrame:
-    """Its labels, the best first: label, method, score, score_shuffled, detail."""
+    """Its labels, the best first: label, method, score, score_shuffled, unreliable, detail."""
     return run.sql(
-        "SELECT label, method, score, score_shuffled, detail FROM labels WHERE latent = ?"
+        "SELECT label, method, score, score_shuffled, coalesce(score <= score_shuffled, false) AS unreliable, detail"
+        " FROM labels WHERE latent = ?"
         " ORDER BY coalesce(score, 0) + (method <> 'offline')::INT DESC",
         [latent],
     )
@@ -34,7 +35,7 @@ def telling_labels(run: Run) -> pd.DataFrame:
     """Labels of all latents that may say what a latent is about: latent, label; an LLM's before the offline ones.
 
     They tell what the text says (not "promotes: ...", a place or a mark) and fit held-out contexts better than
-    another latent's label does.
+    other latents' labels do.
     """
     return run.sql(
         "SELECT latent, label FROM labels WHERE (score IS NULL OR score > score_shuffled)"

@@ -45,7 +45,8 @@ SORTS = {
     "latent": ("Number", "l.latent ASC"),
 }
 _BEST_LABEL = (
-    "(SELECT latent, arg_max(label, r) AS label, arg_max(score, r) AS score, arg_max(method, r) AS method"
+    "(SELECT latent, arg_max(label, r) AS label, arg_max(score, r) AS score, arg_max(method, r) AS method,"
+    " coalesce(arg_max(score <= score_shuffled, r), false) AS unreliable"
     " FROM (SELECT *, coalesce(score, 0) + (method <> 'offline')::INT AS r FROM labels) GROUP BY latent)"
 )
 _MAIN_CATEGORY = (
@@ -131,7 +132,7 @@ def table(run: Run, where: LatentFilter, *, sort: str = "severity", limit: int =
     return run.sql(
         "SELECT l.latent, l.verdict, b.label, coalesce(k.name, c.category) AS category, l.severity,"
         " l.log_ratio, l.ci_low, l.ci_high, l.q_value, l.delta_norm, l.beta_base, l.beta_tuned,"
-        " l.firing_rate, l.kl, l.nll_change, b.score, l.redirected, l.stability"
+        " l.firing_rate, l.kl, l.nll_change, b.score, b.unreliable, l.redirected, l.stability"
         f" FROM latents l LEFT JOIN {_BEST_LABEL} b USING (latent)"
         f" LEFT JOIN {_MAIN_CATEGORY} c USING (latent) LEFT JOIN categories k ON k.category = c.category"
         f" WHERE {clause} ORDER BY {_order(sort)} LIMIT {int(limit)}",
