@@ -13,8 +13,8 @@ KINDS = {
 
 
 @st.cache_data(max_entries=4, show_spinner="Writing the report …")
-def build(path: str, stamp: int) -> dict[str, str] | None:
-    """Kind -> text of the report on the run at `path`; `stamp` (its modification time) keys the cache."""
+def build(path: str, stamp: tuple[int, ...]) -> dict[str, str] | None:
+    """Kind -> text of the report on the run at `path`; `stamp` (of its files) keys the cache."""
     try:
         from mneme.report import build_report, to_html, to_json, to_markdown
     except ImportError:
