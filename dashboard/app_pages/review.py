@@ -37,7 +37,7 @@ begin.button(
     type="primary",
     width="stretch",
     disabled=first is None,
-    on_click=review.open_first,
+    on_click=state.open_latent,
     args=(first,),
     shortcut="N",
 )
@@ -67,13 +67,13 @@ if frame.empty:
     st.stop()
 st.caption(
     "By severity times uncertainty; changed latents before uncertain ones. Tick a row to open the latent; there the "
-    "keys **1** accept, **2** reject, **3** needs work, **4** clear, **B** bookmark, **U** undo, **N** next to review."
+    "keys **1** accept, **2** reject, **3** needs work, **4** clear, **B** bookmark, **U** undo, **N** next to do."
     + (f" The first {SHOWN:,} are listed." if len(frame) == SHOWN else ""),
     help=looks.HELP["priority"],
 )
 tables.latent_table(
     frame,
-    ["latent", "review", "verdict", "label", "category", "priority", "severity", "log_ratio", "interval"],
+    ["latent", "verdict", "label", "category", "priority", "severity", "interval", "log_ratio"],
     key="review_table",
     height=430,
     alt="Latents to review",

@@ -9,13 +9,14 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard.components import looks, state, words
+from dashboard.components import looks, words
 from mneme.analyst import SIGNS, VERDICTS, Change, History, Review, fold
 from mneme.analyst.reviews import last_action
 from mneme.errors import MnemeError
 from mneme.store.queries import triage
 from mneme.store.run import Run
 
+SAID = {"accept": "Accepted", "reject": "Rejected", "needs-work": "Needs work"}
 NAMES = {"accept": "Accept", "reject": "Reject", "needs-work": "Needs work"}
 EDITED = " ✎"
 """Behind a label that the analyst wrote."""
@@ -113,12 +114,12 @@ def panel(run: Run, latent: int, label: str) -> None:
             (run, latent, {"bookmark": not review.bookmark}),
             primary=review.bookmark,
         )
-        with st.popover("Note, tags, label", icon=":material/edit_note:"):
+        with st.popover("Notes", icon=":material/edit_note:"):
             _form(run, review, label, sorted({tag for r in found.values() for tag in r.tags}))
         undoable = last_action(log, latent, author()) is not None
         _button("Undo", ":material/undo:", "U", _undo, (run, latent), disabled=not undoable)
         follow = triage.following(run, {*reviewed(found), latent})
-        _button("Next to review", ":material/checklist:", "N", _show, (follow,), disabled=follow is None)
+        _button("To do", ":material/checklist:", "N", _show, (follow,), disabled=follow is None)
     _said(review, label)
 
 
@@ -175,7 +176,7 @@ def _said(review: Review, automatic: str) -> None:
     if review.empty:
         return
     by = f"{words.markdown(review.author, 40)}, {words.markdown(review.at[:16].replace('T', ' '), 20)} UTC"
-    lines = [f"**{NAMES[review.verdict]}** · {by}" if review.verdict in NAMES else by]
+    lines = [f"**{SAID[review.verdict]}** · {by}" if review.verdict in SAID else by]
     if review.tags:
         lines[0] += " · " + " ".join(f":gray-badge[{words.markdown(tag, 40)}]" for tag in review.tags)
     if review.label:
@@ -216,8 +217,3 @@ def _written(write: Any) -> None:
 def _show(latent: int | None) -> None:
     if latent is not None:
         st.session_state["latent"] = latent
-
-
-def open_first(latent: int) -> None:
-    """Begin reviewing; a callback."""
-    state.open_latent(latent)
