@@ -54,6 +54,12 @@ PAGES = {
             icon=":material/map:",
             help="All latents, near ones close together.",
         ),
+        st.Page(
+            "app_pages/review.py",
+            title="Review",
+            icon=":material/checklist:",
+            help="What to look at first, and what has been said of it.",
+        ),
     ],
     "Evidence": [
         st.Page(

@@ -4,7 +4,7 @@ import json
 
 import streamlit as st
 
-from dashboard.components import charts, curves, filters, looks, state, tables, tokens, words
+from dashboard.components import charts, curves, filters, looks, review, state, tables, tokens, words
 from mneme.store.queries import latent as queries
 from mneme.store.queries import latents as list_queries
 from mneme.store.queries import quality
@@ -91,7 +91,7 @@ with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             color="gray",
             help=looks.HELP["stability"],
         )
-st.markdown(f"### {label}")
+review.panel(run, latent, label)
 
 facts = [
     ("log ratio", words.number(row["log_ratio"], signed=True), "log_ratio"),

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dashboard.components import reports, state
+from mneme.analyst import History
 
 run = state.need_run("Report", "attribution")
 st.title("Report")
@@ -10,7 +11,7 @@ st.caption(
     "Everything needed to defend the findings, in one file that opens anywhere: no network and no scripts. "
     "`mneme report` writes the same files into the run's folder."
 )
-stamp = run.database.stat().st_mtime_ns
+stamp = (run.database.stat().st_mtime_ns, *History(run.path).stamp())
 built = reports.build(str(run.path), stamp)
 if built is None:
     st.info("The report can't be built in this installation.", icon=":material/hourglass_empty:")

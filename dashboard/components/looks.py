@@ -48,6 +48,11 @@ CALL_SIGN = {
     "undecided": "◆ undecided",
 }
 GROUP_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b89b3c", "#56b4e9", "#7d6bb5", "#8c9299")
+REVIEW_ICON = {
+    "accept": ":material/check:",
+    "reject": ":material/close:",
+    "needs-work": ":material/build:",
+}
 STATUS: dict[str, tuple[BadgeColour, str, str]] = {
     "ok": ("green", ":material/check_circle:", "fine"),
     "warn": ("orange", ":material/warning:", "look"),
@@ -93,6 +98,8 @@ HELP = {
     "the interval lies inside the margin. Uncertain: neither. Dead: it never fires.",
     "q_value": "Share of false findings to expect among latents at least this sure (Benjamini-Hochberg).",
     "severity": "How much a latent moves: used to rank what to look at first.",
+    "priority": "Severity times uncertainty, w / (1 + w) for a 95 % interval w wide: 0 sure, 1 nothing known.",
+    "review": "What analysts said: accept, reject or needs-work; ★ is a bookmark.",
     "firing_rate": "Share of tokens the latent fires on.",
     "kl": "KL(base || tuned) of the next-token predictions where the latent fires, in nats.",
     "nll_change": "Tuned minus base surprise (negative log-likelihood) at the next token where the latent "

@@ -7,12 +7,18 @@ from typing import Literal
 import pandas as pd
 import streamlit as st
 
-from dashboard.components import looks, state, words
+from dashboard.components import looks, review, state, words
 
 _COLUMNS = {
     "latent": st.column_config.NumberColumn("latent", format="%d", width=70),
     "verdict": st.column_config.TextColumn("verdict", help=looks.HELP["verdict"], width=112),
-    "label": st.column_config.TextColumn("label", width=230, help="What the latent's contexts share."),
+    "review": st.column_config.TextColumn("review", width=105, help=looks.HELP["review"]),
+    "priority": st.column_config.NumberColumn(
+        "priority", format="%.3g", width=80, help=looks.HELP["priority"]
+    ),
+    "label": st.column_config.TextColumn(
+        "label", width=230, help="What the latent's contexts share; ✎: an analyst's own words."
+    ),
     "category": st.column_config.TextColumn("category", width=140, help=looks.HELP["category"]),
     "severity": st.column_config.NumberColumn(
         "severity", format="%.3g", width=80, help=looks.HELP["severity"]
@@ -48,11 +54,16 @@ _COLUMNS = {
 def latent_table(
     frame: pd.DataFrame, columns: list[str], *, key: str, height: int | Literal["content"], alt: str
 ) -> None:
-    """Rows of latents; choosing one opens its page. `columns` are names of `_COLUMNS`.
+    """Rows of latents; choosing one opens its page. `columns` are names of `_COLUMNS`; the review's
+    state comes beside the number where any row has one.
 
     The first column of `frame` that is called latent (or neighbour) is what opens.
     """
-    shown = frame.copy()
+    run = state.current_run()
+    found = review.reviews(run) if run is not None else {}
+    shown = review.add_columns(frame, found)
+    if "review" not in columns and any(shown["review"]):
+        columns = [columns[0], "review", *columns[1:]]
     shown["verdict"] = [f"{looks.VERDICT_SIGN.get(v, '')} {v}" for v in shown["verdict"]]
     for text in {"label", "category"} & set(shown.columns):
         shown[text] = [words.plain(t, 90) for t in shown[text]]

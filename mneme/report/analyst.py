@@ -1,81 +1,90 @@
-"""The analyst's notes and review verdicts, from analyst.duckdb beside the run.
-
-The dashboard writes that file and may hold it open, so a copy is read. Its tables are found by their
-columns: any table with a note or a review verdict counts, and columns that it lacks are empty.
-"""
+"""What the analyst said of the run: remarks, findings in the order of their review, labels of the analyst's own."""
 
 from __future__ import annotations
 
-import contextlib
-import shutil
-import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import duckdb
+import pandas as pd
 
-from mneme.report.format import cut, missing
-from mneme.report.model import Remark
+from mneme.analyst import History, Review
+from mneme.errors import MnemeError
+from mneme.report.format import cut
+from mneme.report.model import Latent, Remark
 
-_COLUMNS = {
-    "latent": ("latent",),
-    "verdict": ("verdict", "review", "decision", "status"),
-    "note": ("note", "notes", "text", "comment"),
-    "author": ("author", "analyst", "user"),
-    "at": ("updated_at", "created_at", "at", "time"),
-}
+OWN = "analyst"
+"""The `label_method` of a label that the analyst wrote."""
+_ORDER = {"accept": 0, "needs-work": 1, "": 2, "reject": 3}
+_LONGEST = 2000
 
 
-def read_remarks(folder: Path, limit: int = 500) -> tuple[Remark, ...]:
-    """Notes and review verdicts of the run in `folder`, by latent; at most `limit`.
+def read_remarks(folder: Path) -> tuple[Remark, ...]:
+    """What is said of each latent of the run in `folder` now, by number; of the whole run last.
 
-    Nothing when there is no analyst.duckdb. Raises duckdb.Error when the file can't be read.
+    Nothing when there is no analyst.duckdb. Raises RunError when it can't be read.
     """
-    source = folder / "analyst.duckdb"
-    if not source.exists():
-        return ()
-    with tempfile.TemporaryDirectory() as temporary:
-        copy = Path(temporary) / source.name
-        shutil.copyfile(source, copy)
-        with contextlib.suppress(FileNotFoundError):
-            shutil.copyfile(f"{source}.wal", f"{copy}.wal")
-        with duckdb.connect(str(copy)) as database:
-            found = [remark for table in _tables(database) for remark in _remarks(database, *table)]
-    return tuple(sorted(found, key=lambda r: (r.latent is None, r.latent or 0, r.at))[:limit])
+    found = [_remark(review) for review in History(folder).reviews().values()]
+    return tuple(sorted(found, key=lambda r: (r.latent is None, r.latent or 0)))
 
 
-def _tables(database: duckdb.DuckDBPyConnection) -> list[tuple[str, dict[str, str]]]:
-    """(table, {field: column}) of the tables that hold a note or a verdict."""
-    rows = database.execute(
-        "SELECT table_name, list(column_name) FROM information_schema.columns GROUP BY 1 ORDER BY 1"
-    ).fetchall()
-    tables = []
-    for table, columns in rows:
-        chosen = {
-            field: next((name for name in names if name in columns), "") for field, names in _COLUMNS.items()
-        }
-        if chosen["note"] or (chosen["verdict"] and chosen["latent"]):
-            tables.append((table, chosen))
-    return tables
-
-
-def _remarks(database: duckdb.DuckDBPyConnection, table: str, columns: dict[str, str]) -> list[Remark]:
-    chosen = ", ".join(_quoted(name) if name else "NULL" for name in columns.values())
-    rows = database.execute(f"SELECT {chosen} FROM {_quoted(table)}").fetchall()
-    remarks = [
-        Remark(_whole(latent), _text(verdict), _text(note), _text(author), _text(at))
-        for latent, verdict, note, author, at in rows
+def kept(remarks: Sequence[Remark]) -> list[int]:
+    """Latents that are listed however small they are: accepted, still to be worked on, or bookmarked."""
+    return [
+        r.latent
+        for r in remarks
+        if r.latent is not None and (r.verdict in ("accept", "needs-work") or r.bookmark)
     ]
-    return [remark for remark in remarks if remark.verdict or remark.note]
 
 
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
+def reviewed(latents: Sequence[Latent], remarks: Sequence[Remark]) -> tuple[Latent, ...]:
+    """The latents with their reviews: accepted ones first, then those that need work, rejected ones last.
+
+    An edited label takes the place of the automatic one, whose score says nothing of it.
+    """
+    said = {r.latent: r for r in remarks}
+    found = [_with(latent, said[latent.latent]) if latent.latent in said else latent for latent in latents]
+    return tuple(sorted(found, key=lambda x: _ORDER[x.review.verdict if x.review else ""]))
 
 
-def _whole(value: Any) -> int | None:
-    return int(value) if isinstance(value, int) else None
+def with_reviews(frame: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """A table of latents, and: review, note, tags, bookmark, analyst_label; empty where nothing can be read."""
+    try:
+        said = {r.latent: r for r in read_remarks(folder)}
+    except MnemeError:
+        said = {}
+    own = [said.get(int(latent)) for latent in frame["latent"]]
+    return frame.assign(
+        review=pd.array([r.verdict or None if r else None for r in own], "string"),
+        note=pd.array([r.note or None if r else None for r in own], "string"),
+        tags=pd.array([", ".join(r.tags) or None if r else None for r in own], "string"),
+        bookmark=[bool(r and r.bookmark) for r in own],
+        analyst_label=pd.array([r.label or None if r else None for r in own], "string"),
+    )
 
 
-def _text(value: Any) -> str:
-    return "" if missing(value) else cut(str(value), 2000)
+def _with(latent: Latent, remark: Remark) -> Latent:
+    if not remark.label:
+        return replace(latent, review=remark)
+    return replace(
+        latent,
+        review=remark,
+        label=remark.label,
+        label_method=OWN,
+        label_automatic=latent.label,
+        score=None,
+        score_shuffled=None,
+    )
+
+
+def _remark(r: Review) -> Remark:
+    return Remark(
+        latent=r.latent,
+        verdict=r.verdict,
+        note=cut(r.note, _LONGEST),
+        author=cut(r.author, 200),
+        at=r.at,
+        tags=tuple(cut(tag, 200) for tag in r.tags),
+        bookmark=r.bookmark,
+        label=cut(r.label, 200),
+    )

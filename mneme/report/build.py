@@ -10,11 +10,10 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-import duckdb
-
 from mneme.effects.config import EffectsConfig
+from mneme.errors import RunError
 from mneme.report import collect
-from mneme.report.analyst import read_remarks
+from mneme.report.analyst import OWN, kept, read_remarks, reviewed
 from mneme.report.collect import text
 from mneme.report.model import Effect, Entry, Latent, Missing, Null, Remark, Report, Score
 from mneme.report.outcome import compare
@@ -44,13 +43,14 @@ def build_report(run: Run, *, max_latents: int = 10) -> Report:
     settings = _settings(run.path)
     margin = _outcome_margin(settings)
     effects = collect.effects(run, margin)
-    # Where nothing changed, the latents called by chance are no findings.
-    latents = () if info.get("side_effect") == "none" else collect.latents(run, max_latents)
     nulls = collect.nulls(run)
     scores = collect.scores(run)
     counts = collect.verdict_counts(run)
     versions, version_gap = _versions(run.path)
     remarks, remark_gap = _remarks(run.path)
+    # Where nothing changed, the latents called by chance are no findings.
+    nothing = info.get("side_effect") == "none"
+    latents = () if nothing else reviewed(collect.latents(run, max_latents, kept(remarks)), remarks)
     return Report(
         verdict=text(info.get("verdict_sentence"), 1000),
         facts=collect.facts(run.name, info),
@@ -114,9 +114,9 @@ def _outcome_margin(settings: dict[str, dict[str, Any]]) -> float:
 def _remarks(folder: Path) -> tuple[tuple[Remark, ...], list[Missing]]:
     try:
         return read_remarks(folder), []
-    except (duckdb.Error, OSError):
+    except (RunError, OSError):
         what = "the analyst's notes: analyst.duckdb can't be read"
-        return (), [Missing(what, "mneme report .", "in the run's folder, with the dashboard closed")]
+        return (), [Missing(what, "mneme report .", "in the run's folder")]
 
 
 def _missing_stages(done: set[str]) -> list[Missing]:
@@ -148,7 +148,7 @@ def _missing_parts(
         )
     elif effects and not scores:
         found.append(Missing("how predictions and outcomes agree: too few categories have both"))
-    unscored = sum(bool(x.label) and x.score is None for x in latents)
+    unscored = sum(bool(x.label) and x.label_method != OWN and x.score is None for x in latents)
     if unscored:
         found.append(Missing(f"a held-out score for {unscored} of the labels listed: treat them as guesses"))
     if latents and all(x.stability is None for x in latents):

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from mneme.report.analyst import with_reviews
 from mneme.report.format import cut, missing
 from mneme.report.model import (
     Bin,
@@ -47,8 +48,11 @@ EXPORTS = tuple(_EXPORTS)
 
 
 def export_table(run: Run, name: str) -> pa.Table:
-    """A whole table, for CSV and Parquet; latents have their label, effects their category's name."""
-    return pa.Table.from_pandas(run.sql(_EXPORTS[name]), preserve_index=False)
+    """A whole table, for CSV and Parquet; latents have their label and review, effects their category's name."""
+    rows = run.sql(_EXPORTS[name])
+    return pa.Table.from_pandas(
+        with_reviews(rows, run.path) if name == "latents" else rows, preserve_index=False
+    )
 
 
 def facts(run_name: str, info: dict[str, str]) -> Facts:
@@ -136,26 +140,20 @@ def _effect(row: dict[str, Any], margin: float) -> Effect:
     )
 
 
-def latents(run: Run, limit: int) -> tuple[Latent, ...]:
-    """The most severe of each kind; one that is changed and redirected is listed once."""
+def latents(run: Run, limit: int, also: list[int]) -> tuple[Latent, ...]:
+    """The most severe of each kind, and those of `also`; one that is changed and redirected is listed once."""
     rows = run.sql(
         "WITH kinds AS (SELECT *, CASE WHEN verdict IN ('amplified', 'suppressed') THEN verdict"
         " WHEN redirected AND verdict <> 'dead' THEN 'redirected' END AS kind FROM latents)"
         " SELECT *, row_number() OVER (PARTITION BY kind ORDER BY severity DESC NULLS LAST, latent) AS place"
-        " FROM kinds WHERE kind IS NOT NULL QUALIFY place <= ?"
+        " FROM kinds WHERE kind IS NOT NULL OR list_contains($also, latent)"
+        " QUALIFY place <= $limit OR list_contains($also, latent)"
         " ORDER BY list_position(['amplified', 'suppressed', 'redirected'], kind), place",
-        [limit],
+        {"limit": limit, "also": also},
     )
     ids = [int(i) for i in rows["latent"]]
-    labels = {
-        r["latent"]: r
-        for r in _records(
-            run.sql(
-                f"SELECT * FROM labels WHERE list_contains(?, latent) QUALIFY {_BEST_LABEL}",
-                [ids],
-            )
-        )
-    }
+    best = run.sql(f"SELECT * FROM labels WHERE list_contains(?, latent) QUALIFY {_BEST_LABEL}", [ids])
+    labels = {r["latent"]: r for r in _records(best)}
     categories: dict[int, list[str]] = {}
     for latent, name in run.rows(
         "SELECT l.latent, coalesce(c.name, l.category) FROM latent_categories l LEFT JOIN categories c"
@@ -193,6 +191,8 @@ def _latent(
         n_documents=_whole(row["n_documents"]),
         flags=tuple(name for column, name in flags.items() if row[column] is True),
         contexts=tuple(contexts),
+        label_automatic="",
+        review=None,
         **{name: _real(row[name]) for name in numbers},
     )
 

@@ -69,6 +69,8 @@ def _supports(report: Report) -> Iterable[str]:
 def _latent(latent: Latent) -> str:
     label = md(latent.label).strip() or "no label"
     lines = [f"### {md(words.latent_title(latent))}: {label}", f"Label: {md(words.label_note(latent))}."]
+    if latent.review:
+        lines.append(f"Review: {md(words.review(latent.review), 2400)}.")
     if latent.categories:
         lines.append("Fires on: " + md(", ".join(latent.categories), 400) + ".")
     lines.append(_table(("measure", "value"), words.latent_numbers(latent)))
@@ -153,13 +155,7 @@ def _missing(part: Missing) -> str:
 def _analyst(report: Report) -> Iterable[str]:
     if report.remarks:
         yield "## The analyst's notes"
-        yield _table(
-            ("latent", "review", "note", "by", "at"),
-            (
-                ("" if r.latent is None else str(r.latent), r.verdict, r.note, r.author, r.at)
-                for r in report.remarks
-            ),
-        )
+        yield _table(words.REMARK_COLUMNS, words.remark_rows(report.remarks))
 
 
 def _sources() -> str:

@@ -102,6 +102,23 @@ class Context:
 
 
 @dataclass(frozen=True)
+class Remark:
+    """What analysts say of a latent; latent None: of the whole run."""
+
+    latent: int | None
+    verdict: str
+    """accept | reject | needs-work, or ''"""
+    note: str
+    author: str
+    """who changed it last"""
+    at: str
+    tags: tuple[str, ...] = ()
+    bookmark: bool = False
+    label: str = ""
+    """the analyst's own; '' where the automatic one holds"""
+
+
+@dataclass(frozen=True)
 class Latent:
     """One latent and its evidence."""
 
@@ -130,6 +147,9 @@ class Latent:
     flags: tuple[str, ...]
     """dense, position bound"""
     contexts: tuple[Context, ...]
+    label_automatic: str = ""
+    """what an analyst's own label stands in place of"""
+    review: Remark | None = None
 
 
 @dataclass(frozen=True)
@@ -198,17 +218,6 @@ class Missing:
 
 
 @dataclass(frozen=True)
-class Remark:
-    """An analyst's note or review verdict."""
-
-    latent: int | None
-    verdict: str
-    note: str
-    author: str
-    at: str
-
-
-@dataclass(frozen=True)
 class Bin:
     """A bar of the histogram of delta_norm."""
 
@@ -243,7 +252,7 @@ class Report:
     outcome_margin: float
     """a smaller measured change of NLL is none, nats a token"""
     latents: tuple[Latent, ...]
-    """the most severe amplified, then suppressed, then redirected ones"""
+    """accepted, needing work, not reviewed, rejected; in each the most severe amplified, suppressed, redirected"""
     health: tuple[HealthCheck, ...]
     nulls: tuple[Null, ...]
     scores: tuple[Score, ...]

@@ -6,9 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mneme.analyst import SIGNS as REVIEW_SIGNS
+from mneme.report.analyst import OWN
 from mneme.report.format import ABSENT, count, interval, number, percent, visible
 from mneme.report.method import METHOD_NAMES, METRICS, SUBSETS
-from mneme.report.model import Comparison, Context, Effect, Latent, Missing, Report, Score
+from mneme.report.model import Comparison, Context, Effect, Latent, Missing, Remark, Report, Score
 
 CALLS = {
     "hit": "✓ hit",
@@ -19,6 +21,7 @@ CALLS = {
     "undecided": "undecided",
     "": "not measured",
 }
+REMARK_COLUMNS = ("latent", "review", "analyst's label", "note", "tags", "by", "at (UTC)")
 SIGNS = {"amplified": "▲", "suppressed": "▼", "unchanged": "●", "uncertain": "◆", "dead": "✕"}
 _AROUND = 14
 """Tokens shown to either side of the strongest one."""
@@ -173,10 +176,40 @@ def latent_numbers(latent: Latent) -> list[tuple[str, str]]:
     return found
 
 
+def review(remark: Remark) -> str:
+    """✓ accept ★ by ann: what for. [core, biology]"""
+    verdict = (
+        f"{REVIEW_SIGNS.get(remark.verdict, '')} {remark.verdict} {'★' if remark.bookmark else ''}".strip()
+    )
+    said = " ".join(part for part in (verdict, f"by {remark.author}" if remark.author else "") if part)
+    tags = f" [{', '.join(remark.tags)}]" if remark.tags else ""
+    return said + (f": {remark.note}" if remark.note else "") + tags
+
+
+def remark_rows(remarks: Sequence[Remark]) -> list[tuple[str, ...]]:
+    """latent, review, the analyst's label, note, tags, by, at."""
+    return [
+        (
+            "the run" if r.latent is None else str(r.latent),
+            f"{r.verdict} {'★' if r.bookmark else ''}".strip(),
+            r.label,
+            r.note,
+            ", ".join(r.tags),
+            r.author,
+            r.at[:16].replace("T", " "),
+        )
+        for r in remarks
+    ]
+
+
 def label_note(latent: Latent) -> str:
     """Where the label comes from and how it scores."""
     if not latent.label:
         return "no label"
+    if latent.label_method == OWN:
+        return "the analyst's own" + (
+            f", automatic: {latent.label_automatic}" if latent.label_automatic else ""
+        )
     if latent.score is None:
         return f"{latent.label_method}, not scored"
     guess = (

@@ -28,7 +28,7 @@ FLAGS = [
     "--disable-sync",
     "--enable-unsafe-swiftshader",
 ]
-PAGES = ["", "side_effects", "latents", "latent", "map", "health", "report", "runs"]
+PAGES = ["", "side_effects", "latents", "latent", "map", "review", "health", "report", "runs"]
 
 pytestmark = [
     pytest.mark.browser,

@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mneme.analyst import History
 from mneme.effects.config import EffectsConfig
 from mneme.effects.evaluate import degraded_outcomes
 from mneme.errors import RunError
 from mneme.report import build_report, to_html, to_json, to_markdown
+from mneme.report.collect import export_table
 from mneme.report.model import Score
 from mneme.report.outcome import call, compare, measured_direction
 from mneme.store.run import Run
@@ -258,3 +260,26 @@ def test_a_damaged_notes_file_is_said_and_not_fatal(tmp_path: Path) -> None:
     (run.path / "analyst.duckdb").write_bytes(b"not a database" * 1000)
     report = build_report(run)
     assert any("analyst.duckdb can't be read" in m.what for m in report.not_measured)
+
+
+def test_reviews_order_the_findings_and_edited_labels_are_marked(tmp_path: Path) -> None:
+    run = make_synthetic_run(tmp_path / "run", latents=80, contexts=1, documents=5)
+    before = build_report(run).latents
+    worst, last = before[0].latent, before[-1].latent
+    quiet = run.rows("SELECT min(latent) FROM latents WHERE verdict = 'unchanged' AND NOT redirected")[0][0]
+    history = History(run.path)
+    history.add(worst, "ann", verdict="reject")
+    history.add(last, "ann", verdict="accept", note="<b>sure</b>", tags=["core"], label="own <i>words</i>")
+    history.add(quiet, "bob", verdict="needs-work")
+    report = build_report(run)
+    assert [x.latent for x in report.latents[:2]] == [last, quiet] and report.latents[-1].latent == worst
+    first = report.latents[0]
+    assert (first.label, first.label_method, first.score) == ("own <i>words</i>", "analyst", None)
+    assert first.label_automatic == before[-1].label
+    html, markdown = to_html(report), to_markdown(report)
+    for said in ("the analyst's own", "core", "accept"):
+        assert said in unescape(html) and said in unescape(markdown).replace("\\", "")
+    assert "<b>sure" not in html + markdown and "own <i>" not in html + markdown
+    rows = export_table(run, "latents").to_pandas().set_index("latent")
+    assert rows.loc[last, "analyst_label"] == "own <i>words</i>" and rows.loc[worst, "review"] == "reject"
+    assert rows["review"].notna().sum() == 3
