@@ -95,7 +95,7 @@ def panel(run: Run, latent: int, label: str) -> None:
     heading = f"{words.markdown(review.label, 140)} :gray-badge[✎ edited]" if review.label else label
     st.markdown(f"### {heading}")
     show_problem()
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
+    with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
         for key, verdict in enumerate(VERDICTS, start=1):
             _button(
                 NAMES[verdict],

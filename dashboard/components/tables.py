@@ -69,7 +69,7 @@ def latent_table(
         shown[text] = [words.plain(t, 90) for t in shown[text]]
     if "unreliable" in shown:
         shown["label"] = [
-            f"{text} (unreliable)" if weak else text
+            f"{text} (unreliable)" if weak and not str(text).endswith(review.EDITED) else text
             for text, weak in zip(shown["label"], shown["unreliable"].fillna(False), strict=True)
         ]
     if "ci_low" in shown:

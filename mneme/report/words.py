@@ -183,7 +183,7 @@ def review(remark: Remark) -> str:
     )
     said = " ".join(part for part in (verdict, f"by {remark.author}" if remark.author else "") if part)
     tags = f" [{', '.join(remark.tags)}]" if remark.tags else ""
-    return said + (f": {remark.note}" if remark.note else "") + tags
+    return said + (f": {_one_line(remark.note)}" if remark.note else "") + tags
 
 
 def remark_rows(remarks: Sequence[Remark]) -> list[tuple[str, ...]]:
@@ -193,7 +193,7 @@ def remark_rows(remarks: Sequence[Remark]) -> list[tuple[str, ...]]:
             "the run" if r.latent is None else str(r.latent),
             f"{r.verdict} {'★' if r.bookmark else ''}".strip(),
             r.label,
-            r.note,
+            _one_line(r.note),
             ", ".join(r.tags),
             r.author,
             r.at[:16].replace("T", " "),
@@ -202,12 +202,16 @@ def remark_rows(remarks: Sequence[Remark]) -> list[tuple[str, ...]]:
     ]
 
 
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
 def label_note(latent: Latent) -> str:
     """Where the label comes from and how it scores."""
     if not latent.label:
         return "no label"
     if latent.label_method == OWN:
-        return "the analyst's own" + (
+        return "the analyst's own label" + (
             f", automatic: {latent.label_automatic}" if latent.label_automatic else ""
         )
     if latent.score is None:

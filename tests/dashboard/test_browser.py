@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from mneme.analyst import History
+
 APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = [
@@ -173,3 +175,23 @@ def test_a_click_on_the_map_opens_the_latent(server: str, page: Any) -> None:
     page.mouse.click(x, y)
     page.wait_for_url("**/latent?**", timeout=15_000)
     assert f"latent={latent}" in page.url
+
+
+def test_keys_review_a_latent_and_go_on(server: str, page: Any, runs: Path) -> None:
+    history = History(runs / "whole")
+    go(page, f"{server}/latent?run=whole&latent=7")
+    page.wait_for_timeout(700)
+    for key, verdict in (("1", "accept"), ("2", "reject"), ("3", "needs-work"), ("u", "reject"), ("4", "")):
+        page.keyboard.press(key)
+        page.wait_for_timeout(400)
+        settle(page)
+        assert (history.reviews()[7].verdict if verdict else history.reviews().get(7)) == (verdict or None)
+        page.wait_for_timeout(400)
+    page.keyboard.press("n")
+    page.wait_for_function("document.querySelector('h1').innerText !== 'Latent 7'", timeout=15_000)
+    settle(page)
+    page.get_by_role("button", name="Notes").click()
+    page.get_by_label("Note", exact=True).fill("")
+    page.get_by_label("Note", exact=True).press_sequentially("123 bun")
+    settle(page)
+    assert history.reviews() == {}, "keys typed into a note review nothing"
