@@ -61,6 +61,19 @@ def test_tables_show_the_review_and_the_edited_label(monkeypatch: pytest.MonkeyP
     assert (row["review"], row["label"]) == ("✓ accept ★", "own words ✎")
 
 
+def test_the_queue_marks_unreliable_labels_but_never_an_analysts(
+    monkeypatch: pytest.MonkeyPatch, run: Run
+) -> None:
+    with run.stage_writer() as writer:
+        writer.connection.execute("UPDATE labels SET score = 0.4, score_shuffled = 0.6")
+    first = int(triage.queue(run)["latent"].iloc[0])
+    History(run.path).add(first, "bob", label="own words")
+    shown = open_page(monkeypatch, run.path.parent, "review", "run").dataframe[0].value
+    own = shown["latent"] == first
+    assert shown["label"][own].to_list() == ["own words ✎"]
+    assert shown["label"][~own].str.endswith("(unreliable)").all()
+
+
 def test_the_queue_drops_what_is_reviewed_and_filters(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
     first = int(triage.queue(run)["latent"].iloc[0])
     app = open_page(monkeypatch, run.path.parent, "review", "run")

@@ -36,7 +36,7 @@ def queue(
     """
     chosen = _QUEUE if only is None else "list_contains(?, l.latent)"
     return run.sql(
-        f"SELECT l.*, coalesce(l.severity, 0) * {_UNCERTAINTY} AS priority, b.label,"
+        f"SELECT l.*, coalesce(l.severity, 0) * {_UNCERTAINTY} AS priority, b.label, b.unreliable,"
         " coalesce(k.name, c.category) AS category"
         f" FROM latents l LEFT JOIN {_BEST_LABEL} b USING (latent)"
         f" LEFT JOIN {_MAIN_CATEGORY} c USING (latent) LEFT JOIN categories k ON k.category = c.category"
