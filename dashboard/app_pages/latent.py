@@ -38,6 +38,7 @@ if row is None:
 latent, verdict = int(row["latent"]), row["verdict"] or "uncertain"
 done = quality.finished_stages(run)
 labels = queries.labels(run, latent)
+edited = review.has_own_label(run, latent)  # which no score tells of
 label = words.markdown(labels["label"].iloc[0], 140) if len(labels) else "no label"
 top.title(f"Latent {latent:,}")
 
@@ -79,7 +80,7 @@ with st.container(horizontal=True, vertical_alignment="center", gap="small"):
     ):
         if row[flag]:
             st.badge(shown, color="violet", help=meaning)
-    if len(labels) and labels["unreliable"].iloc[0]:
+    if len(labels) and labels["unreliable"].iloc[0] and not edited:
         st.badge(
             "unreliable label",
             color="orange",
@@ -104,7 +105,7 @@ facts = [
     ("fires on", words.percent(row["firing_rate"]), "firing_rate"),
     ("KL there, nats", words.number(row["kl"]), "kl"),
     ("NLL change there, nats", words.number(row["nll_change"], signed=True), "nll_change"),
-    ("label score", words.percent(labels["score"].iloc[0]) if len(labels) else "–", "score"),
+    ("label score", words.percent(labels["score"].iloc[0]) if len(labels) and not edited else "–", "score"),
 ]
 with st.container(horizontal=True, gap="small"):
     for name, value, meaning in facts:

@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.components import looks, words
-from mneme.analyst import SIGNS, VERDICTS, Change, History, Review, fold
+from mneme.analyst import VERDICTS, Change, History, Review, fold, standing
 from mneme.analyst.reviews import last_action
 from mneme.errors import MnemeError
 from mneme.store.queries import triage
@@ -43,6 +43,11 @@ def reviews(run: Run) -> dict[int, Review]:
     return {latent: review for latent, review in fold(changes(run)).items() if latent is not None}
 
 
+def has_own_label(run: Run, latent: int) -> bool:
+    """Whether the analyst's label stands in place of the automatic one."""
+    return bool(reviews(run).get(latent, Review(latent)).label)
+
+
 def reviewed(found: dict[int, Review]) -> list[int]:
     """Latents with a review verdict."""
     return [latent for latent, review in found.items() if review.verdict]
@@ -68,17 +73,10 @@ def show_problem() -> None:
         st.code(problem, language=None, wrap_lines=True)
 
 
-def state_text(review: Review | None) -> str:
-    """The review as a table's cell: ✓ accept ★."""
-    if review is None:
-        return ""
-    return f"{SIGNS.get(review.verdict, '')} {review.verdict} {'★' if review.bookmark else ''}".strip()
-
-
 def add_columns(frame: pd.DataFrame, found: dict[int, Review]) -> pd.DataFrame:
     """The frame with `review`, and with the analyst's labels, marked, in place of the automatic ones."""
     own = [found.get(int(latent)) for latent in frame["latent"]]
-    frame = frame.assign(review=[state_text(r) for r in own])
+    frame = frame.assign(review=[standing(r.verdict, r.bookmark) if r else "" for r in own])
     if "label" in frame:
         frame["label"] = [
             f"{words.plain(r.label, 86)}{EDITED}" if r and r.label else label

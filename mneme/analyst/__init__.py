@@ -2,11 +2,10 @@
 
     RUN/analyst.duckdb        written by the dashboard, read by the report; the pipeline never touches it
 
-`reviews` folds the history of changes into what holds now, `history` keeps it on disk, `older` reads the
-files of earlier layouts.
+`reviews` folds the history of changes into what holds now, `history` keeps it on disk.
 """
 
 from mneme.analyst.history import History
-from mneme.analyst.reviews import SIGNS, VERDICTS, Change, Review, fold
+from mneme.analyst.reviews import VERDICTS, Change, Review, fold, standing
 
-__all__ = ["SIGNS", "VERDICTS", "Change", "History", "Review", "fold"]
+__all__ = ["VERDICTS", "Change", "History", "Review", "fold", "standing"]

@@ -20,8 +20,7 @@ from typing import Any
 
 import duckdb
 
-from mneme.analyst.older import older_changes
-from mneme.analyst.reviews import UNDO, Change, Review, encode, fold, last_action
+from mneme.analyst.reviews import FIELDS, UNDO, Change, Review, encode, fold, last_action
 from mneme.errors import CorruptRunError, RunError
 from mneme.store.run import translate_os_errors
 
@@ -69,8 +68,10 @@ class History:
     def add(self, latent: int | None, author: str, **fields: Any) -> int:
         """Say something of a latent: any of verdict, note, tags, bookmark, label; an empty value clears. The action.
 
-        Raises ValueError for a field or verdict that there is not, else as `changes` does.
+        Raises ValueError for a field or verdict that there is not and for none at all, else as `changes` does.
         """
+        if not fields:
+            raise ValueError(f"a review says something: give one of {', '.join(FIELDS)}")
         values = {field: encode(field, value) for field, value in fields.items()}
         with self._writing() as database:
             return _append(database, latent, author, values)
@@ -85,17 +86,12 @@ class History:
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A transaction on the file, made or brought up to date where that is needed."""
+        """A transaction on the file, made where there is none."""
         with translate_os_errors(self.folder):
             if not self.file.exists():
                 self._make()
             with self._opened(read_only=False) as database:
                 database.begin()
-                if not _is_current(database):
-                    older = older_changes(database)
-                    database.execute(_CREATE)
-                    for change in older:
-                        _insert(database, change)
                 yield database
                 database.commit()
 
@@ -114,6 +110,10 @@ class History:
             database = self._connect(read_only)
             try:
                 yield database
+            except duckdb.CatalogException as error:
+                raise CorruptRunError(
+                    f"{self.file} holds no reviews: move it away to start another one"
+                ) from error
             finally:
                 database.close()
 
@@ -140,16 +140,7 @@ class History:
             time.sleep(random.uniform(0.005, 0.05))
 
 
-def _is_current(database: duckdb.DuckDBPyConnection) -> bool:
-    found = database.execute(
-        "SELECT count(*) FROM information_schema.tables WHERE table_name = ?", [_TABLE]
-    ).fetchall()
-    return bool(found[0][0])
-
-
 def _changes(database: duckdb.DuckDBPyConnection) -> list[Change]:
-    if not _is_current(database):
-        return older_changes(database)
     rows = database.execute(f"SELECT {_COLUMNS} FROM {_TABLE} ORDER BY action, rowid").fetchall()
     return [Change(*row) for row in rows]
 
@@ -159,13 +150,8 @@ def _append(
 ) -> int:
     action = database.execute(f"SELECT coalesce(max(action), 0) + 1 FROM {_TABLE}").fetchall()[0][0]
     at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    for field, value in values.items():
-        _insert(database, Change(action, at, author, latent, field, value))
-    return action
-
-
-def _insert(database: duckdb.DuckDBPyConnection, c: Change) -> None:
-    database.execute(
+    database.executemany(
         f"INSERT INTO {_TABLE} ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)",
-        [c.action, c.at, c.author, c.latent, c.field, c.value],
+        [[action, at, author, latent, field, value] for field, value in values.items()],
     )
+    return action

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 VERDICTS = ("accept", "reject", "needs-work")
-SIGNS = {"accept": "✓", "reject": "✗", "needs-work": "…", "": ""}
+_SIGNS = {"accept": "✓", "reject": "✗", "needs-work": "…"}
 FIELDS = ("verdict", "note", "tags", "bookmark", "label")
 UNDO = "undo"
 """The field of a change that takes back the action named by its value."""
@@ -62,6 +62,11 @@ def fold(changes: Iterable[Change]) -> dict[int | None, Review]:
             kept.update(author=change.author, at=change.at)
     reviews = {latent: Review(latent, **kept) for latent, kept in found.items()}
     return {latent: review for latent, review in reviews.items() if not review.empty}
+
+
+def standing(verdict: str, bookmark: bool) -> str:
+    """A review in a word, the same on pages and in the report: ✓ accept ★."""
+    return " ".join(part for part in (_SIGNS.get(verdict), verdict, "★" if bookmark else "") if part)
 
 
 def last_action(changes: Iterable[Change], latent: int | None, author: str) -> int | None:

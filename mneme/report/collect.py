@@ -23,6 +23,7 @@ from mneme.report.model import (
     StageTime,
 )
 from mneme.report.outcome import call, measured_direction
+from mneme.store.queries.labels import BEST_LABEL
 from mneme.store.run import Run
 
 CONTEXTS = 3
@@ -31,13 +32,9 @@ BINS = 50
 POINTS = 1500
 """Most unchanged or uncertain latents in the scatter; twice as many of the changed ones."""
 _TEXT, _TOKEN = 200, 40
-_BEST_LABEL = (
-    "row_number() OVER (PARTITION BY latent"
-    " ORDER BY coalesce(score, 0) + (method <> 'offline')::INT DESC) = 1"
-)
 _EXPORTS = {
     "latents": "SELECT l.*, b.label, b.method AS label_method, b.score AS label_score FROM latents l"
-    f" LEFT JOIN (SELECT * FROM labels QUALIFY {_BEST_LABEL}) b USING (latent) ORDER BY latent",
+    f" LEFT JOIN {BEST_LABEL} b USING (latent) ORDER BY latent",
     "effects": "SELECT e.*, c.name, c.grp FROM effects e LEFT JOIN categories c USING (category)"
     " ORDER BY effect DESC NULLS LAST, category",
     "outcomes": "SELECT * FROM outcomes ORDER BY category",
@@ -152,7 +149,7 @@ def latents(run: Run, limit: int, also: list[int]) -> tuple[Latent, ...]:
         {"limit": limit, "also": also},
     )
     ids = [int(i) for i in rows["latent"]]
-    best = run.sql(f"SELECT * FROM labels WHERE list_contains(?, latent) QUALIFY {_BEST_LABEL}", [ids])
+    best = run.sql(f"SELECT * FROM {BEST_LABEL} WHERE list_contains(?, latent)", [ids])
     labels = {r["latent"]: r for r in _records(best)}
     categories: dict[int, list[str]] = {}
     for latent, name in run.rows(

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mneme.analyst import SIGNS as REVIEW_SIGNS
+from mneme.analyst import standing
 from mneme.report.analyst import OWN
 from mneme.report.format import ABSENT, count, interval, number, percent, visible
 from mneme.report.method import METHOD_NAMES, METRICS, SUBSETS
@@ -178,9 +178,7 @@ def latent_numbers(latent: Latent) -> list[tuple[str, str]]:
 
 def review(remark: Remark) -> str:
     """✓ accept ★ by ann: what for. [core, biology]"""
-    verdict = (
-        f"{REVIEW_SIGNS.get(remark.verdict, '')} {remark.verdict} {'★' if remark.bookmark else ''}".strip()
-    )
+    verdict = standing(remark.verdict, remark.bookmark)
     said = " ".join(part for part in (verdict, f"by {remark.author}" if remark.author else "") if part)
     tags = f" [{', '.join(remark.tags)}]" if remark.tags else ""
     return said + (f": {_one_line(remark.note)}" if remark.note else "") + tags
@@ -191,7 +189,7 @@ def remark_rows(remarks: Sequence[Remark]) -> list[tuple[str, ...]]:
     return [
         (
             "the run" if r.latent is None else str(r.latent),
-            f"{r.verdict} {'★' if r.bookmark else ''}".strip(),
+            standing(r.verdict, r.bookmark),
             r.label,
             _one_line(r.note),
             ", ".join(r.tags),

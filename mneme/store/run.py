@@ -26,6 +26,7 @@ import pandas as pd
 import pyarrow as pa
 
 from mneme.errors import CorruptRunError, DiskFullError, NewerSchemaError, RunError
+from mneme.store.queries.labels import BEST_LABEL
 from mneme.store.schema import MIGRATIONS, SCHEMA_VERSION
 
 INFO_KEYS = {
@@ -89,9 +90,7 @@ class Run:
     def latents(self) -> pd.DataFrame:
         """A row a latent, with its best label."""
         return self.sql(
-            "SELECT l.*, b.label FROM latents l LEFT JOIN ("
-            " SELECT latent, arg_max(label, coalesce(score, 0) + (method <> 'offline')::INT) AS label"
-            " FROM labels GROUP BY latent) b USING (latent) ORDER BY latent"
+            f"SELECT l.*, b.label FROM latents l LEFT JOIN {BEST_LABEL} b USING (latent) ORDER BY latent"
         )
 
     def effects(self) -> pd.DataFrame:

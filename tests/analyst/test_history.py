@@ -1,4 +1,4 @@
-"""What analysts say is kept: undone, written by many at once, killed in the midst, in older layouts."""
+"""What analysts say is kept: undone, written by many at once, killed in the midst."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_undo_takes_back_ones_own_actions_whole_and_keeps_the_history(tmp_path: 
     assert len(history.changes()) == 7
 
 
-@pytest.mark.parametrize("fields", [{"verdict": "maybe"}, {"colour": "red"}])
+@pytest.mark.parametrize("fields", [{"verdict": "maybe"}, {"colour": "red"}, {}])
 def test_what_is_no_review_is_refused(tmp_path: Path, fields: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="review"):
         History(tmp_path).add(1, "ann", **fields)
@@ -109,23 +109,16 @@ def test_kill_9_loses_nothing_that_was_said(tmp_path: Path) -> None:
     assert History(tmp_path).reviews()[1].verdict == "accept"
 
 
-def test_an_older_file_is_read_and_taken_over_at_the_first_change(tmp_path: Path) -> None:
-    with duckdb.connect(str(tmp_path / "analyst.duckdb")) as db:
-        db.execute("CREATE TABLE reviews (latent INTEGER, verdict VARCHAR, note VARCHAR, author VARCHAR)")
-        db.execute("CREATE TABLE remarks (latent INTEGER, comment VARCHAR)")
-        db.execute("INSERT INTO reviews VALUES (7, 'accepted', 'one', 'ann'), (3, 'maybe', NULL, 'bob')")
-        db.execute("INSERT INTO remarks VALUES (7, 'two'), (NULL, 'of the run')")
-    history = History(tmp_path)
-    before = history.reviews()
-    assert before[7].verdict == "accept" and set(before[7].note.split("\n")) == {"one", "two"}
-    assert before[3].note == "maybe" and before[None].note == "of the run"
-    history.add(3, "ann", verdict="reject")
-    after = history.reviews()
-    assert after[7] == before[7] and after[None] == before[None]
-    assert (after[3].verdict, after[3].note) == ("reject", "maybe")
-
-
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "analyst.duckdb").write_bytes(b"not a database" * 1000)
     with pytest.raises(CorruptRunError, match="damaged"):
         History(tmp_path).reviews()
+
+
+def test_a_file_of_something_else_is_named_and_left_alone(tmp_path: Path) -> None:
+    with duckdb.connect(str(tmp_path / "analyst.duckdb")) as db:
+        db.execute("CREATE TABLE settings (key VARCHAR)")
+    with pytest.raises(CorruptRunError, match="holds no reviews"):
+        History(tmp_path).reviews()
+    with pytest.raises(CorruptRunError, match="holds no reviews"):
+        History(tmp_path).add(7, "ann", verdict="accept")

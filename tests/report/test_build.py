@@ -5,7 +5,6 @@ from __future__ import annotations
 from html import unescape
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import pandas as pd
 import pytest
@@ -227,33 +226,17 @@ def test_a_damaged_manifest_is_said_and_not_fatal(tmp_path: Path, content: str) 
     assert any("manifest.json is damaged" in m.what for m in report.not_measured)
 
 
-def _analyst(folder: Path) -> duckdb.DuckDBPyConnection:
-    db = duckdb.connect(str(folder / "analyst.duckdb"))
-    db.execute("CREATE TABLE reviews (latent INTEGER, verdict VARCHAR, note VARCHAR, author VARCHAR)")
-    db.execute(
-        "INSERT INTO reviews VALUES (7, 'accept', 'clearly <b>biology</b>', 'ann'), (3, 'reject', NULL, 'bob')"
-    )
-    return db
-
-
-def test_notes_are_read_even_while_the_dashboard_holds_the_file(tmp_path: Path) -> None:
+def test_notes_are_listed_by_latent_and_escaped(tmp_path: Path) -> None:
     run = make_synthetic_run(tmp_path / "run", latents=20, contexts=1, documents=5)
-    db = _analyst(run.path)
+    History(run.path).add(7, "ann", verdict="accept", note="clearly <b>biology</b>")
+    History(run.path).add(3, "bob", verdict="reject")
     report = build_report(run)
-    db.close()
     assert [(r.latent, r.verdict, r.note, r.author) for r in report.remarks] == [
         (3, "reject", "", "bob"),
         (7, "accept", "clearly <b>biology</b>", "ann"),
     ]
     assert "clearly &lt;b&gt;biology" in to_html(report)
     assert "<b>biology" not in to_markdown(report)
-
-
-def test_notes_of_an_unknown_layout_are_left_alone(tmp_path: Path) -> None:
-    run = make_synthetic_run(tmp_path / "run", latents=20, contexts=1, documents=5)
-    with duckdb.connect(str(run.path / "analyst.duckdb")) as db:
-        db.execute("CREATE TABLE settings (key VARCHAR, value VARCHAR)")
-    assert build_report(run).remarks == ()
 
 
 def test_a_damaged_notes_file_is_said_and_not_fatal(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import tomllib
 
 import pandas as pd
 
+from mneme.store.queries.labels import BEST_LABEL
 from mneme.store.run import Run
 
 # A measured change counts when its interval (the change itself, without one) clears the run's margin.
@@ -78,10 +79,10 @@ def winners(run: Run) -> list[tuple[str, str, str, float, float]]:
 def top_latents(run: Run, category: str, limit: int = 12) -> pd.DataFrame:
     """The latents that make up a category's effect, the largest part first."""
     return run.sql(
-        "SELECT t.latent, t.contribution, l.verdict, any_value(b.label) AS label, l.log_ratio, l.q_value,"
+        "SELECT t.latent, t.contribution, l.verdict, b.label, b.unreliable, l.log_ratio, l.q_value,"
         " l.firing_rate, l.nll_change FROM effect_latents t LEFT JOIN latents l USING (latent)"
-        " LEFT JOIN labels b USING (latent) WHERE t.category = ? GROUP BY ALL"
-        " ORDER BY min(t.rank), t.contribution DESC LIMIT ?",
+        f" LEFT JOIN {BEST_LABEL} b USING (latent) WHERE t.category = ?"
+        " ORDER BY t.rank, t.contribution DESC LIMIT ?",
         [category, limit],
     )
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from mneme.store.queries.labels import BEST_LABEL, ORDER, UNRELIABLE
 from mneme.store.run import Run
 
 
@@ -24,9 +25,9 @@ def most_severe(run: Run) -> int | None:
 def labels(run: Run, latent: int) -> pd.DataFrame:
     """Its labels, the best first: label, method, score, score_shuffled, unreliable, detail."""
     return run.sql(
-        "SELECT label, method, score, score_shuffled, coalesce(score <= score_shuffled, false) AS unreliable, detail"
+        f"SELECT label, method, score, score_shuffled, {UNRELIABLE} AS unreliable, detail"
         " FROM labels WHERE latent = ?"
-        " ORDER BY coalesce(score, 0) + (method <> 'offline')::INT DESC",
+        f" ORDER BY {ORDER} DESC, method",
         [latent],
     )
 
@@ -38,7 +39,8 @@ def telling_labels(run: Run) -> pd.DataFrame:
     other latents' labels do.
     """
     return run.sql(
-        "SELECT latent, label FROM labels WHERE (score IS NULL OR score > score_shuffled)"
+        "SELECT latent, label FROM labels"
+        f" WHERE NOT {UNRELIABLE}"
         " AND coalesce(json_extract_string(detail, '$.kind'), 'llm') IN ('llm', 'words', 'subject', 'mixed')"
         " ORDER BY latent, method <> 'offline' DESC"
     )
@@ -96,11 +98,11 @@ def logit_lens(run: Run, latent: int) -> pd.DataFrame:
 
 
 def neighbours(run: Run, latent: int) -> pd.DataFrame:
-    """kind, neighbour, similarity, verdict, label."""
+    """kind, neighbour, similarity, verdict, label, unreliable."""
     return run.sql(
-        "SELECT n.kind, n.neighbour, n.similarity, l.verdict, any_value(b.label) AS label"
+        "SELECT n.kind, n.neighbour, n.similarity, l.verdict, b.label, b.unreliable"
         " FROM neighbours n LEFT JOIN latents l ON l.latent = n.neighbour"
-        " LEFT JOIN labels b ON b.latent = n.neighbour"
-        " WHERE n.latent = ? GROUP BY ALL ORDER BY n.kind, n.similarity DESC",
+        f" LEFT JOIN {BEST_LABEL} b ON b.latent = n.neighbour"
+        " WHERE n.latent = ? ORDER BY n.kind, n.similarity DESC",
         [latent],
     )

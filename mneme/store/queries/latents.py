@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mneme.store.queries.labels import BEST_LABEL
 from mneme.store.run import Run
 
 VERDICTS = ("amplified", "suppressed", "unchanged", "uncertain", "dead")
@@ -44,12 +45,7 @@ SORTS = {
     "cosine": ("Most redirected", "l.decoder_cosine ASC"),
     "latent": ("Number", "l.latent ASC"),
 }
-_BEST_LABEL = (
-    "(SELECT latent, arg_max(label, r) AS label, arg_max(score, r) AS score, arg_max(method, r) AS method,"
-    " coalesce(arg_max(score <= score_shuffled, r), false) AS unreliable"
-    " FROM (SELECT *, coalesce(score, 0) + (method <> 'offline')::INT AS r FROM labels) GROUP BY latent)"
-)
-_MAIN_CATEGORY = (
+MAIN_CATEGORY = (
     "(SELECT latent, arg_max(category, weight) AS category, max(weight) AS weight"
     " FROM latent_categories GROUP BY latent)"
 )
@@ -109,7 +105,7 @@ class LatentFilter:
 def _source(where: LatentFilter) -> tuple[str, list[Any]]:
     clause, values = where.where()
     # Aggregating 131k labels costs more than all the rest: only where the text of one is asked for.
-    labels = f" LEFT JOIN {_BEST_LABEL} b USING (latent)" if where.text.strip() else ""
+    labels = f" LEFT JOIN {BEST_LABEL} b USING (latent)" if where.text.strip() else ""
     return f"FROM latents l{labels} WHERE {clause}", values
 
 
@@ -133,8 +129,8 @@ def table(run: Run, where: LatentFilter, *, sort: str = "severity", limit: int =
         "SELECT l.latent, l.verdict, b.label, coalesce(k.name, c.category) AS category, l.severity,"
         " l.log_ratio, l.ci_low, l.ci_high, l.q_value, l.delta_norm, l.beta_base, l.beta_tuned,"
         " l.firing_rate, l.kl, l.nll_change, b.score, b.unreliable, l.redirected, l.stability"
-        f" FROM latents l LEFT JOIN {_BEST_LABEL} b USING (latent)"
-        f" LEFT JOIN {_MAIN_CATEGORY} c USING (latent) LEFT JOIN categories k ON k.category = c.category"
+        f" FROM latents l LEFT JOIN {BEST_LABEL} b USING (latent)"
+        f" LEFT JOIN {MAIN_CATEGORY} c USING (latent) LEFT JOIN categories k ON k.category = c.category"
         f" WHERE {clause} ORDER BY {_order(sort)} LIMIT {int(limit)}",
         values,
     )
@@ -158,7 +154,7 @@ def point_categories(run: Run, latents: Sequence[int] | None = None) -> pd.DataF
     """latent, grp: the group of each latent's main category."""
     found = run.sql(
         "SELECT c.latent, coalesce(k.domain, k.grp, c.category) AS grp"
-        f" FROM {_MAIN_CATEGORY} c LEFT JOIN categories k USING (category) ORDER BY c.latent"
+        f" FROM {MAIN_CATEGORY} c LEFT JOIN categories k USING (category) ORDER BY c.latent"
     )
     return found if latents is None else found[found["latent"].isin(latents)]
 
@@ -204,7 +200,7 @@ def norm_histogram(run: Run, where: LatentFilter, bins: int = 50) -> pd.DataFram
 def beside(run: Run, where: LatentFilter, latent: int, *, sort: str = "severity") -> dict[str, int | None]:
     """The latent's place in the filtered order: previous, next, place (from 1), of."""
     clause, values = where.where()
-    labelled = f" LEFT JOIN {_BEST_LABEL} b USING (latent)" if where.text.strip() or sort == "score" else ""
+    labelled = f" LEFT JOIN {BEST_LABEL} b USING (latent)" if where.text.strip() or sort == "score" else ""
     found = run.rows(
         f"WITH o AS (SELECT l.latent, row_number() OVER w AS place, lag(l.latent) OVER w AS previous,"
         f" lead(l.latent) OVER w AS following FROM latents l{labelled} WHERE {clause}"

@@ -15,7 +15,8 @@ from collections.abc import Collection
 
 import pandas as pd
 
-from mneme.store.queries.latents import _BEST_LABEL, _MAIN_CATEGORY
+from mneme.store.queries.labels import BEST_LABEL
+from mneme.store.queries.latents import MAIN_CATEGORY
 from mneme.store.run import Run
 
 _WIDTH = "(l.ci_high - l.ci_low)"
@@ -38,8 +39,8 @@ def queue(
     return run.sql(
         f"SELECT l.*, coalesce(l.severity, 0) * {_UNCERTAINTY} AS priority, b.label, b.unreliable,"
         " coalesce(k.name, c.category) AS category"
-        f" FROM latents l LEFT JOIN {_BEST_LABEL} b USING (latent)"
-        f" LEFT JOIN {_MAIN_CATEGORY} c USING (latent) LEFT JOIN categories k ON k.category = c.category"
+        f" FROM latents l LEFT JOIN {BEST_LABEL} b USING (latent)"
+        f" LEFT JOIN {MAIN_CATEGORY} c USING (latent) LEFT JOIN categories k ON k.category = c.category"
         f" WHERE {chosen} AND NOT list_contains(?, l.latent) ORDER BY {_ORDER} LIMIT {int(limit)}",
         [*([] if only is None else [list(only)]), list(without)],
     )
