@@ -35,6 +35,7 @@ SHOTS = {
     "latents": ("latents", "light", 900),
     "latent": ("latent", "light", 1000),
     "map": ("map", "dark", 820),
+    "review": ("review", "light", 720),
     "side-effects": ("side_effects", "light", 1000),
     "health": ("health", "light", 820),
     "runs": ("runs", "light", 820),

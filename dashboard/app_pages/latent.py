@@ -73,7 +73,7 @@ with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         help=looks.HELP["verdict"],
     )
     for flag, shown, meaning in (
-        ("redirected", "redirected", "Its two decoders point in different directions."),
+        ("redirected", "redirected", looks.HELP["redirected"]),
         ("dense", "dense", "It fires on a large share of the tokens (a fifth, unless set otherwise)."),
         ("position_bound", "position bound", "It fires mostly at the first tokens of documents."),
         ("dead", "dead", "It never fires on this text."),

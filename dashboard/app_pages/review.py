@@ -66,14 +66,15 @@ if frame.empty:
     )
     st.stop()
 st.caption(
-    "By severity times uncertainty; changed latents before uncertain ones. Tick a row to open the latent; there the "
+    "By severity times uncertainty; changed latents (amplified, suppressed or redirected) "
+    "before uncertain ones. Tick a row to open the latent; there the "
     "keys **1** accept, **2** reject, **3** needs work, **4** clear, **B** bookmark, **U** undo, **N** next to do."
     + (f" The first {SHOWN:,} are listed." if len(frame) == SHOWN else ""),
     help=looks.HELP["priority"],
 )
 tables.latent_table(
     frame,
-    ["latent", "verdict", "label", "category", "priority", "severity", "interval", "log_ratio"],
+    ["latent", "verdict", "redirected", "label", "category", "priority", "interval", "severity", "log_ratio"],
     key="review_table",
     height=430,
     alt="Latents to review",

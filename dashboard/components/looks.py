@@ -101,6 +101,7 @@ HELP = {
     "priority": "Severity times uncertainty, w / (1 + w) for a 95 % interval w wide: 0 sure, 1 nothing known.",
     "review": "What analysts said: accept, reject or needs-work; ★ is a bookmark.",
     "firing_rate": "Share of tokens the latent fires on.",
+    "redirected": "Its two decoders point in different directions.",
     "kl": "KL(base || tuned) of the next-token predictions where the latent fires, in nats.",
     "nll_change": "Tuned minus base surprise (negative log-likelihood) at the next token where the latent "
     "fires, "

@@ -12,6 +12,7 @@ from dashboard.components import looks, review, state, words
 _COLUMNS = {
     "latent": st.column_config.NumberColumn("latent", format="%d", width=70),
     "verdict": st.column_config.TextColumn("verdict", help=looks.HELP["verdict"], width=112),
+    "redirected": st.column_config.CheckboxColumn("redirected", width=84, help=looks.HELP["redirected"]),
     "review": st.column_config.TextColumn("review", width=105, help=looks.HELP["review"]),
     "priority": st.column_config.NumberColumn(
         "priority", format="%.3g", width=80, help=looks.HELP["priority"]
