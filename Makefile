@@ -10,7 +10,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export HF_HUB_DISABLE_TELEMETRY = 1
 PORT ?= 8501
 
-.PHONY: setup demo test lint bench screenshots clean lock help
+.PHONY: setup demo test lint bench bench-peers screenshots clean lock help
 
 help:
 	@echo "make demo         set up, diff the bundled pair, open the dashboard"
@@ -18,6 +18,7 @@ help:
 	@echo "make setup        only set up .venv"
 	@echo "make lint         ruff and mypy"
 	@echo "make bench        the benchmarks, each ends in one JSON line"
+	@echo "make bench-peers  benchmarks/peers.py, with the other packages in .venv-peers"
 	@echo "make screenshots  the pictures in docs/, from a finished demo"
 	@echo "make clean        remove what was made (.venv, caches), not runs/"
 
@@ -44,7 +45,18 @@ lint: setup
 	$(BIN)/mypy
 
 bench: setup
-	@for b in benchmarks/[a-z]*.py; do echo "== $$b"; $(BIN)/python $$b || exit 1; done
+	@for b in $(filter-out benchmarks/common.py,$(wildcard benchmarks/*.py)); do echo "== $$b"; $(BIN)/python $$b || exit 1; done
+
+# What benchmarks/peers.py compares with lives apart: mneme never depends on it, and its pins are other ones.
+.venv-peers/.ready: benchmarks/peers/requirements.txt benchmarks/peers/overrides.txt | $(VENV)/.ready
+	rm -rf .venv-peers
+	$(UV) venv --quiet --python $(BIN)/python .venv-peers
+	$(UV) pip install --quiet --python .venv-peers/bin/python -r benchmarks/peers/requirements.txt \
+	  --override benchmarks/peers/overrides.txt $$(sed -n 's/^torch==.*/&/p' requirements.lock)
+	@touch $@
+
+bench-peers: .venv-peers/.ready
+	$(BIN)/python benchmarks/peers.py
 
 screenshots: setup
 	$(BIN)/python docs/make_screenshots.py
@@ -57,4 +69,4 @@ lock: setup
 	sed -i 's/^\(torch==[0-9.]*\)+.*/\1/' requirements.lock
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache build *.egg-info
+	rm -rf $(VENV) .venv-peers .pytest_cache .ruff_cache .mypy_cache build *.egg-info

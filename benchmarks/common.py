@@ -7,6 +7,7 @@ import os
 import platform
 import resource
 import sys
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -36,6 +37,27 @@ def peak_memory_gb() -> float:
     """The highest resident memory of this process so far."""
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux kilobytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
+def forget_peak() -> None:
+    """Start to count the highest resident memory from now on; only Linux can."""
+    counter = Path("/proc/self/clear_refs")
+    if counter.exists():
+        counter.write_text("5")
+
+
+def peak_since_gb() -> float | None:
+    """The highest resident memory of this process since `forget_peak`; None where the system doesn't tell."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return None
+    lines = status.read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) * 1024 / 1e9
+
+
+def resident_gb() -> float:
+    """What this process holds now."""
+    return psutil.Process().memory_info().rss / 1e9
 
 
 def floor(value: float | None, least: float) -> dict[str, Any]:

@@ -7,6 +7,7 @@ of shared layers, nnsight's traces, norms, sink removal, bfloat16 shards with ch
     unrelated    the tuned model differs from its first layer on: everything runs twice
     changed at N the first N layers run once (5 is the bundled pair; of 30 layers read after 14)
 
+Peak memory is the whole process's while a variant runs, three tuned models and one base in it.
 Interleaved in one process, one round after another; ratios are medians over the rounds. Beside wall time the
 processor time is compared: it tells more where neighbours use the same cores.
 """
@@ -22,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from common import floor, peak_memory_gb, print_result
+from common import floor, forget_peak, peak_since_gb, print_result, resident_gb
 from transformers import PreTrainedModel
 
 from mneme.corpus import Corpus, load_corpus
@@ -133,19 +134,23 @@ def main() -> None:
             "harvest, changed at 10": lambda: run(pairs[10], config),
             "harvest, changed at 5, behaviour on 30%": lambda: run(pairs[5], measured),
         }
-        bare_hook(pairs[0], batches[:1])  # weights are packed for the processor at first use
+        bare_hook(pairs[0], batches)  # weights are packed for the processor at first use
+        models_gb = resident_gb()
         seconds: dict[str, list[float]] = {name: [] for name in variants}
         cpu: dict[str, list[float]] = {name: [] for name in variants}
+        peaks: dict[str, float | None] = dict.fromkeys(variants)
         for _ in range(options.rounds):
             for name, function in variants.items():
+                forget_peak()
                 started, spent = time.perf_counter(), time.process_time()
                 function()
                 seconds[name].append(time.perf_counter() - started)
                 cpu[name].append(time.process_time() - spent)
+                peaks[name] = max(filter(None, (peaks[name], peak_since_gb())), default=None)
 
     tokens = options.tokens
-    print(f"{'':42}{'tokens/s':>10}{'of bare hook':>14}{'by CPU time':>14}")
-    results: dict[str, dict[str, float] | float] = {}
+    print(f"{'':42}{'tokens/s':>10}{'of bare hook':>14}{'by CPU time':>14}{'peak GB':>10}")
+    results: dict[str, dict[str, float | None] | float] = {}
     ratios = {}
     for name, times in seconds.items():
         ratios[name] = statistics.median(b / t for b, t in zip(seconds["bare hook"], times, strict=True))
@@ -155,10 +160,12 @@ def main() -> None:
             "tokens_per_second": round(rate, 1),
             "of_bare_hook": round(ratios[name], 3),
             "of_bare_hook_by_cpu_time": round(by_cpu, 3),
+            "peak_gb": peaks[name],
         }
-        print(f"{name:42}{rate:10.0f}{ratios[name]:14.2f}{by_cpu:14.2f}", flush=True)
+        peak = "unknown" if peaks[name] is None else f"{peaks[name]:.2f}"
+        print(f"{name:42}{rate:10.0f}{ratios[name]:14.2f}{by_cpu:14.2f}{peak:>10}", flush=True)
     results["tokens"], results["rounds"] = tokens, options.rounds
-    results["peak_memory_gb"] = round(peak_memory_gb(), 2)
+    results["models_gb"] = round(models_gb, 2)
     floors = {
         "unrelated_of_bare_hook": floor(ratios["harvest, unrelated"], 0.9),
         "shared_10_of_15_layers_of_bare_hook": floor(ratios["harvest, changed at 10"], 1.4),

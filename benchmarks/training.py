@@ -30,14 +30,14 @@ FLOORS = {  # ratio: at least
 }
 
 
-def make_problem(n_latents: int, batch: int) -> tuple[Weights, Tensor]:
+def make_problem(n_latents: int, batch: int, width: int = WIDTH) -> tuple[Weights, Tensor]:
     """Weights as training starts with, and (B, 2d) normalised activations in which both models are alike."""
     generator = torch.Generator().manual_seed(0)
-    directions = torch.nn.functional.normalize(torch.randn(n_latents, WIDTH, generator=generator), dim=1)
+    directions = torch.nn.functional.normalize(torch.randn(n_latents, width, generator=generator), dim=1)
     both = torch.cat([directions, directions], dim=1)
-    x = torch.randn(batch, WIDTH, generator=generator)
-    x = torch.cat([x, x + 0.1 * torch.randn(batch, WIDTH, generator=generator)], dim=1)
-    return Weights(both, torch.zeros(n_latents), both.clone(), torch.zeros(2 * WIDTH)), x
+    x = torch.randn(batch, width, generator=generator)
+    x = torch.cat([x, x + 0.1 * torch.randn(batch, width, generator=generator)], dim=1)
+    return Weights(both, torch.zeros(n_latents), both.clone(), torch.zeros(2 * width)), x
 
 
 def make_work(n_latents: int, batch: int) -> dict[str, Callable[[], object]]:
