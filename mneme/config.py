@@ -32,6 +32,7 @@ from mneme.effects.config import EffectsConfig
 from mneme.errors import ConfigError
 from mneme.harvest.config import HarvestConfig
 from mneme.interpret.config import InterpretConfig
+from mneme.interpret.labels.config import LabelConfig
 from mneme.settings import from_mapping, parse_override, section_table, suggest, to_mapping
 
 SECTIONS: dict[str, type] = {
@@ -39,6 +40,7 @@ SECTIONS: dict[str, type] = {
     "crosscoder": CrosscoderConfig,
     "attribution": AttributionConfig,
     "interpret": InterpretConfig,
+    "labels": LabelConfig,
     "effects": EffectsConfig,
 }
 _SOURCES = ("base", "tuned", "corpus", "load_crosscoder")
@@ -60,6 +62,7 @@ class RunConfig:
     crosscoder: CrosscoderConfig = field(default_factory=CrosscoderConfig)
     attribution: AttributionConfig = field(default_factory=AttributionConfig)
     interpret: InterpretConfig = field(default_factory=InterpretConfig)
+    labels: LabelConfig = field(default_factory=LabelConfig)
     effects: EffectsConfig = field(default_factory=EffectsConfig)
 
     def to_toml(self) -> str:
@@ -92,6 +95,7 @@ def make_config(values: Mapping[str, Any]) -> RunConfig:
     Raises ConfigError for unknown or impossible settings, and when base or tuned is missing.
     """
     known = {*_SOURCES, *SECTIONS}
+    values = _at_home(values)
     for key in values:
         if key not in known:
             raise ConfigError(f"unknown setting {key}: {suggest(key, known)}")
@@ -108,6 +112,17 @@ def make_config(values: Mapping[str, Any]) -> RunConfig:
             raise ConfigError(f"{name} must be a table: write [{name}] above its settings")
         sections[name] = from_mapping(cls, given, name)
     return RunConfig(**vars(sources), **sections)
+
+
+def _at_home(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Settings of labels that stand in [interpret], where earlier runs kept them, moved to [labels]."""
+    given, labels = values.get("interpret"), values.get("labels", {})
+    if not isinstance(given, Mapping) or not isinstance(labels, Mapping):
+        return values
+    of_labels = {f.name for f in dataclasses.fields(LabelConfig)}
+    moved = {key: value for key, value in given.items() if key in of_labels}
+    kept = {key: value for key, value in given.items() if key not in of_labels}
+    return {**values, "interpret": kept, "labels": {**moved, **labels}}
 
 
 def read_config(path: str | Path, overrides: Iterable[str] = ()) -> dict[str, Any]:

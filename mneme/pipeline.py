@@ -1,6 +1,6 @@
 """The stages of a run, in order, each resumable.
 
-    harvest -> crosscoder -> attribution -> interpretation -> effects -> report
+    harvest -> crosscoder -> attribution -> interpretation -> labels -> effects -> report
 
 A stage (mneme/stages.py) is skipped when the run already holds its result made from the same settings and
 inputs: its fingerprint is a hash of its settings and of the fingerprint of the stage before. Its tables
@@ -25,10 +25,10 @@ import psutil
 import mneme
 from mneme.config import RunConfig
 from mneme.console import BothProgress, FileProgress
-from mneme.errors import MnemeError
+from mneme.errors import MnemeError, RunError
 from mneme.progress import NULL_PROGRESS, Progress
 from mneme.stages import STAGES, Stage, StageResult
-from mneme.store.files import only_writer, write_manifest, write_text
+from mneme.store.files import only_writer, read_manifest, write_manifest, write_text
 from mneme.store.run import Run, StageWriter, open_run, translate_os_errors
 from mneme.workbench import Workbench
 
@@ -36,10 +36,13 @@ if TYPE_CHECKING:
     from mneme.team import Team
 
 
-def run_pipeline(config: RunConfig, out: str | Path, progress: Progress = NULL_PROGRESS) -> Run:
+def run_pipeline(
+    config: RunConfig, out: str | Path, progress: Progress = NULL_PROGRESS, *, first: str | None = None
+) -> Run:
     """Do what is still to do of a run, and return it.
 
-    `out` is the run's folder; where it stands is also kept in its progress.json. Raises a UserError (one line
+    `out` is the run's folder; where it stands is also kept in its progress.json. `first`: a stage to do in any
+    case, on what the stages before it left, whatever made that; then those after it. Raises a UserError (one line
     that names the fix) for models, text, settings or folders that can't be used.
 
     Under torchrun every process calls this; those other than the first help, and return before the run is whole.
@@ -59,7 +62,7 @@ def run_pipeline(config: RunConfig, out: str | Path, progress: Progress = NULL_P
         status = FileProgress(folder / "progress.json")
         try:
             with translate_os_errors(folder):
-                _run_stages(config, folder, BothProgress(progress, status), team)
+                _run_stages(config, folder, BothProgress(progress, status), team, first)
         except KeyboardInterrupt:
             status.end("cancelled", "interrupted: the same command goes on from here")
             raise
@@ -72,17 +75,21 @@ def run_pipeline(config: RunConfig, out: str | Path, progress: Progress = NULL_P
     return open_run(folder)
 
 
-def _run_stages(config: RunConfig, folder: Path, progress: Progress, team: Team | None) -> None:
+def _run_stages(
+    config: RunConfig, folder: Path, progress: Progress, team: Team | None, first: str | None
+) -> None:
     run = Run(folder)
     bench = Workbench(config, folder, progress)
     if run.database.exists():
         open_run(folder)  # a damaged or newer run is told before any work
     bench.check()
-    fingerprint = bench.input_fingerprint()
+    fingerprints = {"inputs": bench.input_fingerprint()} if first is None else _before(run, first)
+    fingerprint = list(fingerprints.values())[-1]
     write_text(folder / "run.toml", config.to_toml())
-    fingerprints = {"inputs": fingerprint}
-    made_any = False
+    made_any = first is not None
     for stage in STAGES:
+        if first is not None and stage.name in fingerprints:
+            continue
         settings = config.section_hash(*stage.settings)
         fingerprint = _hash(stage.name, str(stage.revision), fingerprint, settings, stage.inputs(bench))
         fingerprints[stage.name] = fingerprint
@@ -100,6 +107,22 @@ def _run_stages(config: RunConfig, folder: Path, progress: Progress, team: Team 
         gc.collect()
     if made_any or not (folder / "manifest.json").exists():
         write_manifest(folder, {"fingerprints": fingerprints, **bench.facts()})
+
+
+def _before(run: Run, first: str) -> dict[str, str]:
+    """Fingerprints of the inputs and of the stages before `first`. Raises RunError where one is missing."""
+    found = {"inputs": str((read_manifest(run.path).get("fingerprints") or {}).get("inputs", ""))}
+    for stage in STAGES:
+        if stage.name == first:
+            break
+        done = run.finished(stage.name)
+        if done is None or not stage.artefacts_exist(run.path):
+            raise RunError(
+                f"{run.path} lacks the stage {stage.name}: `mneme run {run.path / 'run.toml'} --out {run.path}`"
+                " makes it"
+            )
+        found[stage.name] = done
+    return found
 
 
 def _write(writer: StageWriter, stage: Stage, result: StageResult, fingerprint: str, meter: _Meter) -> None:

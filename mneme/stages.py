@@ -140,8 +140,7 @@ def attribution_stage(bench: Workbench) -> StageResult:
 
 
 def interpretation_stage(bench: Workbench) -> StageResult:
-    """Contexts, logit lens, neighbours, map and labels."""
-    from mneme.attribution.health_later import label_failures_health, label_overlap_health
+    """Contexts, logit lens, neighbours and map."""
     from mneme.crosscoder import CodeCache
     from mneme.interpret import interpret
 
@@ -152,19 +151,40 @@ def interpretation_stage(bench: Workbench) -> StageResult:
         bench.models,
         bench.tokenizer,
         bench.config.interpret,
-        latents=bench.run.sql("SELECT * FROM latents ORDER BY latent"),
-        encoder=bench.encoder,
-        label_folder=bench.folder / "labels",
         progress=bench.progress,
     )
-    tables = {
-        "contexts": found.contexts,
-        "logit_lens": found.logit_lens,
-        "neighbours": found.neighbours,
-        "labels": found.labels,
-    }
-    health = [label_failures_health(found.failures), label_overlap_health(found.label_overlap)]
-    return StageResult(tables, latent_columns=found.umap, health=pd.concat(health, ignore_index=True))
+    tables = {"contexts": found.contexts, "logit_lens": found.logit_lens, "neighbours": found.neighbours}
+    return StageResult(tables, latent_columns=found.umap)
+
+
+def labels_stage(bench: Workbench) -> StageResult:
+    """Labels of the latents, from the contexts that the interpretation left, and their scores."""
+    from mneme.attribution.health_later import label_failures_health, label_overlap_health
+    from mneme.crosscoder import CodeCache
+    from mneme.interpret.contexts import read_contexts
+    from mneme.interpret.labels.stage import label_latents
+    from mneme.interpret.tokens import TokenTexts
+    from mneme.store.queries.meaning import found_contexts, promoted_tokens
+
+    latents = bench.run.sql("SELECT * FROM latents ORDER BY latent")
+    found = label_latents(
+        read_contexts(
+            found_contexts(bench.run), bench.cache, latents.n_active.fillna(0).to_numpy(dtype="int64")
+        ),
+        promoted_tokens(bench.run),
+        CodeCache(bench.folder / "codes"),
+        bench.cache,
+        TokenTexts(bench.tokenizer),
+        latents,
+        bench.config.labels,
+        interpret=bench.config.interpret,
+        folder=bench.folder / "labels",
+        encoder=bench.encoder,
+        progress=bench.progress,
+    )
+    tables = {"labels": found.labels, "label_failures": found.failures}
+    health = [label_failures_health(found.failures), label_overlap_health(found.overlap)]
+    return StageResult(tables, health=pd.concat(health, ignore_index=True))
 
 
 def effects_stage(bench: Workbench) -> StageResult:
@@ -225,9 +245,10 @@ STAGES = (
         "interpretation",
         interpretation_stage,
         ("interpret",),
-        ("contexts", "logit_lens", "neighbours", "labels"),
-        revision=3,
+        ("contexts", "logit_lens", "neighbours"),
+        revision=4,
     ),
+    Stage("labels", labels_stage, ("labels",), ("labels", "label_failures")),
     Stage(
         "effects",
         effects_stage,

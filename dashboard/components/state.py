@@ -18,7 +18,8 @@ STAGE_OF = {
     "harvest": "reading both models",
     "crosscoder": "training the crosscoder",
     "attribution": "measuring the latents",
-    "interpretation": "reading what latents mean",
+    "interpretation": "gathering where latents fire",
+    "labels": "naming the latents",
     "effects": "predicting effects",
 }
 

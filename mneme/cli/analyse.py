@@ -132,8 +132,8 @@ def label(
     from mneme.store.run import open_run
 
     open_run(run_folder)
-    values = apply_overrides(read_config(run_folder / "run.toml"), ["interpret.llm=on", *(settings or [])])
-    _run(make_config(values), run_folder)
+    values = apply_overrides(read_config(run_folder / "run.toml"), ["labels.llm=on", *(settings or [])])
+    _run(make_config(values), run_folder, first="labels")
 
 
 @app.command()
@@ -165,13 +165,13 @@ def info(
     )
 
 
-def _run(config: RunConfig, folder: Path) -> None:
+def _run(config: RunConfig, folder: Path, first: str | None = None) -> None:
     from mneme.console import RichProgress
     from mneme.pipeline import run_pipeline
 
     pair = f"[bold]{escape(config.base)}[/] → [bold]{escape(config.tuned)}[/]"
     out.print(f"{pair} in {escape(str(folder))}", highlight=False)
-    made = run_pipeline(config, folder, RichProgress(out))
+    made = run_pipeline(config, folder, RichProgress(out), first=first)
     if not FIRST:
         raise typer.Exit
     print_summary(made)
@@ -197,7 +197,9 @@ def print_summary(run: Run) -> None:
     table = Table("stage", "time", "peak memory", box=None, header_style="dim")
     stages = "SELECT stage, seconds, peak_memory_mb FROM stages ORDER BY finished_at, rowid"
     for stage, seconds, peak in run.rows(stages):
-        table.add_row(stage, f"{seconds:.1f} s", f"{peak / 1000:.2f} GB")
+        # A stage that an earlier mneme did within another has no time of its own.
+        taken = "–" if seconds is None else f"{seconds:.1f} s"
+        table.add_row(stage, taken, "–" if peak is None else f"{peak / 1000:.2f} GB")
     out.print(table)
     out.print()
     out.print(escape(run.info().get("verdict_sentence", "")), style="bold", highlight=False)

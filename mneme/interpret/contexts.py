@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import pyarrow as pa
 
+from mneme.errors import RunError
 from mneme.interpret.config import InterpretConfig
 from mneme.interpret.selection import (
     Codes,
@@ -161,6 +162,46 @@ def contexts_table(contexts: Contexts, cache: Activations, texts: TokenTexts) ->
             "kl": per_token(cache.kl),
             "nll_change": per_token(cache.nll_tuned - cache.nll_base),
         }
+    )
+
+
+def read_contexts(table: pa.Table, cache: Activations, n_active: np.ndarray) -> Contexts:
+    """The contexts that `contexts_table` made rows of, exactly as they were found.
+
+    `table`: rows of the run's `contexts` table, in the order they were written in: columns latent, rank, quantile,
+    split, document, position, start, activations. `n_active` (F,): firings of every latent. Raises RunError
+    when they were found in other text.
+    """
+    latent, rank, quantile, document, position, start = (
+        table[name].to_numpy().astype(np.int64)
+        for name in ("latent", "rank", "quantile", "document", "position", "start")
+    )
+    lists = table["activations"].combine_chunks()
+    length = lists.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
+    window = int(length.max(initial=1))
+    fits = document.max(initial=-1) < cache.n_documents
+    if fits:
+        placed, sizes, tokens = _windows(cache, document, position, window)
+        fits = np.array_equal(placed, start) and np.array_equal(sizes, length)
+    if not fits:
+        raise RunError("the contexts are of other text than the activations: `mneme run` finds them again")
+    _, rows = _rows_of(cache, document, start, length, window)
+    activations = np.zeros(tokens.shape, dtype=np.float32)
+    activations[tokens >= 0] = lists.flatten().to_numpy()
+    return Contexts(
+        latent=latent,
+        rank=rank,
+        quantile=quantile,
+        test=table["split"].to_numpy() == "test",
+        row=rows[np.arange(len(rows)), position - start],
+        document=document,
+        position=position,
+        start=start,
+        length=length,
+        tokens=tokens,
+        activations=activations,
+        rows=rows,
+        n_active=n_active,
     )
 
 

@@ -71,8 +71,10 @@ def set_exam(
     encoder: SentenceEncoder,
     config: InterpretConfig,
     progress: Progress = NULL_PROGRESS,
+    *,
+    most: int = 6000,
 ) -> Exam:
-    """Choose and embed the windows. `rows`: document and position of each of the N tokens."""
+    """Choose and embed the windows, `most` at most. `rows`: document and position of each of the N tokens."""
     document = words.window_document()
     held_out = is_test(document, config)
     # A tiny piece at a document's end is no context.
@@ -82,7 +84,7 @@ def set_exam(
         for side in (False, True)
         for own in [np.flatnonzero(held_out == side)]
     }
-    chosen = _positives(contexts, words, config, budget=config.score_windows - sum(map(len, pools.values())))
+    chosen = _positives(contexts, words, config, budget=most - sum(map(len, pools.values())))
     assert not set(document[held_out]) & set(document[~held_out]), "a document is on both sides"
     assert (held_out[chosen.window] == chosen.test).all(), "a context's split is not its document's"
     windows = np.unique(np.concatenate([chosen.window, pools[False], pools[True]]))

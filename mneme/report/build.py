@@ -23,7 +23,8 @@ _STAGES = {
     "harvest": "activations of the two models",
     "crosscoder": "the crosscoder",
     "attribution": "which latents changed",
-    "interpretation": "contexts and labels of the latents",
+    "interpretation": "contexts of the latents",
+    "labels": "labels of the latents",
     "effects": "effects on subject areas",
 }
 

@@ -67,6 +67,15 @@ def versions() -> dict[str, str]:
     return found
 
 
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """manifest.json, {} where there is none that can be read."""
+    try:
+        found = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
     """manifest.json: the facts, versions and the SHA-256 of every artefact of the run."""
     skipped = {"manifest.json", "progress.json", "run.lock", "analyst.duckdb"}

@@ -16,7 +16,21 @@ def m001_initial(db: duckdb.DuckDBPyConnection) -> None:
     db.execute(_INITIAL)
 
 
-MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [m001_initial]
+def m002_labels_stage(db: duckdb.DuckDBPyConnection) -> None:
+    """Labels are a stage of their own; those made before were made by the interpretation."""
+    db.execute(
+        """
+        CREATE TABLE label_failures (        -- labels that were asked of a model and did not come
+            latent INTEGER, method VARCHAR, reason VARCHAR
+        );
+        INSERT INTO stages (stage, fingerprint, finished_at)
+        SELECT 'labels', fingerprint, finished_at FROM stages
+        WHERE stage = 'interpretation' AND EXISTS (FROM labels)
+        """
+    )
+
+
+MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [m001_initial, m002_labels_stage]
 SCHEMA_VERSION = len(MIGRATIONS)
 
 _INITIAL = """
@@ -25,7 +39,7 @@ CREATE TABLE schema_version (version INTEGER);
 CREATE TABLE run_info (key VARCHAR PRIMARY KEY, value VARCHAR);  -- see mneme/store/run.py: INFO_KEYS
 
 CREATE TABLE stages (                -- what is done
-    stage VARCHAR PRIMARY KEY,       -- harvest, crosscoder, attribution, interpretation, effects, report
+    stage VARCHAR PRIMARY KEY,       -- harvest, crosscoder, attribution, interpretation, labels, effects, report
     fingerprint VARCHAR,             -- hash of the settings and inputs it was made from
     seconds DOUBLE,
     peak_memory_mb DOUBLE,           -- of the whole process, while it ran

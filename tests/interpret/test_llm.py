@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 
 from mneme.errors import LabelError
-from mneme.interpret.config import InterpretConfig
+from mneme.interpret.labels.config import LabelConfig
 from mneme.interpret.labels.llm import (
     Server,
     choose_server,
@@ -197,12 +197,12 @@ def test_the_environment_names_the_server(monkeypatch) -> None:
         monkeypatch.delenv(name, raising=False)
     assert server_from_environment() is None
     with pytest.raises(LabelError, match="OPENAI_MODEL"):
-        choose_server(InterpretConfig(llm="on"))
+        choose_server(LabelConfig(llm="on"))
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     assert server_from_environment() is None
     monkeypatch.setenv("OPENAI_MODEL", "m")
-    assert choose_server(InterpretConfig(llm="off")) is None
-    server = choose_server(InterpretConfig())
+    assert choose_server(LabelConfig(llm="off")) is None
+    server = choose_server(LabelConfig())
     assert server is not None and server.model == "m"
     server.client.close()
 

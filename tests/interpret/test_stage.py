@@ -13,13 +13,17 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from mneme.interpret import stage
+from mneme.errors import RunError
+from mneme.interpret import interpret
 from mneme.interpret.config import InterpretConfig
-from mneme.interpret.contexts import find_contexts
+from mneme.interpret.contexts import find_contexts, read_contexts
+from mneme.interpret.labels import stage
+from mneme.interpret.labels.config import LabelConfig
 from mneme.interpret.labels.llm import Server
 from mneme.interpret.labels.prompt import make_question
-from mneme.interpret.stage import Interpretation, interpret
+from mneme.interpret.labels.stage import Labels, label_latents
 from mneme.interpret.tokens import TokenTexts
+from mneme.store.queries.meaning import found_contexts, promoted_tokens
 from mneme.store.run import Run
 
 from .chat_server import serving
@@ -58,6 +62,7 @@ def inputs(tokenizer):
     latents = pd.DataFrame(
         {
             "latent": np.arange(F),
+            "probe": "tuned",
             "verdict": ["amplified", "unchanged", "suppressed", "uncertain", "unchanged", "dead"],
             "severity": [0.2, 0.0, 0.9, 0.1, 0.0, np.nan],
             "dense": False,
@@ -73,47 +78,79 @@ def config() -> InterpretConfig:
     return InterpretConfig(top_contexts=8, decile_contexts=2, window=16, lens_tokens=3, neighbours=2)
 
 
-def check(found: Interpretation, tmp_path) -> None:
-    """The frames fit the tables."""
+@pytest.fixture
+def run(inputs, tokenizer, config, tmp_path) -> Run:
+    """A run whose interpretation is done."""
+    decoders, codes, cache, pair, latents = inputs
+    found = interpret(decoders, codes, cache, pair, tokenizer, config)
     run = Run(tmp_path / "run")
     with run.stage_writer() as writer:
-        writer.append("latents", pd.DataFrame({"latent": np.arange(F)}))
-        for name in ("contexts", "logit_lens", "neighbours", "labels"):
+        writer.append("latents", latents)
+        for name in ("contexts", "logit_lens", "neighbours"):
             writer.append(name, getattr(found, name))
         writer.update_latents(found.umap)
-    assert run.rows("SELECT count(*) FROM contexts")[0][0] == found.contexts.num_rows
-    lens = run.rows("SELECT DISTINCT model, direction FROM logit_lens")
-    assert len(lens) == 6
+    return run
+
+
+def label(run: Run, inputs, tokenizer, config, **options) -> Labels:
+    """The labels stage on what the run holds."""
+    _, codes, cache, _, latents = inputs
+    contexts = read_contexts(found_contexts(run), cache, codes.dense.astype(bool).sum(0))
+    found = label_latents(
+        contexts,
+        promoted_tokens(run),
+        codes,
+        cache,
+        TokenTexts(tokenizer),
+        latents,
+        options.pop("labels", LabelConfig()),
+        interpret=config,
+        **options,
+    )
+    with run.stage_writer() as writer:
+        writer.replace("labels", found.labels)
+        writer.replace("label_failures", found.failures)
+    return found
+
+
+def test_every_frame_fits_its_table(run, inputs, tokenizer, config) -> None:
+    assert run.rows("SELECT count(*) FROM contexts")[0][0] > 0
+    assert len(run.rows("SELECT DISTINCT model, direction FROM logit_lens")) == 6
     assert run.rows("SELECT latent FROM latents WHERE umap_x IS NULL") == [(F - 1,)]
-    assert "virus" in run.rows("SELECT label FROM labels WHERE latent = 0 AND method = 'offline'")[0][0]
     overlap = "SELECT count(*) FROM contexts a JOIN contexts b USING (document) WHERE a.split <> b.split"
     assert run.rows(overlap) == [(0,)]
-
-
-def test_every_frame_fits_its_table(inputs, tokenizer, config, tmp_path) -> None:
-    decoders, codes, cache, pair, latents = inputs
-    found = interpret(decoders, codes, cache, pair, tokenizer, config, latents=latents)
-    check(found, tmp_path)
+    found = label(run, inputs, tokenizer, config)
+    assert "virus" in run.rows("SELECT label FROM labels WHERE latent = 0 AND method = 'offline'")[0][0]
     assert found.labels.latent.tolist() == list(range(F - 1)) and found.failures.empty
     assert found.labels.score[0] > 0.5
 
 
+def test_contexts_are_read_back_exactly_as_they_were_found(run, inputs, config) -> None:
+    _, codes, cache, _, _ = inputs
+    expected = find_contexts(codes, cache, F, config)
+    found = read_contexts(found_contexts(run), cache, expected.n_active)
+    for name, column in expected._asdict().items():
+        np.testing.assert_array_equal(getattr(found, name), column, err_msg=name)
+
+
+def test_contexts_of_other_text_are_refused(run) -> None:
+    other = FakeCache([[2, 3, 4]] * 40)
+    with pytest.raises(RunError, match="mneme run"):
+        read_contexts(found_contexts(run), other, np.zeros(F, dtype=np.int64))
+
+
 def test_a_model_labels_the_changed_latents_most_severe_first(
-    inputs, tokenizer, config, tmp_path, monkeypatch
+    run, inputs, tokenizer, config, tmp_path, monkeypatch
 ) -> None:
-    decoders, codes, cache, pair, latents = inputs
     reply = json.dumps({"label": "virus", "confidence": 1})
     with serving(lambda n, body: reply if n == 0 else "no") as server, httpx.Client() as http:
         client = openai.OpenAI(api_key="k", base_url=server.url, http_client=http, max_retries=0)
         monkeypatch.setattr(stage, "choose_server", lambda config: Server(client, "m"))
-        config = InterpretConfig(**{**vars(config), "llm_concurrency": 1})
-        found = interpret(
-            decoders, codes, cache, pair, tokenizer, config, latents=latents, label_folder=tmp_path / "paid"
-        )
+        options = {"labels": LabelConfig(llm_concurrency=1), "folder": tmp_path / "paid"}
+        found = label(run, inputs, tokenizer, config, **options)
     mine = found.labels[found.labels.method == "llm:m"]
     assert mine.latent.tolist() == [2] and mine.score.notna().all()
-    assert found.failures[["latent", "reason"]].values.tolist() == [[0, "the reply is not JSON"]]
-    check(found, tmp_path)
+    assert run.rows("SELECT latent, reason FROM label_failures") == [(0, "the reply is not JSON")]
 
 
 def test_a_question_shows_training_text_only_and_as_data(inputs, tokenizer, config) -> None:

@@ -250,7 +250,7 @@ def test_label_asks_the_server_about_changed_latents_and_never_keeps_the_key(
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
         monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
         monkeypatch.setenv("OPENAI_MODEL", "tiny")
-        words = ["--set", "interpret.llm_concurrency=1"]
+        words = ["--set", "labels.llm_concurrency=1"]
         code, _, err = cli("label", tmp_path / "run", *words)
         assert code == 0, err
         asked = len(server.requests)

@@ -19,10 +19,11 @@ import pytest
 
 import mneme
 from mneme.config import make_config, read_config
+from mneme.errors import RunError
 from mneme.pipeline import run_pipeline
 from mneme.stages import STAGES
 from mneme.store.files import sha256
-from mneme.store.run import Run
+from mneme.store.run import Run, open_run
 
 FILLED = [
     "documents", "training", "latents", "betas", "contexts", "logit_lens", "neighbours", "labels",
@@ -171,3 +172,32 @@ def test_a_trained_crosscoder_can_be_imported(
         run.sql("SELECT latent, beta_base, beta_tuned FROM latents ORDER BY latent"),
         whole_run.sql("SELECT latent, beta_base, beta_tuned FROM latents ORDER BY latent"),
     )
+
+
+def test_labels_are_made_again_from_what_an_earlier_version_left(
+    whole_run: Run, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    shutil.copytree(whole_run.path, tmp_path / "run")
+    run = Run(tmp_path / "run")
+    with run.stage_writer() as writer:  # as it was before labels were a stage of their own
+        writer.connection.execute("DELETE FROM stages WHERE stage = 'labels'")
+        writer.connection.execute("UPDATE stages SET fingerprint = 'old' WHERE stage <> 'report'")
+        writer.connection.execute("DROP TABLE label_failures")
+        writer.connection.execute("DELETE FROM schema_version WHERE version > 1")
+    old = {k: v for k, v in settings.items() if k != "labels"}
+    old["interpret"] = {**settings["interpret"], **settings["labels"]}
+    assert "labels" in {stage for (stage,) in open_run(run.path).rows("SELECT stage FROM stages")}
+    made = run_pipeline(make_config(old), run.path, first="labels")
+    assert_same(made, whole_run)
+    again = dict(made.rows("SELECT stage, fingerprint FROM stages"))
+    assert again["interpretation"] == "old" != again["labels"]
+
+
+def test_labels_of_a_run_without_contexts_name_what_makes_them(
+    whole_run: Run, settings: dict[str, Any], tmp_path: Path
+) -> None:
+    shutil.copytree(whole_run.path, tmp_path / "run")
+    with Run(tmp_path / "run").stage_writer() as writer:
+        writer.connection.execute("DELETE FROM stages WHERE stage = 'interpretation'")
+    with pytest.raises(RunError, match=r"lacks the stage interpretation: `mneme run"):
+        run_pipeline(make_config(settings), tmp_path / "run", first="labels")

@@ -24,7 +24,7 @@ import openai
 import pandas as pd
 
 from mneme.errors import LabelError
-from mneme.interpret.config import InterpretConfig
+from mneme.interpret.labels.config import LabelConfig
 from mneme.interpret.labels.prompt import Answer, Question, read_answer
 from mneme.progress import NULL_PROGRESS, Progress
 from mneme.store.files import write_text
@@ -73,13 +73,13 @@ def server_from_environment(*, timeout: float = 60.0, http_client: Any = None) -
     return Server(client, model)
 
 
-def choose_server(config: InterpretConfig) -> Server | None:
+def choose_server(config: LabelConfig) -> Server | None:
     """The server to use by the settings. Raises LabelError where one is demanded and none is set."""
     server = None if config.llm == "off" else server_from_environment(timeout=config.llm_timeout)
     if server is None and config.llm == "on":
         raise LabelError(
             "no labelling model is set: give OPENAI_MODEL, and OPENAI_BASE_URL or OPENAI_API_KEY, in the"
-            " environment, or set interpret.llm to off"
+            " environment, or set labels.llm to off"
         )
     return server
 

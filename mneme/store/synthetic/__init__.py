@@ -17,12 +17,12 @@ import pandas as pd
 from mneme.store.run import Run, StageWriter
 from mneme.store.synthetic.effects import write_effects
 from mneme.store.synthetic.latents import make_latents, write_betas, write_health
-from mneme.store.synthetic.meaning import write_contexts, write_interpretation
+from mneme.store.synthetic.meaning import write_contexts, write_interpretation, write_labels
 from mneme.store.synthetic.words import CATEGORIES, HOSTILE
 
 __all__ = ["HOSTILE", "STAGES", "make_synthetic_run"]
 
-STAGES = ("harvest", "crosscoder", "attribution", "interpretation", "effects")
+STAGES = ("harvest", "crosscoder", "attribution", "interpretation", "labels", "effects")
 
 
 def make_synthetic_run(
@@ -58,6 +58,8 @@ def make_synthetic_run(
             if "interpretation" in stages:
                 write_contexts(writer, rng, frame, contexts, window, documents, hostile)
                 write_interpretation(writer, rng, frame, hostile)
+            if "labels" in stages:
+                write_labels(writer, rng, frame, hostile)
             if "effects" in stages:
                 write_effects(writer, rng, frame, hostile)
         now = datetime.datetime(2026, 1, 1, 12)
