@@ -16,8 +16,9 @@ Behaviour = Callable[[int, dict[str, Any]], "tuple[int, dict[str, str], str] | s
 class ChatServer:
     """`behaviour(number, request)` gives the reply's text, or (status, headers, body)."""
 
-    def __init__(self, behaviour: Behaviour) -> None:
+    def __init__(self, behaviour: Behaviour, port: int = 0) -> None:
         self.requests: list[dict[str, Any]] = []
+        self.headers: list[dict[str, str]] = []
         self.times: list[float] = []
         lock = threading.Lock()
         outer = self
@@ -28,6 +29,7 @@ class ChatServer:
                 with lock:
                     number = len(outer.requests)
                     outer.requests.append(body)
+                    outer.headers.append({k.lower(): v for k, v in self.headers.items()})
                     outer.times.append(time.monotonic())
                 reply = behaviour(number, body)
                 status, headers, text = (200, {}, completion(reply)) if isinstance(reply, str) else reply
@@ -45,14 +47,14 @@ class ChatServer:
             def log_message(self, *_: object) -> None:
                 pass
 
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.http = ThreadingHTTPServer(("127.0.0.1", port), Handler)
         self.http.daemon_threads = True
         self.url = f"http://127.0.0.1:{self.http.server_port}/v1"
 
 
 @contextmanager
-def serving(behaviour: Behaviour) -> Iterator[ChatServer]:
-    server = ChatServer(behaviour)
+def serving(behaviour: Behaviour, port: int = 0) -> Iterator[ChatServer]:
+    server = ChatServer(behaviour, port)
     thread = threading.Thread(target=server.http.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:

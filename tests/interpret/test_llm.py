@@ -14,15 +14,13 @@ import pandas as pd
 import pytest
 
 from mneme.errors import LabelError
+from mneme.interpret.labels.asking import Budget, Prices
+from mneme.interpret.labels.chat import ServerChat, open_chat, server_chat
 from mneme.interpret.labels.config import LabelConfig
-from mneme.interpret.labels.llm import (
-    Server,
-    choose_server,
-    label_with_model,
-    most_changed,
-    server_from_environment,
-)
-from mneme.interpret.labels.prompt import Question, read_answer
+from mneme.interpret.labels.explain import LabelRun, explain, most_changed
+from mneme.interpret.labels.prompt import read_explanation
+from mneme.interpret.labels.receipts import Prompt, Receipts
+from mneme.interpret.labels.stage import choose_chat
 
 from .chat_server import completion, serving
 
@@ -35,15 +33,18 @@ def http() -> Iterator[httpx.Client]:
         yield client
 
 
-def questions(n: int) -> list[Question]:
-    return [Question(j, "Name it.", json.dumps({"examples": [f"text {j}"]})) for j in range(n)]
+def questions(n: int) -> dict[int, Prompt]:
+    return {j: Prompt("Name it.", json.dumps({"examples": [f"text {j}"]})) for j in range(n)}
 
 
-def ask(server, http, folder: Path, n: int = 6, *, timeout: float = 5, retries: int = 2, **options):
-    client = openai.OpenAI(
-        api_key="sk-secret", base_url=server.url, http_client=http, timeout=timeout, max_retries=retries
-    )
-    return label_with_model(questions(n), Server(client, "m"), folder, **options)
+def ask(server, http, folder: Path, n: int = 6, *, timeout: float = 5, **options) -> LabelRun:
+    client = openai.OpenAI(api_key="sk-secret", base_url=server.url, http_client=http, timeout=timeout)
+    return explain(questions(n), ServerChat(client, "m"), folder, **{"wait": 0.01, **options})
+
+
+def about(body) -> int:
+    """Which latent a request is about."""
+    return int(body["messages"][1]["content"].split("text ")[1].split('"')[0])
 
 
 def test_every_latent_gets_its_label_in_order(http, tmp_path) -> None:
@@ -51,7 +52,7 @@ def test_every_latent_gets_its_label_in_order(http, tmp_path) -> None:
         run = ask(server, http, tmp_path)
     assert run.labels.latent.tolist() == [0, 1, 2, 3, 4, 5] and run.failures.empty
     assert set(run.labels.method) == {"llm:m"} and set(run.labels.label) == {"names of rivers"}
-    assert run.n_asked == 6 and run.n_tokens == 600
+    assert run.usage.asked == 6 and run.usage.prompt_tokens == 540 and run.usage.reply_tokens == 60
     assert json.loads(run.labels.detail[0])["confidence"] == 0.9
 
 
@@ -65,37 +66,76 @@ def test_a_busy_server_is_asked_again_after_the_time_it_names(http, tmp_path) ->
     assert len(run.labels) == 1 and run.failures.empty
 
 
+def test_a_server_that_asks_for_hours_is_left_for_another_day(http, tmp_path) -> None:
+    with serving(lambda n, body: (429, {"Retry-After": "7200"}, "{}")) as server:
+        run = ask(server, http, tmp_path, concurrency=1)
+        assert len(server.requests) == 1
+    assert run.failures.reason.str.contains("asks to wait 7,200 s").all() and len(run.failures) == 6
+
+
 def test_all_kinds_of_failure_are_listed_and_none_is_lost(http, tmp_path) -> None:
     def mixed(number, body):
-        latent = int(body["messages"][1]["content"].split("text ")[1].split('"')[0])
+        latent = about(body)
         if latent == 1:
             return 500, {}, "{}"
         if latent == 2:
             return "no JSON here"
         if latent == 3:
-            time.sleep(1.2)
+            time.sleep(0.3)
         if latent == 4:
             return GOOD[:-12]  # truncated
+        if latent == 6:
+            return 200, {}, completion(GOOD)[:40]  # the protocol itself cut off
+        if latent == 7:
+            return 400, {}, '{"error": {"message": "too long sk-secret"}}'
         return GOOD
 
     with serving(mixed) as server:
-        run = ask(server, http, tmp_path, timeout=0.5, retries=0)
+        run = ask(server, http, tmp_path, 8, timeout=0.1, concurrency=8)
+        asked = [about(body) for body in server.requests]
     assert run.labels.latent.tolist() == [0, 5]
     assert dict(zip(run.failures.latent, run.failures.reason, strict=True)) == {
         1: "the server answered 500",
         2: "the reply is not JSON",
         3: "the server did not answer in time",
         4: "the reply is not JSON",
+        6: "the server's answer can't be read",
+        7: "the server answered 400",
     }
+    assert [asked.count(j) for j in range(8)] == [1, 6, 1, 6, 1, 1, 1, 1]
+    # A time-out or an answer that can't be read may be paid for: each counts.
+    assert run.usage.asked == 4 and run.usage.unsure == 7
 
 
 def test_a_second_run_pays_only_for_what_is_missing(http, tmp_path) -> None:
-    with serving(lambda n, body: GOOD if "text 3" not in str(body) else "?") as server:
+    with serving(lambda n, body: GOOD if about(body) != 3 else "?") as server:
         ask(server, http, tmp_path)
-    with serving(lambda n, body: GOOD) as server:
+    with serving(lambda n, body: GOOD, port=int(server.url.split(":")[2][:-3])) as server:
         run = ask(server, http, tmp_path)
-        assert len(server.requests) == 1 and "text 3" in str(server.requests[0])
-    assert len(run.labels) == 6 and run.n_cached == 5 and run.n_tokens == 100
+        assert [about(body) for body in server.requests] == [3]
+    assert len(run.labels) == 6 and run.usage.cached == 5 and run.usage.tokens == 100
+
+
+def test_another_server_model_or_prompt_is_another_question(http, tmp_path) -> None:
+    keys = set()
+    for url, model, longest in (
+        ("http://a", "m", 300),
+        ("http://b", "m", 300),
+        ("http://a", "n", 300),
+        ("http://a", "m", 9),
+    ):
+        client = openai.OpenAI(api_key="k", base_url=url, http_client=http)
+        chat = ServerChat(client, model, reply_tokens=longest)
+        keys |= {Prompt(s, u).key(chat.identity) for s, u in (("a", "b"), ("a", "c"), ("c", "b"))}
+    assert len(keys) == 12
+
+
+def test_a_receipt_holds_prompt_and_raw_reply(http, tmp_path) -> None:
+    with serving(lambda n, body: GOOD) as server:
+        run = ask(server, http, tmp_path, 1)
+    receipt = Receipts(tmp_path).get(json.loads(run.labels.detail[0])["receipt"])
+    assert receipt is not None and receipt.reply == GOOD and receipt.method == "llm:m"
+    assert (receipt.system, receipt.user) == questions(1)[0]
 
 
 def test_a_reply_that_is_no_label_is_kept_and_paid_for_twice_at_most(http, tmp_path) -> None:
@@ -119,11 +159,12 @@ def test_a_refusal_is_told_as_one_from_the_kept_reply_too(http, tmp_path) -> Non
 _KILLED = """
 import sys, openai, json
 from pathlib import Path
-from mneme.interpret.labels.llm import Server, label_with_model
-from mneme.interpret.labels.prompt import Question
-questions = [Question(j, "Name it.", json.dumps({"examples": [f"text {j}"]})) for j in range(20)]
-client = openai.OpenAI(api_key="k", base_url=sys.argv[1], max_retries=0)
-label_with_model(questions, Server(client, "m"), Path(sys.argv[2]), concurrency=1)
+from mneme.interpret.labels.chat import ServerChat
+from mneme.interpret.labels.explain import explain
+from mneme.interpret.labels.receipts import Prompt
+questions = {j: Prompt("Name it.", json.dumps({"examples": [f"text {j}"]})) for j in range(20)}
+client = openai.OpenAI(api_key="k", base_url=sys.argv[1])
+explain(questions, ServerChat(client, "m"), Path(sys.argv[2]), concurrency=3)
 """
 
 
@@ -138,13 +179,17 @@ def test_a_killed_run_loses_no_answer_and_pays_for_none_twice(http, tmp_path) ->
             time.sleep(0.01)
         process.kill()  # SIGKILL
         process.wait()
+        on_their_way = len(list(tmp_path.glob("*.asked")))
         before = len(server.requests)
         assert 5 <= before < 20
         run = ask(server, http, tmp_path, 20)
-        asked = [body["messages"][1]["content"] for body in server.requests]
-    assert len(run.labels) == 20 and run.failures.empty
-    # The request that was on its way when the process died can't be known to be paid; no other is sent twice.
-    assert len(asked) - len(set(asked)) <= 1 and run.n_cached >= 5
+        bills = [headers["idempotency-key"] for headers in server.headers]
+    assert len(run.labels) == 20 and run.failures.empty and run.usage.cached >= 5
+    # What was on its way when the process died may be paid: it is sent under the number of its first bill, which a
+    # server that knows the header bills once, and is counted as spent. Nothing else is sent twice.
+    assert len(set(bills)) == 20 and len(bills) - 20 <= on_their_way <= 3
+    assert run.usage.unsure == on_their_way
+    assert not list(tmp_path.glob("*.asked"))
 
 
 def test_a_damaged_kept_answer_is_asked_for_again(http, tmp_path) -> None:
@@ -152,14 +197,24 @@ def test_a_damaged_kept_answer_is_asked_for_again(http, tmp_path) -> None:
         ask(server, http, tmp_path, 1)
         for file in tmp_path.glob("*.json"):
             file.write_text('{"label": "half')
-        assert ask(server, http, tmp_path, 1).n_asked == 1
+        assert ask(server, http, tmp_path, 1).usage.asked == 1
 
 
-def test_the_budget_stops_the_asking(http, tmp_path) -> None:
+def test_the_budget_of_tokens_stops_the_asking(http, tmp_path) -> None:
     with serving(lambda n, body: GOOD) as server:
-        run = ask(server, http, tmp_path, concurrency=1, max_tokens=520)
-        assert len(server.requests) == 3  # 100 used each, about 309 reserved before each
-    assert len(run.failures) == 3 and run.failures.reason.str.contains("budget").all()
+        run = ask(server, http, tmp_path, concurrency=1, budget=Budget(620))
+        # 100 used each; before each 300 are reserved for its reply and, from the second on, 90 for its prompt
+        assert len(server.requests) == 3
+    assert len(run.failures) == 3 and run.failures.reason.str.contains("budget of tokens").all()
+
+
+def test_the_budget_of_money_stops_the_asking(http, tmp_path) -> None:
+    budget = Budget(money=0.004, prices=Prices(prompt=1, reply=10))  # 0.0031 at most a question
+    with serving(lambda n, body: GOOD) as server:
+        run = ask(server, http, tmp_path, concurrency=1, budget=budget)
+        spent = Prices(1, 10).cost(run.usage.prompt_tokens, run.usage.reply_tokens)
+        assert 1 <= len(server.requests) < 6 and spent <= 0.004
+    assert run.failures.reason.str.contains("budget of money").all()
 
 
 def test_a_refused_key_is_tried_once_and_never_shown(http, tmp_path) -> None:
@@ -174,8 +229,8 @@ def test_a_refused_key_is_tried_once_and_never_shown(http, tmp_path) -> None:
 def test_no_server_there(http, tmp_path) -> None:
     with serving(lambda n, body: GOOD) as server:
         pass
-    run = ask(server, http, tmp_path, 2, retries=0)
-    assert set(run.failures.reason) == {"the server can't be reached"}
+    run = ask(server, http, tmp_path, 2)
+    assert set(run.failures.reason) == {"the server can't be reached"} and run.usage.tokens == 0
 
 
 @pytest.mark.parametrize(
@@ -184,27 +239,31 @@ def test_no_server_there(http, tmp_path) -> None:
 )
 def test_replies_that_are_no_label_are_refused(reply) -> None:
     with pytest.raises(LabelError):
-        read_answer(reply)
+        read_explanation(reply)
 
 
 def test_a_label_is_one_printable_line() -> None:
-    answer = read_answer('Sure!\n```json\n{"label": "a\\n\\u202eb", "confidence": 7, "role": "boss"}\n```')
+    answer = read_explanation(
+        'Sure!\n```json\n{"label": "a\\n\\u202eb", "confidence": 7, "role": "boss"}\n```'
+    )
     assert answer.label == "a b" and answer.confidence is None and answer.role == "mixed"
 
 
 def test_the_environment_names_the_server(monkeypatch) -> None:
     for name in ("OPENAI_MODEL", "OPENAI_BASE_URL", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
-    assert server_from_environment() is None
-    with pytest.raises(LabelError, match="OPENAI_MODEL"):
-        choose_server(LabelConfig(llm="on"))
+    assert choose_chat(LabelConfig()) is None
+    with pytest.raises(LabelError, match="OPENAI_BASE_URL"):
+        choose_chat(LabelConfig(llm="on"))
     monkeypatch.setenv("OPENAI_API_KEY", "k")
-    assert server_from_environment() is None
+    with pytest.raises(LabelError, match="--model"):
+        server_chat()
+    assert choose_chat(LabelConfig()) is None
+    assert open_chat("other").method == "llm:other"
     monkeypatch.setenv("OPENAI_MODEL", "m")
-    assert choose_server(LabelConfig(llm="off")) is None
-    server = choose_server(LabelConfig())
-    assert server is not None and server.model == "m"
-    server.client.close()
+    assert choose_chat(LabelConfig(llm="off")) is None
+    chat = choose_chat(LabelConfig())
+    assert chat is not None and chat.method == "llm:m"
 
 
 def test_the_most_severe_changed_latents_come_first() -> None:

@@ -18,8 +18,8 @@ from mneme.interpret import interpret
 from mneme.interpret.config import InterpretConfig
 from mneme.interpret.contexts import find_contexts, read_contexts
 from mneme.interpret.labels import stage
+from mneme.interpret.labels.chat import ServerChat
 from mneme.interpret.labels.config import LabelConfig
-from mneme.interpret.labels.llm import Server
 from mneme.interpret.labels.prompt import make_question
 from mneme.interpret.labels.stage import Labels, label_latents
 from mneme.interpret.tokens import TokenTexts
@@ -145,7 +145,7 @@ def test_a_model_labels_the_changed_latents_most_severe_first(
     reply = json.dumps({"label": "virus", "confidence": 1})
     with serving(lambda n, body: reply if n == 0 else "no") as server, httpx.Client() as http:
         client = openai.OpenAI(api_key="k", base_url=server.url, http_client=http, max_retries=0)
-        monkeypatch.setattr(stage, "choose_server", lambda config: Server(client, "m"))
+        monkeypatch.setattr(stage, "choose_chat", lambda config: ServerChat(client, "m"))
         options = {"labels": LabelConfig(llm_concurrency=1), "folder": tmp_path / "paid"}
         found = label(run, inputs, tokenizer, config, **options)
     mine = found.labels[found.labels.method == "llm:m"]

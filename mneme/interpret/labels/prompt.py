@@ -7,7 +7,6 @@ and cut to one printable line.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
@@ -17,6 +16,7 @@ import numpy as np
 
 from mneme.errors import LabelError
 from mneme.interpret.contexts import Contexts
+from mneme.interpret.labels.receipts import Prompt
 from mneme.interpret.tokens import TokenTexts
 
 MAX_WORDS = 12
@@ -27,19 +27,7 @@ _STRONG = 0.3  # of the example's largest activation, to be marked
 _OPEN, _CLOSE = "⟦", "⟧"
 
 
-class Question(NamedTuple):
-    """All that one request consists of."""
-
-    latent: int
-    system: str
-    user: str
-
-    def key(self, model: str) -> str:
-        """SHA-256 of model, instructions and data: the same question is paid for once."""
-        return hashlib.sha256("\0".join((model, self.system, self.user)).encode()).hexdigest()
-
-
-class Answer(NamedTuple):
+class Explanation(NamedTuple):
     """A reply that passed the checks."""
 
     label: str
@@ -55,7 +43,7 @@ def instructions() -> str:
 
 def make_question(
     latent: int, contexts: Contexts, texts: TokenTexts, promotes: Mapping[str, Sequence[str]]
-) -> Question | None:
+) -> Prompt | None:
     """The question about one latent, None when it has no training contexts.
 
     `promotes`: logit-lens tokens by model name.
@@ -73,10 +61,10 @@ def make_question(
     if not examples:
         return None
     data = {"examples": examples, "promotes": {name: list(tokens) for name, tokens in promotes.items()}}
-    return Question(latent, instructions(), json.dumps(data, ensure_ascii=False))
+    return Prompt(instructions(), json.dumps(data, ensure_ascii=False))
 
 
-def read_answer(reply: str | None) -> Answer:
+def read_explanation(reply: str | None) -> Explanation:
     """Check a reply. Raises LabelError that says what is wrong with it."""
     text = (reply or "").strip()
     if not text:
@@ -97,7 +85,7 @@ def read_answer(reply: str | None) -> Answer:
     if isinstance(confidence, bool) or not isinstance(confidence, int | float) or not 0 <= confidence <= 1:
         confidence = None
     role = found.get("role")
-    return Answer(
+    return Explanation(
         label=label,
         sentence=_plain(str(found.get("sentence") or ""))[:400],
         role=role if role in ROLES else "mixed",

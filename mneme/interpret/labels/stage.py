@@ -15,9 +15,11 @@ import pandas as pd
 from mneme.interpret.config import InterpretConfig
 from mneme.interpret.contexts import Activations, Contexts
 from mneme.interpret.encoder import SentenceEncoder
+from mneme.interpret.labels.asking import Budget
+from mneme.interpret.labels.chat import Chat, has_server, server_chat
 from mneme.interpret.labels.config import LabelConfig
 from mneme.interpret.labels.enrichment import gather_evidence
-from mneme.interpret.labels.llm import LabelRun, Server, choose_server, label_with_model, most_changed
+from mneme.interpret.labels.explain import LabelRun, explain, most_changed
 from mneme.interpret.labels.offline import offline_labels
 from mneme.interpret.labels.overlap import label_overlap
 from mneme.interpret.labels.prompt import make_question
@@ -62,13 +64,13 @@ def label_latents(
     Raises LabelError when the settings demand a labelling model and the environment names none.
     """
     interpret = interpret or InterpretConfig()
-    server = choose_server(config) if folder is not None else None
+    chat = choose_chat(config) if folder is not None else None
     words = read_words(cache, contexts.document, texts, interpret.window)
     labels = label_offline(contexts, words, lens, latents)
     failures = pd.DataFrame({"latent": [], "method": [], "reason": []})
-    if server is not None and folder is not None:
+    if chat is not None and folder is not None:
         chosen = most_changed(latents, config.llm_max_latents)
-        asked = ask_model(contexts, texts, lens, chosen, server, folder, config, progress)
+        asked = ask_model(contexts, texts, lens, chosen, chat, folder, config, progress)
         labels, failures = pd.concat([labels, asked.labels], ignore_index=True), asked.failures
     overlap = float("nan")
     if config.score_labels:
@@ -87,6 +89,13 @@ def label_latents(
     return Labels(labels, failures, overlap)
 
 
+def choose_chat(config: LabelConfig) -> Chat | None:
+    """The model that explains, by the settings. Raises LabelError where one is demanded and none can be had."""
+    if config.llm == "off" or (config.llm == "auto" and not has_server()):
+        return None
+    return server_chat(timeout=config.llm_timeout)
+
+
 def label_offline(
     contexts: Contexts, words: Words, lens: pd.DataFrame, latents: pd.DataFrame
 ) -> pd.DataFrame:
@@ -102,7 +111,7 @@ def ask_model(
     texts: TokenTexts,
     lens: pd.DataFrame,
     latents: np.ndarray,
-    server: Server,
+    chat: Chat,
     folder: Path,
     config: LabelConfig,
     progress: Progress = NULL_PROGRESS,
@@ -112,13 +121,13 @@ def ask_model(
     promotes: dict[int, dict[str, list[str]]] = {}
     for latent, model, token in zip(top.latent.tolist(), top.model, top.token, strict=True):
         promotes.setdefault(latent, {}).setdefault(model, []).append(token)
-    found = [make_question(int(j), contexts, texts, promotes.get(int(j), {})) for j in latents]
-    return label_with_model(
-        [question for question in found if question is not None],
-        server,
+    found = {int(j): make_question(int(j), contexts, texts, promotes.get(int(j), {})) for j in latents}
+    return explain(
+        {latent: prompt for latent, prompt in found.items() if prompt is not None},
+        chat,
         folder,
+        budget=Budget(config.llm_max_tokens),
         concurrency=config.llm_concurrency,
-        max_tokens=config.llm_max_tokens,
         progress=progress,
     )
 

@@ -1,0 +1,93 @@
+"""What was asked of a model and what it replied, in a folder: one JSON file a question, named by all that decides it.
+
+The name is a SHA-256 of the model and where it runs, temperature, longest reply, instructions and data: the same
+question is paid for once, and a receipt can be shown beside what was made of it. A file is whole or not there. While
+a question is on its way, a mark lies beside it: found later, it says that a reply may have been paid for in vain.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from mneme.interpret.labels.chat import Reply
+from mneme.store.files import write_text
+
+
+class Prompt(NamedTuple):
+    """All that one request says."""
+
+    system: str
+    user: str
+
+    def key(self, identity: str) -> str:
+        """The receipt's name; `identity` is the model's (`Chat.identity`)."""
+        return hashlib.sha256("\0".join((identity, self.system, self.user)).encode()).hexdigest()
+
+
+class Receipt(NamedTuple):
+    """One paid reply."""
+
+    method: str
+    system: str
+    user: str
+    reply: str
+    refused: bool
+    prompt_tokens: int
+    reply_tokens: int
+    seconds: float
+    attempts: int
+    """Replies paid for so far: a bad one is asked for once more."""
+
+
+class Receipts:
+    """A folder of receipts."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    def get(self, key: str) -> Receipt | None:
+        """The receipt of this name; None where there is none, or it can't be read."""
+        try:
+            record = json.loads((self.folder / f"{key}.json").read_text(encoding="utf-8"))
+            return Receipt(**{name: record[name] for name in Receipt._fields})
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def keep(self, key: str, receipt: Receipt) -> None:
+        """Write it, then take the mark away."""
+        write_text(self.folder / f"{key}.json", json.dumps(receipt._asdict(), ensure_ascii=False))
+        self.unmark(key)
+
+    def mark(self, key: str, tokens: int) -> None:
+        """A question of about so many tokens is on its way."""
+        write_text(self.folder / f"{key}.asked", json.dumps(tokens))
+
+    def marked(self, key: str) -> int | None:
+        """Tokens of a question that was on its way when its process ended."""
+        try:
+            found: Any = json.loads((self.folder / f"{key}.asked").read_text(encoding="utf-8"))
+            return int(found)
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def unmark(self, key: str) -> None:
+        """The question was answered, or is known not to have been."""
+        (self.folder / f"{key}.asked").unlink(missing_ok=True)
+
+
+def receipt_of(method: str, prompt: Prompt, reply: Reply, seconds: float, attempts: int) -> Receipt:
+    """The receipt of a reply."""
+    return Receipt(
+        method,
+        prompt.system,
+        prompt.user,
+        reply.text,
+        reply.refused,
+        reply.prompt_tokens,
+        reply.reply_tokens,
+        round(seconds, 3),
+        attempts,
+    )
