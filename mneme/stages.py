@@ -159,12 +159,16 @@ def interpretation_stage(bench: Workbench) -> StageResult:
 
 def labels_stage(bench: Workbench) -> StageResult:
     """Labels of the latents, from the contexts that the interpretation left, and their scores."""
-    from mneme.attribution.health_later import label_failures_health, label_overlap_health
+    from mneme.attribution.health_later import (
+        label_failures_health,
+        label_overlap_health,
+        label_scores_health,
+    )
     from mneme.crosscoder import CodeCache
     from mneme.interpret.contexts import read_contexts
     from mneme.interpret.labels.stage import label_latents
     from mneme.interpret.tokens import TokenTexts
-    from mneme.store.queries.meaning import found_contexts, promoted_tokens
+    from mneme.store.queries.meaning import found_contexts, near_latents, promoted_tokens
 
     latents = bench.run.sql("SELECT * FROM latents ORDER BY latent")
     found = label_latents(
@@ -172,6 +176,7 @@ def labels_stage(bench: Workbench) -> StageResult:
             found_contexts(bench.run), bench.cache, latents.n_active.fillna(0).to_numpy(dtype="int64")
         ),
         promoted_tokens(bench.run),
+        near_latents(bench.run),
         CodeCache(bench.folder / "codes"),
         bench.cache,
         TokenTexts(bench.tokenizer),
@@ -182,8 +187,10 @@ def labels_stage(bench: Workbench) -> StageResult:
         encoder=bench.encoder,
         progress=bench.progress,
     )
-    tables = {"labels": found.labels, "label_failures": found.failures}
+    tables = {"labels": found.labels, "label_failures": found.failures, **found.scores}
     health = [label_failures_health(found.failures), label_overlap_health(found.overlap)]
+    if found.scores:
+        health.append(label_scores_health(found.labels, found.scores["label_summary"]))
     return StageResult(tables, health=pd.concat(health, ignore_index=True))
 
 
@@ -248,7 +255,13 @@ STAGES = (
         ("contexts", "logit_lens", "neighbours"),
         revision=4,
     ),
-    Stage("labels", labels_stage, ("labels",), ("labels", "label_failures")),
+    Stage(
+        "labels",
+        labels_stage,
+        ("labels",),
+        ("labels", "label_failures", "label_scores", "label_examples", "label_windows", "label_summary"),
+        revision=2,
+    ),
     Stage(
         "effects",
         effects_stage,

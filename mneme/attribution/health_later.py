@@ -28,6 +28,43 @@ def label_overlap_health(overlap: float) -> pd.DataFrame:
     )
 
 
+def label_scores_health(labels: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the labels' held-out scores: columns of the tables `labels` and `label_summary`."""
+    main = summary.query("method == 'offline' and test == 'detection' and negatives == 'random'")
+    score = dict(zip(main["labels"], main["balanced_accuracy"].astype(float), strict=True))
+    weak = labels[labels.score.notna() & labels.score_shuffled.notna()]
+    unreliable = (weak.gain_low.fillna(weak.score - weak.score_shuffled) <= 0).mean()
+    nonsense = score.get("random latent", float("nan"))
+    return pd.DataFrame(
+        [
+            grade(
+                "label_score",
+                "Offline labels on held-out text, mean balanced accuracy",
+                score.get("own", float("nan")),
+                "share, 0.5 is chance",
+                "no better than the labels of latents that fire at random: read contexts, not labels",
+                warn=nonsense if np.isfinite(nonsense) else 0.5,
+                low_is_bad=True,
+            ),
+            grade(
+                "label_nonsense",
+                "The same, labels of latents that fire at random",
+                nonsense,
+                "share, 0.5 is chance",
+                "",
+            ),
+            grade(
+                "label_unreliable",
+                "Labels not shown to beat other latents' labels",
+                float(unreliable) if len(weak) else float("nan"),
+                "share of scored labels",
+                "read more text, which scores more surely, or label with a stronger model",
+                warn=0.5,
+            ),
+        ]
+    )
+
+
 def label_failures_health(failures: pd.DataFrame) -> pd.DataFrame:
     """The row for latents that a labelling model was asked about in vain; columns latent, method, reason."""
     why = "; ".join(f"{reason} ({n})" for reason, n in Counter(failures["reason"].tolist()).items())

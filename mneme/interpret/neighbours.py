@@ -6,6 +6,7 @@ firing: Pearson (phi) correlation of the 0/1 firing indicators over tokens, from
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -35,14 +36,7 @@ def nearest_latents(
     live = np.flatnonzero(n_active)
     n = min(n, len(live) - 1)
     if n < 1:
-        columns = {
-            "latent": np.int32,
-            "kind": str,
-            "rank": np.int32,
-            "neighbour": np.int32,
-            "similarity": float,
-        }
-        return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})
+        return _no_rows()
     parts = []
     with progress.task("neighbours", total=2 * len(live), unit="latents") as task:
         directions = torch.cat([decoders[0, live], decoders[1, live]], dim=-1).float()
@@ -57,18 +51,36 @@ def nearest_latents(
                 _rows("decoder", live[mine], live[best.indices.cpu().numpy()], best.values.cpu().numpy())
             )
             task.advance(len(mine))
-        together, count, n_tokens = joint_firings(codes, live, n_active)
-        for begin in range(0, len(live), size):
-            mine = np.arange(begin, min(begin + size, len(live)))
-            joint = together[mine].toarray().astype(np.float32) / n_tokens
-            rate = (count / n_tokens).astype(np.float32)
-            deviation = np.sqrt(np.maximum(rate * (1 - rate), 1e-20))
-            phi = (joint - rate[mine, None] * rate) / (deviation[mine, None] * deviation)
-            phi[np.arange(len(mine)), mine] = -2
-            best = torch.from_numpy(phi).topk(n, dim=-1)
-            parts.append(_rows("firing", live[mine], live[best.indices.numpy()], best.values.numpy()))
-            task.advance(len(mine))
+        for rows in _firing_rows(codes, live, n_active, n):
+            parts.append(rows)
+            task.advance(rows.latent.nunique())
     return pd.concat(parts, ignore_index=True)
+
+
+def nearest_by_firing(codes: Codes, n_active: np.ndarray, *, n: int = 8) -> pd.DataFrame:
+    """The rows of `nearest_latents` of kind firing."""
+    live = np.flatnonzero(n_active)
+    n = min(n, len(live) - 1)
+    return pd.concat(_firing_rows(codes, live, n_active, n), ignore_index=True) if n > 0 else _no_rows()
+
+
+def _firing_rows(codes: Codes, live: np.ndarray, n_active: np.ndarray, n: int) -> Iterator[pd.DataFrame]:
+    together, count, n_tokens = joint_firings(codes, live, n_active)
+    size = max(1, _CHUNK // len(live))
+    for begin in range(0, len(live), size):
+        mine = np.arange(begin, min(begin + size, len(live)))
+        joint = together[mine].toarray().astype(np.float32) / n_tokens
+        rate = (count / n_tokens).astype(np.float32)
+        deviation = np.sqrt(np.maximum(rate * (1 - rate), 1e-20))
+        phi = (joint - rate[mine, None] * rate) / (deviation[mine, None] * deviation)
+        phi[np.arange(len(mine)), mine] = -2
+        best = torch.from_numpy(phi).topk(n, dim=-1)
+        yield _rows("firing", live[mine], live[best.indices.numpy()], best.values.numpy())
+
+
+def _no_rows() -> pd.DataFrame:
+    columns = {"latent": np.int32, "kind": str, "rank": np.int32, "neighbour": np.int32, "similarity": float}
+    return pd.DataFrame({name: pd.Series(dtype=kind) for name, kind in columns.items()})
 
 
 def joint_firings(codes: Codes, live: np.ndarray, n_active: np.ndarray) -> tuple[Any, np.ndarray, int]:

@@ -74,6 +74,7 @@ def _with(latent: Latent, remark: Remark) -> Latent:
         label_automatic=latent.label,
         score=None,
         score_shuffled=None,
+        unreliable=False,
     )
 
 

@@ -184,6 +184,7 @@ def _latent(
         label_method=text(label.get("method")),
         score=_real(label.get("score")),
         score_shuffled=_real(label.get("score_shuffled")),
+        unreliable=label.get("unreliable") is True,
         categories=tuple(categories),
         n_documents=_whole(row["n_documents"]),
         flags=tuple(name for column, name in flags.items() if row[column] is True),

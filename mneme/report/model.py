@@ -129,6 +129,8 @@ class Latent:
     label_method: str
     score: float | None
     score_shuffled: float | None
+    unreliable: bool
+    """its label isn't shown to do better than other latents' labels"""
     categories: tuple[str, ...]
     beta_base: float | None
     beta_tuned: float | None

@@ -217,8 +217,7 @@ def label_note(latent: Latent) -> str:
     guess = (
         "" if latent.score_shuffled is None else f" (other latents' labels: {percent(latent.score_shuffled)})"
     )
-    beaten = latent.score_shuffled is not None and latent.score <= latent.score_shuffled
-    trust = ": unreliable" if beaten else ""
+    trust = ": unreliable" if latent.unreliable else ""
     return f"{latent.label_method}, held-out score {percent(latent.score)}{guess}{trust}"
 
 

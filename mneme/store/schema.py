@@ -30,7 +30,44 @@ def m002_labels_stage(db: duckdb.DuckDBPyConnection) -> None:
     )
 
 
-MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [m001_initial, m002_labels_stage]
+def m003_label_scores(db: duckdb.DuckDBPyConnection) -> None:
+    """What each label gets in each test, and the windows it was judged on."""
+    db.execute(
+        """
+        ALTER TABLE labels ADD COLUMN gain_low DOUBLE;  -- lower end of the 95% interval of score - score_shuffled
+        CREATE TABLE label_scores (          -- held-out documents; see docs/method.md
+            latent INTEGER, method VARCHAR,  -- of `labels`
+            scorer VARCHAR,                  -- encoder | local:MODEL | llm:MODEL
+            test VARCHAR,                    -- detection | fuzzing
+            negatives VARCHAR,               -- random | hard
+            balanced_accuracy DOUBLE, ci_low DOUBLE, ci_high DOUBLE,  -- 95%, documents resampled
+            f1 DOUBLE, auprc DOUBLE,         -- both sides weighing the same
+            shuffled DOUBLE,                 -- balanced accuracy of other latents' labels, their mean
+            gain_low DOUBLE,                 -- lower end of the 95% interval of balanced_accuracy - shuffled
+            n_positive INTEGER, n_negative INTEGER
+        );
+        CREATE TABLE label_examples (        -- some of the windows it was judged on
+            latent INTEGER, method VARCHAR, scorer VARCHAR, test VARCHAR, negatives VARCHAR,
+            "window" INTEGER,                -- of label_windows
+            positive BOOLEAN, judged BOOLEAN,  -- the truth, and what the scorer said
+            fit DOUBLE,                      -- NULL where it only said yes or no
+            marked VARCHAR                   -- fuzzing: the words that were marked
+        );
+        CREATE TABLE label_windows ("window" INTEGER, document INTEGER, position INTEGER, text VARCHAR);
+        CREATE TABLE label_summary (         -- means over latents
+            method VARCHAR, scorer VARCHAR, test VARCHAR, negatives VARCHAR,
+            labels VARCHAR,                  -- own | shuffled | random latent
+            balanced_accuracy DOUBLE, ci_low DOUBLE, ci_high DOUBLE, f1 DOUBLE, auprc DOUBLE, n INTEGER
+        )
+        """
+    )
+
+
+MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
+    m001_initial,
+    m002_labels_stage,
+    m003_label_scores,
+]
 SCHEMA_VERSION = len(MIGRATIONS)
 
 _INITIAL = """

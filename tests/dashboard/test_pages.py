@@ -76,9 +76,11 @@ def test_a_label_no_better_than_others_is_called_unreliable(
 ) -> None:
     make_synthetic_run(tmp_path / "run", latents=150)
     run = Run(tmp_path / "run")
-    labels = run.sql("SELECT * FROM labels ORDER BY latent").assign(score=0.8, score_shuffled=0.5)
+    labels = run.sql("SELECT * FROM labels ORDER BY latent").assign(
+        score=0.8, score_shuffled=0.5, gain_low=0.1
+    )
     worst, best = (int(j) for j in labels["latent"][:2])
-    labels.loc[labels["latent"] == worst, "score"] = 0.5
+    labels.loc[labels["latent"] == worst, ["score", "gain_low"]] = 0.6, -0.1
     with run.stage_writer() as writer:
         writer.replace("labels", labels)
     shown = open_page(monkeypatch, tmp_path, "latents", "run").dataframe[0].value

@@ -23,7 +23,7 @@ from mneme.interpret.labels.config import LabelConfig
 from mneme.interpret.labels.prompt import make_question
 from mneme.interpret.labels.stage import Labels, label_latents
 from mneme.interpret.tokens import TokenTexts
-from mneme.store.queries.meaning import found_contexts, promoted_tokens
+from mneme.store.queries.meaning import found_contexts, near_latents, promoted_tokens
 from mneme.store.run import Run
 
 from .chat_server import serving
@@ -99,6 +99,7 @@ def label(run: Run, inputs, tokenizer, config, **options) -> Labels:
     found = label_latents(
         contexts,
         promoted_tokens(run),
+        near_latents(run),
         codes,
         cache,
         TokenTexts(tokenizer),
@@ -110,6 +111,8 @@ def label(run: Run, inputs, tokenizer, config, **options) -> Labels:
     with run.stage_writer() as writer:
         writer.replace("labels", found.labels)
         writer.replace("label_failures", found.failures)
+        for name, rows in found.scores.items():
+            writer.replace(name, rows)
     return found
 
 

@@ -28,6 +28,7 @@ from mneme.store.run import Run, open_run
 FILLED = [
     "documents", "training", "latents", "betas", "contexts", "logit_lens", "neighbours", "labels",
     "categories", "latent_categories", "effects", "baselines", "health", "activation_histogram",
+    "label_scores", "label_examples", "label_windows", "label_summary",
 ]  # fmt: skip
 
 

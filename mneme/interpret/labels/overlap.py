@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from mneme.interpret.contexts import Contexts
-from mneme.interpret.scoring import content
+from mneme.interpret.scores.reader import content
 
 CHANCE = 0.05
 

@@ -23,7 +23,7 @@ from mneme.interpret.labels.explain import LabelRun, explain, most_changed
 from mneme.interpret.labels.offline import offline_labels
 from mneme.interpret.labels.overlap import label_overlap
 from mneme.interpret.labels.prompt import make_question
-from mneme.interpret.scoring import Exam, content, score_labels, set_exam
+from mneme.interpret.scores.grade import grade_labels
 from mneme.interpret.selection import Codes
 from mneme.interpret.tokens import TokenTexts
 from mneme.interpret.words import Words, read_words
@@ -38,11 +38,14 @@ class Labels(NamedTuple):
     """latent, method, reason: labels that were asked of a model and did not come."""
     overlap: float
     """Share of latents whose labels from either half of the documents agree; NaN where not measured."""
+    scores: dict[str, pd.DataFrame]
+    """Rows of label_scores, label_examples, label_windows and label_summary; none where nothing was scored."""
 
 
 def label_latents(
     contexts: Contexts,
     lens: pd.DataFrame,
+    neighbours: pd.DataFrame,
     codes: Codes,
     cache: Activations,
     texts: TokenTexts,
@@ -56,10 +59,10 @@ def label_latents(
 ) -> Labels:
     """Label every live latent and score the labels.
 
-    `lens`: columns latent, model, token, the tokens each decoder promotes most, strongest first. `latents`: the
-    attribution's frame: its flags tell position-bound and dense latents apart, its verdicts and severities which
-    latents a language model is asked about. `interpret`: the settings that the contexts were found with.
-    `folder`: where paid answers are kept; without it, no model is asked.
+    `lens`: columns latent, model, token, the tokens each decoder promotes most, strongest first. `neighbours`: columns
+    latent, kind, rank, neighbour, for hard negatives. `latents`: the attribution's frame: its flags tell position-bound
+    and dense latents apart, its verdicts and severities which latents a language model is asked about. `interpret`: the
+    settings that the contexts were found with. `folder`: where paid answers are kept; without it, no model is asked.
 
     Raises LabelError when the settings demand a labelling model and the environment names none.
     """
@@ -72,7 +75,7 @@ def label_latents(
         chosen = most_changed(latents, config.llm_max_latents)
         asked = ask_model(contexts, texts, lens, chosen, chat, folder, config, progress)
         labels, failures = pd.concat([labels, asked.labels], ignore_index=True), asked.failures
-    overlap = float("nan")
+    overlap, graded = float("nan"), {}
     if config.score_labels:
         encoder = encoder or SentenceEncoder()
         with progress.task("label overlap", total=None):
@@ -83,10 +86,21 @@ def label_latents(
                 encoder.embed,
                 seed=interpret.seed,
             )
-        rows = cache.document, cache.position
-        exam = set_exam(contexts, codes, rows, words, encoder, interpret, progress, most=config.score_windows)
-        labels = with_scores(labels, exam, encoder, interpret.seed, progress)
-    return Labels(labels, failures, overlap)
+        graded = grade_labels(
+            labels,
+            contexts,
+            neighbours,
+            codes,
+            cache,
+            words,
+            encoder,
+            interpret,
+            first=most_changed(latents, len(latents)),
+            most=config.score_windows,
+            progress=progress,
+        )._asdict()
+        labels = graded.pop("labels")
+    return Labels(labels, failures, overlap, graded)
 
 
 def choose_chat(config: LabelConfig) -> Chat | None:
@@ -129,21 +143,4 @@ def ask_model(
         budget=Budget(config.llm_max_tokens),
         concurrency=config.llm_concurrency,
         progress=progress,
-    )
-
-
-def with_scores(
-    labels: pd.DataFrame,
-    exam: Exam,
-    encoder: SentenceEncoder,
-    seed: int,
-    progress: Progress = NULL_PROGRESS,
-) -> pd.DataFrame:
-    """The labels, with columns score and score_shuffled."""
-    with progress.task("score labels", total=len(labels), unit="labels") as task:
-        texts = [content(label) for label in labels.label]
-        scores = score_labels(exam, labels.latent.to_numpy(np.int64), texts, encoder.embed(texts), seed=seed)
-        task.advance(len(labels))
-    return labels.reset_index(drop=True).assign(
-        score=scores.score.to_numpy(), score_shuffled=scores.score_shuffled.to_numpy()
     )

@@ -1,7 +1,8 @@
 """Which of a latent's labels stands for it, and whether it is to be trusted: the same everywhere."""
 
-UNRELIABLE = "coalesce(score <= score_shuffled, false)"
-"""On held-out contexts the label does no better than other latents' labels do."""
+UNRELIABLE = "coalesce(coalesce(gain_low, score - score_shuffled) <= 0, false)"
+"""On held-out contexts the label isn't shown to do better than other latents' labels: the 95% interval of the gain
+reaches 0."""
 
 ORDER = "coalesce(score, 0) + (method <> 'offline')::INT"
 """The largest is the best: a language model's before the offline ones, then by score."""

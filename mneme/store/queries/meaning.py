@@ -21,3 +21,8 @@ def promoted_tokens(run: Run) -> pd.DataFrame:
     return run.sql(
         "SELECT latent, model, token FROM logit_lens WHERE direction = 'top' ORDER BY latent, model, rank"
     )
+
+
+def near_latents(run: Run) -> pd.DataFrame:
+    """latent, kind (decoder, firing), rank, neighbour."""
+    return run.sql("SELECT latent, kind, rank, neighbour FROM neighbours ORDER BY latent, kind, rank")

@@ -16,8 +16,9 @@ import pandas as pd
 
 from mneme.store.run import Run, StageWriter
 from mneme.store.synthetic.effects import write_effects
+from mneme.store.synthetic.labels import write_labels
 from mneme.store.synthetic.latents import make_latents, write_betas, write_health
-from mneme.store.synthetic.meaning import write_contexts, write_interpretation, write_labels
+from mneme.store.synthetic.meaning import write_contexts, write_interpretation
 from mneme.store.synthetic.words import CATEGORIES, HOSTILE
 
 __all__ = ["HOSTILE", "STAGES", "make_synthetic_run"]

@@ -121,27 +121,3 @@ def write_interpretation(
         for kind in ("decoder", "firing")
     ]
     writer.replace("neighbours", pd.concat(near))
-
-
-def write_labels(writer: StageWriter, rng: np.random.Generator, latents: pd.DataFrame, hostile: bool) -> None:
-    live = latents[~latents["dead"]]
-    ids, n = live["latent"].to_numpy(), len(live)
-    names = [text.split() for *_, text in CATEGORIES.values()]
-    pick = rng.integers(0, 6, (n, 2))
-    text = [f"{names[h][a]}, {names[h][b]}" for h, (a, b) in zip(live["home"], pick, strict=True)]
-    if hostile:
-        text = [HOSTILE[i % len(HOSTILE)] for i in range(n)]
-    score = rng.normal(0.78, 0.1, n).clip(0.4, 1)
-    writer.replace(
-        "labels",
-        pd.DataFrame(
-            {
-                "latent": ids,
-                "label": text,
-                "method": "offline",
-                "score": np.where(rng.random(n) < 0.05, np.nan, score),
-                "score_shuffled": rng.normal(0.5, 0.04, n),
-                "detail": '{"evidence": "made up"}',
-            }
-        ),
-    )
