@@ -4,7 +4,18 @@ import json
 
 import streamlit as st
 
-from dashboard.components import charts, curves, filters, looks, review, state, tables, tokens, words
+from dashboard.components import (
+    charts,
+    curves,
+    filters,
+    label_scores,
+    looks,
+    review,
+    state,
+    tables,
+    tokens,
+    words,
+)
 from mneme.store.queries import latent as queries
 from mneme.store.queries import latents as list_queries
 from mneme.store.queries import quality
@@ -84,7 +95,7 @@ with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.badge(
             "unreliable label",
             color="orange",
-            help="On held-out contexts it does no better than other latents' labels do.",
+            help="On held-out contexts it isn't shown to do better than other latents' labels do.",
         )
     if row["stability"] is not None:
         st.badge(
@@ -262,6 +273,7 @@ with below_right:
 
 if len(labels):
     with st.expander("How the label was made"):
+        label_scores.panel(run, latent)
         for item in labels.to_dict("records"):
             st.markdown(
                 f"**{words.markdown(item['label'], 140)}** · {words.markdown(item['method'], 60)} · score "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from mneme.report import words
+from mneme.report import labels, words
 from mneme.report.format import ABSENT, count, duration, interval, number, percent, with_unit
 from mneme.report.format import markdown as md
 from mneme.report.method import LIMITS, METHOD, NO_EVIDENCE, SOURCES
@@ -115,6 +115,9 @@ def _sure(report: Report) -> Iterable[str]:
                 for n in report.nulls
             ),
         )
+    if report.label_quality:
+        yield f"Labels: {labels.NOTE} {labels.unreliable_sentence(report.labels_unreliable)}"
+        yield _table(labels.COLUMNS, labels.quality_rows(report.label_quality))
     if report.scores:
         yield "Agreement of predictions with measured outcomes, beside cheap baselines:"
         yield _list((*words.comparisons(report.comparisons), NO_EVIDENCE) if report.comparisons else ())

@@ -229,6 +229,24 @@ class Bin:
 
 
 @dataclass(frozen=True)
+class LabelQuality:
+    """Held-out balanced accuracy of one method's labels in one test, mean over latents."""
+
+    method: str
+    scorer: str
+    test: str
+    negatives: str
+    n: int
+    score: float | None
+    ci_low: float | None
+    ci_high: float | None
+    shuffled: float | None
+    """other latents' labels"""
+    random_latents: float | None
+    """labels of latents that fire at random"""
+
+
+@dataclass(frozen=True)
 class Point:
     """A latent of the beta scatter."""
 
@@ -257,6 +275,9 @@ class Report:
     """accepted, needing work, not reviewed, rejected; in each the most severe amplified, suppressed, redirected"""
     health: tuple[HealthCheck, ...]
     nulls: tuple[Null, ...]
+    label_quality: tuple[LabelQuality, ...]
+    labels_unreliable: float | None
+    """share of scored latents whose label isn't shown to beat other latents' labels"""
     scores: tuple[Score, ...]
     comparisons: tuple[Comparison, ...]
     not_measured: tuple[Missing, ...]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
+
+from mneme.interpret.labels.chat import Reply
 
 
 @dataclass
@@ -62,3 +65,22 @@ def random_codes(n: int, n_latents: int, density: float = 0.1, shard: int = 50, 
     dense = rng.random((n, n_latents)).astype(np.float32) * (rng.random((n, n_latents)) < density)
     dense[:, -1] = 0  # a dead latent
     return FakeCodes(dense, shard)
+
+
+class Reader:
+    """Says 1 where the label's word stands in the text (fuzzing: between marks); counts what it is asked."""
+
+    method, identity, most_at_once, reply_tokens = "llm:reader", "reader", None, 300
+
+    def __init__(self, broken: str = "") -> None:
+        self.asked: list[str] = []
+        self.broken = broken
+
+    def reply(self, system: str, user: str) -> Reply:
+        self.asked.append(user)
+        data = json.loads(user)
+        if self.broken and data["label"] == self.broken:
+            return Reply("I can't say", 10, 3)
+        marked = "marked" in system
+        said = [int((f"⟦ {data['label']}⟧" if marked else data["label"]) in text) for text in data["texts"]]
+        return Reply(f"Here you are: {said}", 10, 3)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,9 +16,12 @@ from mneme.interpret.scores.encoder import score_method
 from mneme.interpret.scores.exam import Exam, set_exam
 from mneme.interpret.scores.fuzz import Fuzz, set_fuzz
 from mneme.interpret.scores.grade import grade_labels, keep_examples
+from mneme.interpret.scores.judge import judge_labels
 from mneme.interpret.scores.nonsense import RandomCodes
 from mneme.interpret.scores.reader import content, shuffled, word_weights
 from mneme.interpret.scores.statistics import Side
+
+from .fakes import Reader
 
 TRUE = ["virus", "court, judge, lawyer", "commas"]
 
@@ -230,6 +235,21 @@ def test_every_example_shows_the_text_it_was_judged_on(world, near, encoder) -> 
     marked = shown[(shown.latent == 0) & (shown.test == "fuzzing")]
     assert ((marked.marked == "virus") == marked.positive).all()
     assert marked.judged.eq(marked.positive).all()
+
+
+def test_a_model_judges_beside_the_encoder_and_leaves_the_headline_alone(
+    world, near, encoder, tmp_path
+) -> None:
+    cache, codes, config, contexts, words, _ = world
+    given = labels_of(TRUE), contexts, near, codes, cache, words, encoder, config
+    alone = grade_labels(*given)
+    judge = partial(judge_labels, chat=Reader(broken="commas"), folder=tmp_path)
+    found = grade_labels(*given, judge=judge, judged=np.array([0, 2]))
+    pd.testing.assert_frame_equal(found.labels, alone.labels)
+    mine = found.label_scores[found.label_scores.scorer == "llm:reader"]
+    assert set(mine.latent) == {0, 2} and set(mine.method) == {"offline"}
+    assert found.failures.latent.tolist() and set(found.failures.method) == {"scored by llm:reader"}
+    assert "llm:reader" in set(found.label_examples.scorer) and alone.failures.empty
 
 
 def test_examples_are_bounded_and_those_asked_for_come_first() -> None:

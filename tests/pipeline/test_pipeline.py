@@ -183,7 +183,9 @@ def test_labels_are_made_again_from_what_an_earlier_version_left(
     with run.stage_writer() as writer:  # as it was before labels were a stage of their own
         writer.connection.execute("DELETE FROM stages WHERE stage = 'labels'")
         writer.connection.execute("UPDATE stages SET fingerprint = 'old' WHERE stage <> 'report'")
-        writer.connection.execute("DROP TABLE label_failures")
+        writer.connection.execute("ALTER TABLE labels DROP COLUMN gain_low")
+        for table in ("failures", "scores", "examples", "windows", "summary"):
+            writer.connection.execute(f"DROP TABLE label_{table}")
         writer.connection.execute("DELETE FROM schema_version WHERE version > 1")
     old = {k: v for k, v in settings.items() if k != "labels"}
     old["interpret"] = {**settings["interpret"], **settings["labels"]}

@@ -267,3 +267,19 @@ def test_reviews_order_the_findings_and_edited_labels_are_marked(tmp_path: Path)
     rows = export_table(run, "latents").to_pandas().set_index("latent")
     assert rows.loc[last, "analyst_label"] == "own <i>words</i>" and rows.loc[worst, "review"] == "reject"
     assert rows["review"].notna().sum() == 3
+
+
+def test_the_quality_of_labels_stands_beside_its_baselines_in_every_form(plain_run: Run) -> None:
+    report = build_report(plain_run)
+    summary = plain_run.sql("SELECT * FROM label_summary").set_index(["test", "negatives", "labels"]).sort_index()
+    assert len(report.label_quality) == 3
+    for row in report.label_quality:
+        means = summary.balanced_accuracy[row.test, row.negatives]
+        assert (row.score, row.shuffled, row.random_latents) == (
+            means["own"], means["shuffled"], means["random latent"],
+        )  # fmt: skip
+    labels = plain_run.sql("SELECT * FROM labels").dropna(subset=["score", "score_shuffled"])
+    assert report.labels_unreliable == pytest.approx((labels.gain_low <= 0).mean())
+    for text in (unescape(to_html(report)), to_markdown(report).replace("\\", "")):
+        assert "78.0 % [77.0 %, 79.0 %]" in text and "aren't shown" not in text
+        assert "isn't shown to beat other latents' labels" in text

@@ -100,6 +100,7 @@ def label_latents(
             progress=progress,
         )._asdict()
         labels = graded.pop("labels")
+        failures = pd.concat([failures, graded.pop("failures")], ignore_index=True)
     return Labels(labels, failures, overlap, graded)
 
 

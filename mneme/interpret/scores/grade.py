@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -10,10 +11,12 @@ import pandas as pd
 from mneme.interpret.config import InterpretConfig
 from mneme.interpret.contexts import Activations, Contexts
 from mneme.interpret.encoder import SentenceEncoder
-from mneme.interpret.scores.encoder import score_method
+from mneme.interpret.scores.encoder import SCORER, score_method
 from mneme.interpret.scores.exam import Exam, set_exam
 from mneme.interpret.scores.fuzz import Fuzz, set_fuzz
+from mneme.interpret.scores.judge import Judged
 from mneme.interpret.scores.nonsense import score_nonsense
+from mneme.interpret.scores.sheet import Item, sheet
 from mneme.interpret.selection import Codes
 from mneme.interpret.words import Words
 from mneme.progress import NULL_PROGRESS, Progress
@@ -30,6 +33,12 @@ class Graded(NamedTuple):
     label_examples: pd.DataFrame
     label_windows: pd.DataFrame
     label_summary: pd.DataFrame
+    failures: pd.DataFrame
+    """latent, method, reason: what a judging model was asked and did not say."""
+
+
+Judge = Callable[[dict[int, str], dict[int, list[Item]]], Judged]
+"""Labels by latent and the windows to judge them on -> what a language model says."""
 
 
 def grade_labels(
@@ -44,12 +53,15 @@ def grade_labels(
     *,
     first: np.ndarray | None = None,
     most: int = 6000,
+    judge: Judge | None = None,
+    judged: np.ndarray | None = None,
     progress: Progress = NULL_PROGRESS,
 ) -> Graded:
     """Score labels (columns latent, label, method, ...).
 
     `neighbours`: columns latent, kind, rank, neighbour. `first`: latents whose examples are kept before others'.
-    `most`: windows of text that are embedded.
+    `most`: windows of text that are embedded. `judge`: a language model that judges the labels of the latents
+    `judged` too.
     """
     rows = cache.document, cache.position
     exam = set_exam(contexts, neighbours, codes, rows, words, encoder, config, progress, most=most)
@@ -61,6 +73,16 @@ def grade_labels(
     scores, examples, summary = (pd.concat(frames, ignore_index=True) for frames in zip(*found, strict=True))
     with progress.task("score labels of random latents", total=None):
         nonsense = score_nonsense(exam, contexts.n_active, cache, words, encoder, config)
+    failures = pd.DataFrame({"latent": [], "method": [], "reason": []})
+    if judge is not None and judged is not None and len(judged):
+        sheets = {int(j): sheet(exam, fuzz, words, int(j)) for j in judged}
+        for method, own in labels[labels.latent.isin(judged)].groupby("method", sort=True):
+            named = dict(zip(own.latent.astype(int).tolist(), own.label.tolist(), strict=True))
+            said = judge(named, {j: sheets[j] for j in named})
+            scores = pd.concat([scores, said.scores.assign(method=method)], ignore_index=True)
+            examples = pd.concat([said.examples.assign(method=method), examples], ignore_index=True)
+            summary = pd.concat([summary, mean_scores(said.scores).assign(method=method)], ignore_index=True)
+            failures = pd.concat([failures, said.failures], ignore_index=True)
     examples, windows = with_windows(keep_examples(examples, first), exam, fuzz, words)
     return Graded(
         with_headline(labels, scores),
@@ -68,12 +90,27 @@ def grade_labels(
         examples,
         windows,
         pd.concat([summary, nonsense], ignore_index=True),
+        failures,
     )
+
+
+def mean_scores(scores: pd.DataFrame) -> pd.DataFrame:
+    """Rows of label_summary from rows of label_scores, without intervals; latents whose other label was judged too."""
+    rows = []
+    for (scorer, test, negatives), own in scores.dropna(subset="shuffled").groupby(
+        ["scorer", "test", "negatives"]
+    ):
+        mean = own[["balanced_accuracy", "f1", "auprc", "shuffled"]].mean()
+        kind = {"scorer": scorer, "test": test, "negatives": negatives, "n": len(own)}
+        marks = {name: mean[name] for name in ("balanced_accuracy", "f1", "auprc")}
+        rows.append({**kind, "labels": "own", **marks})
+        rows.append({**kind, "labels": "shuffled", "balanced_accuracy": mean["shuffled"]})
+    return pd.DataFrame(rows)
 
 
 def with_headline(labels: pd.DataFrame, scores: pd.DataFrame) -> pd.DataFrame:
     """The labels, with score, score_shuffled and gain_low: detection against random negatives."""
-    own = scores[(scores.test == "detection") & (scores.negatives == "random")]
+    own = scores[(scores.scorer == SCORER) & (scores.test == "detection") & (scores.negatives == "random")]
     own = own[["latent", "method", "balanced_accuracy", "shuffled", "gain_low"]].rename(
         columns={"balanced_accuracy": "score", "shuffled": "score_shuffled"}
     )

@@ -1,0 +1,216 @@
+"""Are labels worth trusting? Held-out scores against their baselines, and labels where the truth is known.
+
+    python benchmarks/labels.py [--demo runs/demo] [--wordnet FOLDER] [--work runs/labels-benchmark] [--sample 20]
+
+1. The demo run's labels (made by `mneme demo --no-serve` where there is none): detection and fuzzing, own labels,
+   other latents' labels, labels of latents that fire at random; no document on both sides.
+2. Latents found on WordNet glosses (--wordnet, default $MNEME_SHARED_DATA/wordnet; not measured where absent): does the
+   label name the lexicographer category that its latent's held-out contexts come from?
+3. SmolLM2-135M as an explainer and as a scorer, on a sample of the most changed latents: a model too small to be good.
+
+What takes long is kept in --work and is not done again. Prints a table, then one line of JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from common import floor, print_result
+from rich.console import Console
+from wordnet_glosses import category_match, wordnet_run
+
+from mneme.config import make_config, read_config
+from mneme.console import RichProgress
+from mneme.crosscoder import CodeCache
+from mneme.demo import demo_settings
+from mneme.interpret.contexts import read_contexts
+from mneme.interpret.encoder import SentenceEncoder
+from mneme.interpret.labels.explain import most_changed
+from mneme.interpret.labels.local import LocalChat
+from mneme.interpret.labels.stage import ask_model, label_offline
+from mneme.interpret.scores.encoder import score_method
+from mneme.interpret.scores.exam import set_exam
+from mneme.interpret.scores.fuzz import set_fuzz
+from mneme.interpret.scores.likelihood import judge_by_likelihood
+from mneme.interpret.scores.nonsense import score_nonsense
+from mneme.interpret.scores.sheet import sheet
+from mneme.interpret.tokens import TokenTexts
+from mneme.interpret.words import read_words
+from mneme.pipeline import run_pipeline
+from mneme.store.queries.meaning import found_contexts, near_latents, promoted_tokens
+from mneme.store.run import open_run
+from mneme.workbench import Workbench
+
+MODEL = "bundled:base"
+SHOWN = ["test", "negatives", "labels", "balanced_accuracy", "ci_low", "ci_high", "f1", "auprc", "n"]
+
+
+class DemoExam:
+    """The demo run's contexts and windows, read once."""
+
+    def __init__(self, folder: Path, progress: RichProgress) -> None:
+        config = make_config(read_config(folder / "run.toml"))
+        self.run, self.progress = open_run(folder), progress
+        bench = Workbench(config, folder, progress)
+        self.config, self.cache = config, bench.cache
+        self.latents = self.run.sql("SELECT * FROM latents ORDER BY latent")
+        n_active = self.latents.n_active.fillna(0).to_numpy(dtype="int64")
+        self.contexts = read_contexts(found_contexts(self.run), bench.cache, n_active)
+        self.texts, self.lens = TokenTexts(bench.tokenizer), promoted_tokens(self.run)
+        self.words = read_words(bench.cache, self.contexts.document, self.texts, config.interpret.window)
+        self.encoder = SentenceEncoder()
+        self.codes = CodeCache(folder / "codes")
+        self.exam = set_exam(
+            self.contexts,
+            near_latents(self.run),
+            self.codes,
+            (bench.cache.document, bench.cache.position),
+            self.words,
+            self.encoder,
+            config.interpret,
+            progress,
+        )
+        self.fuzz = set_fuzz(self.contexts, self.words, self.encoder, config.interpret.seed, progress)
+
+    def offline(self) -> pd.DataFrame:
+        return label_offline(self.contexts, self.words, self.lens, self.latents)
+
+    def overlap(self) -> int:
+        """Documents that are on both sides, of the contexts or of the windows that judge."""
+        contexts = self.contexts
+        sides = [set(contexts.document[contexts.test == side].tolist()) for side in (False, True)]
+        windows = self.words.window_document()[self.exam.windows]
+        for side, slots in self.exam.positives.items():
+            sides[side] |= set(windows[np.unique(slots[slots >= 0])].tolist())
+            sides[side] |= set(windows[self.exam.pools[side]].tolist())
+        sides[True] |= set(windows[np.unique(self.exam.hard[self.exam.hard >= 0])].tolist())
+        return len(sides[0] & sides[1])
+
+
+def table(title: str, frame: pd.DataFrame) -> None:
+    print(f"\n{title}")
+    print(frame.to_string(index=False, float_format=lambda value: f"{value:.3f}"), flush=True)
+
+
+def means(summary: pd.DataFrame) -> dict[str, Any]:
+    rows = summary.astype(object).where(summary.notna(), None).to_dict("records")
+    return {
+        f"{r['test']}, {r['negatives']}, {r['labels']}": {
+            key: r[key] for key in ("balanced_accuracy", "ci_low", "ci_high", "f1", "auprc", "n")
+        }
+        for r in rows
+    }
+
+
+def demo_labels(demo: DemoExam) -> dict[str, Any]:
+    """All live latents' offline labels."""
+    began = time.perf_counter()
+    found = score_method(demo.exam, demo.fuzz, demo.offline(), demo.encoder, progress=demo.progress)
+    nonsense = score_nonsense(
+        demo.exam, demo.contexts.n_active, demo.cache, demo.words, demo.encoder, demo.config.interpret
+    )
+    seconds = time.perf_counter() - began
+    summary = pd.concat([found.summary, nonsense])
+    table("Offline labels of the demo's live latents", summary[SHOWN])
+    main = found.scores[(found.scores.test == "detection") & (found.scores.negatives == "random")].dropna()
+    return {
+        "means": means(summary),
+        "gain": float((main.balanced_accuracy - main.shuffled).mean()),
+        "unreliable_share": float((main.gain_low <= 0).mean()),
+        "latents": len(main),
+        "documents_on_both_sides": demo.overlap(),
+        "seconds_of_scoring": seconds,
+    }
+
+
+def local_model(demo: DemoExam, folder: Path, sample: int) -> dict[str, Any]:
+    """A small local model as explainer (judged by the encoder) and as scorer (of the offline labels)."""
+    chosen = most_changed(demo.latents, sample)
+    chat = LocalChat(MODEL, reply_tokens=80)
+    began = time.perf_counter()
+    asked = ask_model(
+        demo.contexts, demo.texts, demo.lens, chosen, chat, folder, demo.config.labels, demo.progress
+    )
+    explained = time.perf_counter() - began
+    offline = demo.offline()
+    offline = offline[offline.latent.isin(chosen)].reset_index(drop=True)
+    results: dict[str, Any] = {
+        "sample": len(chosen),
+        "labels": len(asked.labels),
+        "failures": asked.failures.reason.value_counts().to_dict(),
+        "seconds_explaining": explained,
+    }
+    both = offline.latent.isin(asked.labels.latent) if len(asked.labels) > 1 else np.zeros(len(offline), bool)
+    for name, labels in (("offline", offline[both]), ("local", asked.labels)):
+        if len(labels) > 1:
+            found = score_method(demo.exam, demo.fuzz, labels.reset_index(drop=True), demo.encoder)
+            table(f"{name} labels of the same latents, judged by the sentence encoder", found.summary[SHOWN])
+            results[f"{name}_labels_by_encoder"] = means(found.summary)
+    if len(asked.labels):
+        print(
+            "\n".join(f"  {j}: {label}" for j, label in asked.labels[["latent", "label"]].head(8).to_numpy())
+        )
+    sheets = {int(j): sheet(demo.exam, demo.fuzz, demo.words, int(j), train=True) for j in chosen}
+    named = dict(zip(offline.latent.tolist(), offline.label.tolist(), strict=True))
+    began = time.perf_counter()
+    scores, _ = judge_by_likelihood(
+        {j: named[j] for j in sheets if j in named}, sheets, chat, progress=demo.progress
+    )
+    rows = scores.groupby(["test", "negatives"])[["balanced_accuracy", "shuffled", "f1", "auprc"]].mean()
+    table("Offline labels of the same latents, judged by the local model", rows.reset_index())
+    results["offline_labels_by_local_model"] = {
+        ", ".join(key): values for key, values in rows.to_dict("index").items()
+    }
+    results["seconds_scoring"] = time.perf_counter() - began
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--demo", type=Path, default=Path("runs/demo"))
+    shared = os.environ.get("MNEME_SHARED_DATA")
+    parser.add_argument("--wordnet", type=Path, default=Path(shared) / "wordnet" if shared else None)
+    parser.add_argument("--work", type=Path, default=Path("runs/labels-benchmark"))
+    parser.add_argument("--sample", type=int, default=20, help="latents for the local model; 0: not measured")
+    options = parser.parse_args()
+    progress = RichProgress(Console())
+    if not (options.demo / "run.duckdb").exists():
+        run_pipeline(make_config(demo_settings(quick=False)), options.demo, progress)
+    demo = DemoExam(options.demo, progress)
+    results: dict[str, Any] = {"demo": demo_labels(demo)}
+    if options.wordnet is not None and (options.wordnet / "glosses.jsonl.gz").exists():
+        run = wordnet_run(options.wordnet, options.work / "wordnet", progress)
+        results["wordnet"] = category_match(run, demo.encoder)
+        table("Labels of latents found on WordNet glosses", pd.DataFrame([results["wordnet"]]))
+    else:
+        results["wordnet"] = "not measured: give --wordnet or MNEME_SHARED_DATA"
+    if options.sample:
+        results["local_model"] = local_model(demo, options.work / "replies", options.sample)
+    else:
+        results["local_model"] = "not measured: --sample 0"
+    results["hosted_model"] = "not measured: no server was named"
+    results["planted"] = "not measured: planted activations have no text to label"
+    match = results["wordnet"] if isinstance(results["wordnet"], dict) else {}
+    overlap = results["demo"]["documents_on_both_sides"]
+    print_result(
+        "labels",
+        results,
+        {
+            "gain_over_shuffled_labels": floor(results["demo"]["gain"], 0.15),
+            "documents_on_both_sides": {"value": overlap, "floor": 0, "met": overlap == 0},
+            "wordnet_category_over_shuffled": floor(
+                match["top1"] - match["shuffled_top1"] if match.get("n") else None, 0.0
+            ),
+            "hosted_model": floor(None, 0.15),
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()
