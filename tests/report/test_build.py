@@ -271,7 +271,9 @@ def test_reviews_order_the_findings_and_edited_labels_are_marked(tmp_path: Path)
 
 def test_the_quality_of_labels_stands_beside_its_baselines_in_every_form(plain_run: Run) -> None:
     report = build_report(plain_run)
-    summary = plain_run.sql("SELECT * FROM label_summary").set_index(["test", "negatives", "labels"]).sort_index()
+    summary = (
+        plain_run.sql("SELECT * FROM label_summary").set_index(["test", "negatives", "labels"]).sort_index()
+    )
     assert len(report.label_quality) == 3
     for row in report.label_quality:
         means = summary.balanced_accuracy[row.test, row.negatives]
