@@ -31,9 +31,8 @@ from mneme.crosscoder import CodeCache
 from mneme.demo import demo_settings
 from mneme.interpret.contexts import read_contexts
 from mneme.interpret.encoder import SentenceEncoder
-from mneme.interpret.labels.explain import most_changed
 from mneme.interpret.labels.local import LocalChat
-from mneme.interpret.labels.stage import ask_model, label_offline
+from mneme.interpret.labels.stage import label_offline
 from mneme.interpret.scores.encoder import score_method
 from mneme.interpret.scores.exam import set_exam
 from mneme.interpret.scores.fuzz import set_fuzz
@@ -129,45 +128,43 @@ def demo_labels(demo: DemoExam) -> dict[str, Any]:
     }
 
 
-def local_model(demo: DemoExam, folder: Path, sample: int) -> dict[str, Any]:
+def local_model(demo: DemoExam, sample: int) -> dict[str, Any]:
     """A small local model as explainer (judged by the encoder) and as scorer (of the offline labels)."""
-    chosen = most_changed(demo.latents, sample)
-    chat = LocalChat(MODEL, reply_tokens=80)
-    began = time.perf_counter()
-    asked = ask_model(
-        demo.contexts, demo.texts, demo.lens, chosen, chat, folder, demo.config.labels, demo.progress
-    )
-    explained = time.perf_counter() - began
+    results: dict[str, Any] = {}
     offline = demo.offline()
-    offline = offline[offline.latent.isin(chosen)].reset_index(drop=True)
-    results: dict[str, Any] = {
-        "sample": len(chosen),
-        "labels": len(asked.labels),
-        "failures": asked.failures.reason.value_counts().to_dict(),
-        "seconds_explaining": explained,
-    }
-    both = offline.latent.isin(asked.labels.latent) if len(asked.labels) > 1 else np.zeros(len(offline), bool)
-    for name, labels in (("offline", offline[both]), ("local", asked.labels)):
-        if len(labels) > 1:
-            found = score_method(demo.exam, demo.fuzz, labels.reset_index(drop=True), demo.encoder)
+    made = demo.run.sql(
+        "SELECT latent, label, method FROM labels WHERE method LIKE 'local:%' ORDER BY latent"
+    )
+    if len(made) > 1:
+        both = offline[offline.latent.isin(made.latent)].reset_index(drop=True)
+        for name, labels in (("offline", both), ("local", made)):
+            found = score_method(demo.exam, demo.fuzz, labels, demo.encoder)
             table(f"{name} labels of the same latents, judged by the sentence encoder", found.summary[SHOWN])
             results[f"{name}_labels_by_encoder"] = means(found.summary)
-    if len(asked.labels):
-        print(
-            "\n".join(f"  {j}: {label}" for j, label in asked.labels[["latent", "label"]].head(8).to_numpy())
-        )
+        print("\n".join(f"  {j}: {label}" for j, label in made[["latent", "label"]].head(8).to_numpy()))
+    else:
+        results["local_labels_by_encoder"] = f"not measured: `mneme label` with local:{MODEL} makes them"
+    chat = LocalChat(MODEL)
+    changed = demo.latents[demo.latents.verdict.isin(["amplified", "suppressed"])]
+    chosen = changed.sort_values("severity", ascending=False, kind="stable").latent.to_numpy()[:sample]
     sheets = {int(j): sheet(demo.exam, demo.fuzz, demo.words, int(j), train=True) for j in chosen}
     named = dict(zip(offline.latent.tolist(), offline.label.tolist(), strict=True))
     began = time.perf_counter()
     scores, _ = judge_by_likelihood(
         {j: named[j] for j in sheets if j in named}, sheets, chat, progress=demo.progress
     )
-    rows = scores.groupby(["test", "negatives"])[["balanced_accuracy", "shuffled", "f1", "auprc"]].mean()
-    table("Offline labels of the same latents, judged by the local model", rows.reset_index())
+    marks = ["balanced_accuracy", "shuffled", "f1", "auprc"]
+    rows = scores.groupby(["test", "negatives"])[marks].mean().reset_index()
+    own = score_method(
+        demo.exam, demo.fuzz, offline[offline.latent.isin(chosen)].reset_index(drop=True), demo.encoder
+    ).scores
+    rows["by_encoder"] = own.groupby(["test", "negatives"]).balanced_accuracy.mean().to_numpy()
+    table("Offline labels of the most changed latents, judged by the local model", rows)
     results["offline_labels_by_local_model"] = {
-        ", ".join(key): values for key, values in rows.to_dict("index").items()
+        f"{r['test']}, {r['negatives']}": {key: r[key] for key in (*marks, "by_encoder")}
+        for r in rows.to_dict("records")
     }
-    results["seconds_scoring"] = time.perf_counter() - began
+    results["sample"], results["seconds_scoring"] = len(sheets), time.perf_counter() - began
     return results
 
 
@@ -191,7 +188,7 @@ def main() -> None:
     else:
         results["wordnet"] = "not measured: give --wordnet or MNEME_SHARED_DATA"
     if options.sample:
-        results["local_model"] = local_model(demo, options.work / "replies", options.sample)
+        results["local_model"] = local_model(demo, options.sample)
     else:
         results["local_model"] = "not measured: --sample 0"
     results["hosted_model"] = "not measured: no server was named"
