@@ -1,7 +1,7 @@
 """One whole training step of other packages' sparse autoencoders, and of ours, at the same shapes.
 
     make bench-peers        (makes .venv-peers from benchmarks/peers/requirements.txt, then runs this)
-    python benchmarks/peers.py [--rounds 3] [--threads 2] [--sizes 2] [--environment .venv-peers]
+    python benchmarks/peers.py [--rounds 3] [--threads 2] [--sizes 0 1] [--environment .venv-peers]
 
 They train an autoencoder on the pair's concatenated activations (width 2d = 1,152), which is what a crosscoder
 of two models is to them. Every row is a process of its own (theirs in an environment of their own), all kept
@@ -54,6 +54,9 @@ class Worker:
         self.seconds: list[float] = []
         self.peak_gb = 0.0
         self.failure = ""
+
+    def wait(self) -> None:
+        """Until it is ready (or has failed)."""
         self._reply()
 
     def step(self) -> float | None:
@@ -95,6 +98,8 @@ def measure(
     for name, (_, dtypes) in PEERS.items():
         if python is not None and dtype in dtypes:
             workers[name] = Worker(python, name, size, dtype, threads)
+    for worker in workers.values():  # they import at the same time
+        worker.wait()
     for round_ in range(rounds + 1):
         for worker in workers.values():
             seconds = worker.step()
@@ -112,6 +117,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="timed steps of each")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--sizes", type=int, nargs="+", default=[0, 1], help="which of the sizes")
+    parser.add_argument("--dtypes", nargs="+", default=["float32", "bfloat16"])
     parser.add_argument("--environment", default=str(HERE.parent / ".venv-peers"), help="the packages' own")
     options = parser.parse_args()
     python: str | None = str(Path(options.environment) / "bin" / "python")
@@ -122,7 +128,7 @@ def main() -> None:
     results: dict[str, Any] = {}
     floors: dict[str, dict[str, Any]] = {}
     for size in [SIZES[i] for i in options.sizes]:
-        for dtype in ("float32", "bfloat16"):
+        for dtype in options.dtypes:
             where = f"F={size[0]} B={size[1]} {dtype}"
             workers = measure(python, size, dtype, options.rounds, options.threads)
             ours = workers["mneme"]
