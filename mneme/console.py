@@ -57,7 +57,7 @@ class RichProgress:
             self.console.print(f"{name} ...", highlight=False)
         identity = self._bars.add_task(name, total=total, unit=unit, note="")
         try:
-            yield _RichTask(self._bars, identity)
+            yield _RichTask(self._bars, identity, None if total is not None else name)
             if total is not None:
                 self._bars.update(identity, completed=total)
             if not self.console.is_terminal:
@@ -69,14 +69,19 @@ class RichProgress:
 
 
 class _RichTask:
-    def __init__(self, bars: Progress, identity: Any) -> None:
-        self._bars, self._identity = bars, identity
+    """One bar; what a task without a length notes stays as a line of its own."""
+
+    def __init__(self, bars: Progress, identity: Any, line: str | None) -> None:
+        self._bars, self._identity, self._line = bars, identity, line
 
     def advance(self, amount: float = 1) -> None:
         self._bars.advance(self._identity, amount)
 
     def note(self, text: str) -> None:
-        self._bars.update(self._identity, note=text)
+        if self._line is not None:
+            self._bars.console.print(f"{self._line}: {text}", markup=False, highlight=False, soft_wrap=True)
+        else:
+            self._bars.update(self._identity, note=text)
 
 
 class FileProgress:

@@ -56,11 +56,15 @@ class Stage:
 
 def harvest_stage(bench: Workbench) -> StageResult:
     """Both models' activations on the corpus, into `activations/`."""
+    from mneme.estimate import estimate
     from mneme.harvest import harvest
 
-    cache = harvest(
-        bench.pair, bench.corpus, bench.config.harvest, bench.folder / "activations", bench.progress
-    )
+    with bench.progress.task("estimate", total=None) as task:
+        expected = estimate(bench)
+        task.note(expected.sentence())
+    expected.check(bench.folder)
+    folder = bench.folder / "activations"
+    cache = harvest(bench.pair, bench.corpus, bench.config.harvest, folder, bench.progress, bench.plan)
     bench.cache = cache
     info = {
         "name": bench.folder.resolve().name,

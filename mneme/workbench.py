@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mneme.corpus import Corpus
     from mneme.crosscoder import Crosscoder
     from mneme.harvest.cache import ActivationCache
+    from mneme.harvest.plan import Plan
     from mneme.interpret.encoder import SentenceEncoder
     from mneme.models import ModelPair
 
@@ -41,6 +42,15 @@ class Workbench:
 
         harvest = self.config.harvest
         return load_pair(self.config.base, self.config.tuned, dtype=harvest.dtype, device=harvest.device)
+
+    @cached_property
+    def plan(self) -> Plan:
+        """The corpus as tokens, laid out for the harvest."""
+        from mneme.harvest.limits import within_limits
+        from mneme.harvest.plan import make_plan
+
+        config = within_limits(self.config.harvest, self.pair)
+        return make_plan(self.corpus, self.pair.tokenizer, config)
 
     @cached_property
     def cache(self) -> ActivationCache:

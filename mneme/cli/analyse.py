@@ -61,6 +61,9 @@ def run(
     layer: Annotated[int | None, typer.Option(help="Read after this layer. [default: the middle]")] = None,
     folder: OutOption = Path("runs/diff"),
     settings: SetOption = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what it would take (tokens, disk, memory), and stop.")
+    ] = False,
 ) -> None:
     """Compare a base model with its tuned version: every stage, from activations to the report."""
     from mneme.config import apply_overrides, make_config, read_config
@@ -70,6 +73,9 @@ def run(
     values |= {key: value for key, value in flags.items() if value is not None}
     if layer is not None:
         values.setdefault("harvest", {})["layer"] = layer
+    if dry_run:
+        _estimate(make_config(apply_overrides(values, settings or [])), folder)
+        return
     _run(make_config(apply_overrides(values, settings or [])), folder)
     out.print(f"Look at it: [bold]mneme dashboard {escape(str(folder))}[/]")
 
@@ -175,6 +181,18 @@ def _run(config: RunConfig, folder: Path, first: str | None = None) -> None:
     if not FIRST:
         raise typer.Exit
     print_summary(made)
+
+
+def _estimate(config: RunConfig, folder: Path) -> None:
+    from mneme.estimate import estimate
+    from mneme.progress import NULL_PROGRESS
+    from mneme.workbench import Workbench
+
+    bench = Workbench(config, folder, NULL_PROGRESS)
+    bench.check()
+    expected = estimate(bench)
+    out.print(escape(expected.sentence()), highlight=False, soft_wrap=True)
+    expected.check(folder)
 
 
 def _serve(runs: Path, port: int, folder: Path | None = None) -> None:

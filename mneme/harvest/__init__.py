@@ -9,7 +9,8 @@ from mneme.lazy import lazy_exports
 if TYPE_CHECKING:
     from mneme.harvest.cache import ActivationCache
     from mneme.harvest.config import HarvestConfig
-    from mneme.harvest.stage import estimated_bytes, harvest, harvest_fingerprint, resolve_layer
+    from mneme.harvest.limits import estimated_bytes
+    from mneme.harvest.stage import harvest, harvest_fingerprint, resolve_layer
 
 __all__ = [
     "ActivationCache",
@@ -25,7 +26,7 @@ __getattr__ = lazy_exports(
     {
         "ActivationCache": "cache",
         "HarvestConfig": "config",
-        "estimated_bytes": "stage",
+        "estimated_bytes": "limits",
         "harvest": "stage",
         "harvest_fingerprint": "stage",
         "resolve_layer": "stage",

@@ -21,6 +21,12 @@ class HarvestConfig:
     max_tokens: int | None = field(
         default=None, metadata={"doc": "tokens of text to read, over all topics in turn; default: all"}
     )
+    cache_gb: float | None = field(
+        default=None,
+        metadata={
+            "doc": "most disk space of the activations, GB: text beyond is left out as by max_tokens; default: no cap"
+        },
+    )
     min_tokens: int = field(default=512, metadata={"doc": "a corpus of fewer tokens is refused"})
     batch_tokens: int = field(default=4096, metadata={"doc": "tokens in a forward pass, padding included"})
     behaviour_share: float = field(
@@ -51,6 +57,8 @@ class HarvestConfig:
             raise ValueError("behaviour_share must be between 0 and 1")
         if self.sink_ratio <= 1:
             raise ValueError("sink_ratio must be more than 1")
+        if self.cache_gb is not None and self.cache_gb <= 0:
+            raise ValueError("cache_gb must be above 0")
         for name in ("batch_tokens", "shard_tokens", "min_tokens", "max_tokens"):
             value = getattr(self, name)
             if value is not None and value < 1:

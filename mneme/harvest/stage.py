@@ -13,8 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,18 +23,20 @@ import torch
 from mneme import distributed
 from mneme.corpus import Corpus
 from mneme.corpus.windows import Window
-from mneme.errors import ActivationError, ConfigError, DiskFullError
+from mneme.errors import ActivationError, ConfigError
 from mneme.harvest import shards
 from mneme.harvest.behaviour import compare_predictions
 from mneme.harvest.cache import ActivationCache
 from mneme.harvest.config import HarvestConfig
 from mneme.harvest.forward import PairReader
+from mneme.harvest.limits import check_room, estimated_bytes, within_limits
 from mneme.harvest.memory import LOGITS, reading_advice
 from mneme.harvest.plan import Plan, make_plan, shard_batches
 from mneme.memory import explained
 from mneme.models import ModelPair
-from mneme.models.layers import most_positions
 from mneme.progress import NULL_PROGRESS, Progress, Task
+
+_ANYHOW = ("dtype", "device", "cache_gb")
 
 
 def harvest(
@@ -44,19 +45,21 @@ def harvest(
     config: HarvestConfig,
     folder: str | Path,
     progress: Progress = NULL_PROGRESS,
+    plan: Plan | None = None,
 ) -> ActivationCache:
     """Activations of both models after the layer, on every token of the corpus, cached in `folder`.
 
     A finished harvest of the same pair, corpus and settings is returned as it is; an unfinished one goes on;
-    one of something else is replaced. With several ranks all call this, with a folder that all see.
+    one of something else is replaced. With several ranks all call this, with a folder that all see. `plan`: the
+    corpus already tokenised under these settings (`make_plan` with those `within_limits` gives).
 
     Raises ConfigError (layer out of range), CorpusError (too short), ActivationError (a model gives NaN or
     infinity), DiskFullError (checked before the start), OutOfMemoryError (says what would fit).
     """
     folder = Path(folder)
-    config = _within_context(config, pair)
+    config = within_limits(config, pair)
     layer = resolve_layer(config, pair)
-    plan = make_plan(corpus, pair.tokenizer, config)
+    plan = plan or make_plan(corpus, pair.tokenizer, config)
     reader = PairReader(pair, layer, config.share_layers)
     fingerprint = harvest_fingerprint(pair, corpus, config)
     n_ranks, rank = distributed.world_size(), distributed.rank()
@@ -81,7 +84,8 @@ def harvest(
         "lengths": [len(ids) for ids in plan.tokens],
     }
     done = len(index["shards"])
-    distributed.gather(lambda: _check_room(folder, plan, pair.width, config, done))
+    left = sum(map(plan.n_shard_tokens, range(done, len(plan.shards))))
+    distributed.gather(lambda: check_room(folder, estimated_bytes(left, pair.width, config)))
     with progress.task("harvest", total=plan.n_tokens, unit="tokens") as task:
         for number in range(done):
             task.advance(plan.n_shard_tokens(number))
@@ -114,25 +118,14 @@ def resolve_layer(config: HarvestConfig, pair: ModelPair) -> int:
     return layer
 
 
-def _within_context(config: HarvestConfig, pair: ModelPair) -> HarvestConfig:
-    """The settings with windows no longer than both models can read."""
-    most = [most_positions(model._module) for model in (pair.base, pair.tuned)]
-    return replace(config, context_length=min([config.context_length, *(n for n in most if n)]))
-
-
 def harvest_fingerprint(pair: ModelPair, corpus: Corpus, config: HarvestConfig) -> str:
     """What a cache was made from: the pair's weights and tokenizer, the text, the settings."""
-    config = _within_context(config, pair)
-    settings = {key: value for key, value in asdict(config).items() if key not in ("dtype", "device")}
+    config = within_limits(config, pair)
+    # How it is computed is left out, and the cap, which says what max_tokens now says.
+    settings = {key: value for key, value in asdict(config).items() if key not in _ANYHOW}
     settings["layer"] = resolve_layer(config, pair)
     text = json.dumps([pair.fingerprint, corpus.fingerprint, settings], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def estimated_bytes(n_tokens: int, width: int, config: HarvestConfig) -> int:
-    """Disk space that the activations of so many tokens take."""
-    item = getattr(torch, config.store_dtype).itemsize
-    return n_tokens * (2 * width * item + shards.ROW_BYTES + 4)
 
 
 class _Shard:
@@ -261,15 +254,3 @@ def _resume(folder: Path, fingerprint: str) -> dict[str, Any] | None:
             break
         whole.append(entry)
     return {**index, "complete": False, "shards": whole}
-
-
-def _check_room(folder: Path, plan: Plan, width: int, config: HarvestConfig, done: int) -> None:
-    """Refuse to start what the disk can't hold."""
-    tokens = sum(map(plan.n_shard_tokens, range(done, len(plan.shards))))
-    needed = estimated_bytes(tokens, width, config)
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise DiskFullError(
-            f"the activations need {needed / 1e9:.1f} GB and {folder} has {free / 1e9:.1f} GB free:"
-            " free some, name another folder, or lower max_tokens"
-        )
