@@ -19,6 +19,7 @@ from safetensors import safe_open
 from mneme.distributed import share
 from mneme.errors import ActivationError
 from mneme.harvest import shards
+from mneme.harvest.lanes import shuffled_batches
 
 IN_MEMORY_BYTES = 2 * 2**30
 _BUFFER_BYTES = 2**30  # of the shuffle, where the cache isn't in memory
@@ -132,9 +133,9 @@ class ActivationCache:
     ) -> Iterator[torch.Tensor]:
         """All rows once, in batches (<= size, 2, d); only the last may be smaller.
 
-        In token order, or shuffled: runs of 512 rows in random order fill a buffer (1 GiB, or all of a cache
-        that fits in memory), whose rows are dealt in random order. The same seed gives the same batches.
-        `part` (r, n): of every batch only the r-th of n shares, for rank r of n.
+        In token order, or shuffled: a cache that fits in memory whole, a larger one in lanes (lanes.py). The same
+        seed gives the same batches. `part` (r, n): of every batch only the r-th of n shares, for rank r of n; of
+        a larger cache it reads little more than the blocks its share comes from.
         """
         if size < 1:
             raise ValueError("a batch has at least one row")
@@ -143,24 +144,13 @@ class ActivationCache:
             for start in range(0, self.n, size):
                 mine = share(min(size, self.n - start), part)
                 yield self.read(start + mine.start, start + mine.stop)
-            return
-        generator = torch.Generator().manual_seed(seed)
-        left = torch.empty(0, 2, self.width, dtype=self.dtype)
-        for buffer in self._shuffle_buffers(generator):
-            order = torch.randperm(len(buffer), generator=generator)
-            taken = 0
-            if len(left):
-                taken = min(size - len(left), len(order))
-                left = torch.cat([left, buffer[order[:taken]]])
-                if len(left) < size:
-                    continue
-                yield left[share(size, part)]
-            whole = taken + (len(order) - taken) // size * size
-            for start in range(taken, whole, size):
-                yield buffer[order[start : start + size][share(size, part)]]
-            left = buffer[order[whole:]]
-        if len(left):
-            yield left[share(len(left), part)]
+        elif self._memory is not None:
+            order = torch.randperm(self.n, generator=torch.Generator().manual_seed(seed))
+            for rows in order.split(size):
+                yield self._memory[rows[share(len(rows), part)]]
+        else:
+            at_once = _BUFFER_BYTES // (2 * self.width * self.dtype.itemsize)
+            yield from shuffled_batches(self.read, self.n, size, seed, part, _BLOCK_ROWS, at_once)
 
     def verify(self) -> None:
         """Compare every shard with its checksum. Raises ActivationError naming the first that is damaged."""
@@ -175,21 +165,6 @@ class ActivationCache:
     def release(self) -> None:
         """Give back the memory of a cache that was kept there."""
         self._memory = None
-
-    def _shuffle_buffers(self, generator: torch.Generator) -> Iterator[torch.Tensor]:
-        if self._memory is not None:
-            yield self._memory
-            return
-        rows = max(_BLOCK_ROWS, _BUFFER_BYTES // (2 * self.width * self.dtype.itemsize))
-        starts = torch.randperm(-(-self.n // _BLOCK_ROWS), generator=generator) * _BLOCK_ROWS
-        for group in starts.split(rows // _BLOCK_ROWS):
-            blocks = [(start, min(start + _BLOCK_ROWS, self.n)) for start in sorted(group.tolist())]
-            buffer = torch.empty(sum(b - a for a, b in blocks), 2, self.width, dtype=self.dtype)
-            filled = 0
-            for start, stop in blocks:
-                self._read_into(buffer[filled : filled + stop - start], start, stop)
-                filled += stop - start
-            yield buffer
 
     def _hold_if_small(self) -> None:
         if self._memory is None and self.n_bytes < IN_MEMORY_BYTES:

@@ -220,3 +220,40 @@ def harvest_slowly(pair: ModelPair, corpus: Corpus, folder: Path) -> None:
 
     shards.write_shard = slow
     harvest(pair, corpus, CONFIG, folder)
+
+
+@pytest.mark.parametrize("n_ranks", [2, 3, 8])
+@pytest.mark.parametrize("size", [24, 97])
+def test_ranks_read_their_shares_of_the_batches_that_one_process_reads(
+    n_ranks: int, size: int, cache: ActivationCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_module, "IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(cache_module, "_BLOCK_ROWS", 4)
+    monkeypatch.setattr(cache_module, "_BUFFER_BYTES", 400 * 2 * 16 * 2)
+    alone = list(cache.batches(size, shuffle=True, seed=1))
+    shares = [list(cache.batches(size, shuffle=True, seed=1, part=(r, n_ranks))) for r in range(n_ranks)]
+    assert len(alone) > 4
+    for batch, *parts in zip(alone, *shares, strict=True):
+        assert torch.equal(torch.cat(parts), batch)
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_a_rank_reads_little_more_than_its_share(
+    cache: ActivationCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_module, "IN_MEMORY_BYTES", 0)
+    monkeypatch.setattr(cache_module, "_BLOCK_ROWS", 4)
+    monkeypatch.setattr(cache_module, "_BUFFER_BYTES", 0)
+    read: list[int] = []
+    original = ActivationCache.read
+    monkeypatch.setattr(
+        ActivationCache,
+        "read",
+        lambda self, start, stop: read.extend(range(start, stop)) or original(self, start, stop),
+    )
+    size, lanes = 16, 16
+    for rank in range(4):
+        read.clear()
+        n_rows = sum(len(batch) for batch in cache.batches(size, shuffle=True, part=(rank, 4)))
+        assert cache.n // 4 - 2 <= n_rows <= cache.n // 4 + 2
+        assert len(read) <= cache.n // 4 + 3 * lanes * 4  # and the ends of all lanes, a block or two each
