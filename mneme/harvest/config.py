@@ -41,6 +41,13 @@ class HarvestConfig:
         default="auto", metadata={"doc": "precision of the models; auto: bfloat16 where the hardware has it"}
     )
     device: str = field(default="auto", metadata={"doc": "auto, cpu, cuda or cuda:N"})
+    remote: Literal["ndif"] | None = field(
+        default=None,
+        metadata={
+            "doc": "ndif: the models run on the server of NDIF_HOST with the key of NDIF_API_KEY (docs/scaling.md);"
+            " default: here"
+        },
+    )
     store_dtype: Literal["bfloat16", "float32"] = field(
         default="bfloat16", metadata={"doc": "precision of stored activations"}
     )
@@ -55,6 +62,8 @@ class HarvestConfig:
             raise ValueError("context_length must be at least 2")
         if not 0 <= self.behaviour_share <= 1:
             raise ValueError("behaviour_share must be between 0 and 1")
+        if self.remote is not None and self.behaviour_share > 0:
+            raise ValueError("remote models give activations, not predictions: set behaviour_share = 0")
         if self.sink_ratio <= 1:
             raise ValueError("sink_ratio must be more than 1")
         if self.cache_gb is not None and self.cache_gb <= 0:

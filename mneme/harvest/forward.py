@@ -14,6 +14,7 @@ from nnsight import TransformersModel
 
 from mneme.models import ModelPair
 from mneme.models.layers import residual
+from mneme.models.remote import told
 
 
 class PairOutput(NamedTuple):
@@ -40,12 +41,26 @@ class PairReader:
 
     def read(self, ids: torch.Tensor, *, logits: bool) -> PairOutput:
         """Both models on `ids` (rows, tokens) int64; rows are padded on the right, where no token looks."""
+        if self.pair.remote:
+            return self._read_remotely(ids)
         ids = ids.to(self.pair.base.device)
         prefix, base, base_logits = self._trace(self.pair.base, ids, None, logits)
         if self.n_shared > self.layer and not logits:
             return PairOutput(residual(base), residual(base), None, None)
         _, tuned, tuned_logits = self._trace(self.pair.tuned, ids, prefix, logits)
         return PairOutput(residual(base), residual(tuned), base_logits, tuned_logits)
+
+    def _read_remotely(self, ids: torch.Tensor) -> PairOutput:
+        """The same of models that a server runs: one job a model, and only the streams come back."""
+        found = []
+        with told(self.pair):
+            for model in (self.pair.base, self.pair.tuned):
+                layer = reduce(getattr, self.pair.layers_path.split("."), model)[self.layer]
+                with model.trace(input_ids=ids, use_cache=False, remote=True) as tracer:
+                    kept = layer.output.save()
+                    tracer.stop()
+                found.append(residual(kept).detach())
+        return PairOutput(found[0], found[1], None, None)
 
     def _trace(
         self, model: TransformersModel, ids: torch.Tensor, prefix: Any, logits: bool

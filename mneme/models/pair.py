@@ -46,6 +46,10 @@ class ModelPair:
     )
     changed_parameters: tuple[str, ...] = field(metadata={"doc": "names of the tuned model's own tensors"})
     layers_path: str = field(metadata={"doc": "dotted path of the decoder's layer list"})
+    remote: bool = field(
+        default=False,
+        metadata={"doc": "the models run on a server (mneme/models/remote.py): no weights here"},
+    )
 
     @property
     def middle_layer(self) -> int:
