@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from mneme.errors import DiskFullError
 
 if TYPE_CHECKING:
+    import torch
+
     from mneme.workbench import Workbench
 
 _PROCESS = 0.5e9  # Python with torch and transformers loaded, before any model
@@ -68,16 +70,18 @@ def estimate(bench: Workbench) -> Estimate:
     from mneme.harvest.cache import IN_MEMORY_BYTES
     from mneme.harvest.limits import estimated_bytes
     from mneme.harvest.memory import LOGITS, bytes_a_token, weight_bytes
+    from mneme.models.device import pick_device
 
     config, plan, pair = bench.config, bench.plan, bench.pair
     model = pair.base._module
     activations = estimated_bytes(plan.n_tokens, pair.width, config.harvest)
-    weights = weight_bytes(model, pair.tuned._module)
+    device = pick_device("auto") if pair.remote else model.device
+    weights = 0 if pair.remote else weight_bytes(model, pair.tuned._module)
     item = next(model.parameters()).element_size()
     batch = config.harvest.batch_tokens * bytes_a_token(model)
     logits = 4 * LOGITS * item if config.harvest.behaviour_share > 0 else 0
-    training, crosscoder = _crosscoder(bench)
-    on_host = _PROCESS + min(activations, IN_MEMORY_BYTES) if model.device.type == "cpu" else 0
+    training, crosscoder = _crosscoder(bench, device)
+    on_host = _PROCESS + min(activations, IN_MEMORY_BYTES) if device.type == "cpu" else 0
     return Estimate(
         tokens=plan.n_tokens,
         documents=len(plan.tokens),
@@ -87,11 +91,11 @@ def estimate(bench: Workbench) -> Estimate:
         crosscoder=crosscoder,
         free=_free(bench.folder),
         memory=weights + max(batch + logits, training) + on_host,
-        device=str(model.device),
+        device=str(device),
     )
 
 
-def _crosscoder(bench: Workbench) -> tuple[float, int]:
+def _crosscoder(bench: Workbench, device: torch.device) -> tuple[float, int]:
     """Memory of a training step, and bytes on disk; of a crosscoder that is only loaded nothing is known."""
     from mneme.crosscoder.kernels import encodes_in_bf16
     from mneme.crosscoder.memory import training_bytes
@@ -101,7 +105,7 @@ def _crosscoder(bench: Workbench) -> tuple[float, int]:
         return 0.0, 0
     latents = config.n_latents(width)
     batch = min(config.batch_size, bench.plan.n_tokens)
-    bf16 = encodes_in_bf16(config, bench.pair.base._module.device)
+    bf16 = encodes_in_bf16(config, device)
     entries = 2 * 2 * width * latents  # encoder and decoder
     # float32: the model's file, and twice (old and new) a checkpoint of the weights and Adam's two means
     return training_bytes(latents, batch, width, config, bf16), math.ceil(4 * entries * (1 + 2 * 3))

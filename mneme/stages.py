@@ -125,21 +125,19 @@ def attribution_stage(bench: Workbench) -> StageResult:
     found = attribute(
         bench.crosscoder, bench.cache, bench.folder / "codes", bench.config.attribution, bench.progress
     )
+    health = [attribution_health(found, bench.cache, bench.crosscoder.config.k)]
+    if not bench.remote:  # a server runs models as they are; the reconstruction isn't spliced in there
+        spliced = splice_health(
+            bench.pair, bench.crosscoder, bench.cache, max_tokens=_SPLICED, progress=bench.progress
+        )
+        health.append(spliced)
     return StageResult(
         {
             "latents": found.latents,
             "betas": found.betas,
             "activation_histogram": found.activation_histogram,
         },
-        health=pd.concat(
-            [
-                attribution_health(found, bench.cache, bench.crosscoder.config.k),
-                splice_health(
-                    bench.pair, bench.crosscoder, bench.cache, max_tokens=_SPLICED, progress=bench.progress
-                ),
-            ],
-            ignore_index=True,
-        ),
+        health=pd.concat(health, ignore_index=True),
     )
 
 

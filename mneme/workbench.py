@@ -36,11 +36,19 @@ class Workbench:
 
         return load_corpus(self.config.corpus)
 
+    @property
+    def remote(self) -> bool:
+        """Whether the models run on a server: then no weights are here, and what needs them is left out."""
+        return self.config.harvest.remote is not None
+
     @cached_property
     def pair(self) -> ModelPair:
         from mneme.models import load_pair
+        from mneme.models.remote import load_remote_pair
 
         harvest = self.config.harvest
+        if self.remote:
+            return load_remote_pair(self.config.base, self.config.tuned)
         return load_pair(self.config.base, self.config.tuned, dtype=harvest.dtype, device=harvest.device)
 
     @cached_property
@@ -69,7 +77,7 @@ class Workbench:
         """The base's, without loading the models."""
         from mneme.models import load_tokenizer
 
-        return load_tokenizer(self.config.base)
+        return self.pair.tokenizer if self.remote else load_tokenizer(self.config.base)
 
     @cached_property
     def outcomes_file(self) -> Path | None:
@@ -78,6 +86,8 @@ class Workbench:
 
         if self.config.effects.outcomes:
             return Path(self.config.effects.outcomes)
+        if self.remote:
+            return None
         beside = resolve(self.config.tuned).folder / "outcomes.csv"
         return beside if beside.is_file() else None
 
@@ -108,14 +118,17 @@ class Workbench:
         return SentenceEncoder()
 
     @property
-    def models(self) -> tuple[PreTrainedModel, PreTrainedModel]:
-        """Base and tuned as transformers models."""
-        return self.pair.base._module, self.pair.tuned._module
+    def models(self) -> tuple[PreTrainedModel, ...]:
+        """Base and tuned as transformers models; none where a server runs them."""
+        return () if self.remote else (self.pair.base._module, self.pair.tuned._module)
 
     def input_fingerprint(self) -> str:
         """What the whole run depends on besides settings: the two models' files and the text."""
         from mneme.models.identity import model_identity
 
+        if self.remote:
+            parts = [self.pair.fingerprint, self.corpus.fingerprint]
+            return hashlib.sha256("\n".join(parts).encode()).hexdigest()
         parts = [model_identity(self.config.base), model_identity(self.config.tuned), self.corpus.fingerprint]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 

@@ -9,6 +9,7 @@ What latents are called is the next stage's (mneme/interpret/labels/stage.py).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -41,7 +42,7 @@ def interpret(
     decoders: torch.Tensor,
     codes: Codes,
     cache: Activations,
-    models: tuple[Any, Any],
+    models: Sequence[Any],
     tokenizer: PreTrainedTokenizerBase,
     config: InterpretConfig,
     *,
@@ -49,14 +50,17 @@ def interpret(
 ) -> Interpretation:
     """Gather what tells the meaning of every live latent.
 
-    `decoders` (2, F, d): the crosscoder's `raw_decoder()`. `models`: base and tuned, transformers models.
+    `decoders` (2, F, d): the crosscoder's `raw_decoder()`. `models`: base and tuned, transformers models;
+    none where their weights are elsewhere: then there is no logit lens.
     """
     decoders = decoders.detach()
     texts = TokenTexts(tokenizer)
     contexts = find_contexts(codes, cache, decoders.shape[1], config, progress)
     live = np.flatnonzero(contexts.n_active)
     heads = [reading_head(model) for model in models]
-    lens = logit_lens(decoders, heads, live, texts, n_tokens=config.lens_tokens, progress=progress)
+    seen = live if heads else live[:0]
+    heads = heads or [decoders.new_zeros(2, decoders.shape[2])] * 2
+    lens = logit_lens(decoders, heads, seen, texts, n_tokens=config.lens_tokens, progress=progress)
     del heads
     neighbours = nearest_latents(decoders, codes, contexts.n_active, n=config.neighbours, progress=progress)
     umap = project_latents(
