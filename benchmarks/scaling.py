@@ -26,12 +26,10 @@ RATES = {
     "links": {1: math.inf, 8: 350e9, 64: 300e9},  # bus bandwidth of an all-reduce, bytes a second
     "storage": 20e9,  # bytes a second that a shared file system gives all machines together
     # measured on one core of an AMD EPYC, files in the page cache, d = 4,096
-    "read whole": 71_000,  # tokens a second of shuffled batches
-    "read a share": 174_000,  # the same where a process takes an eighth of each batch: it still reads all blocks
+    "read": 71_000,  # tokens a second of shuffled batches, of which a process reads its own share
     "write": 13_400,  # tokens a second of shards: safetensors, SHA-256, fsync
     "attribution": 39_000,  # tokens a second of the sums on the host: F = 131,072, 61 active latents a token
 }
-GPUS_A_MACHINE = 8
 
 
 @dataclass(frozen=True)
@@ -85,12 +83,11 @@ def plan(pair: Pair, tokens: float, gpus: int, batch: int, behaviour: float) -> 
     """Rows of the table; one process a GPU, and nothing overlaps that the code does not overlap."""
     latents, k = 32 * pair.width, 100
     config = CrosscoderConfig(latents=latents, k=k)
-    machines = math.ceil(gpus / GPUS_A_MACHINE)
     cache = estimated_bytes(int(tokens), pair.width, HarvestConfig())
     stored = cache / RATES["storage"]
     harvest = tokens * (pair.harvest_flop(behaviour) / RATES["flops"] + 1 / RATES["write"]) / gpus
     step = sum(step_seconds(pair, latents, k, batch, gpus).values())
-    reading = batch * gpus / RATES["read whole" if gpus == 1 else "read a share"]
+    reading = batch / RATES["read"]
     steps = tokens / (batch * gpus)
     encoder = 4 * pair.width * latents / RATES["flops"]
     attribution = tokens * (encoder + 1 / RATES["attribution"]) / gpus
@@ -103,7 +100,7 @@ def plan(pair: Pair, tokens: float, gpus: int, batch: int, behaviour: float) -> 
         "training: steps": steps,
         "training: GPU's part of a step, ms": 1000 * step,
         "training: reading's part of a step, ms": 1000 * reading,
-        "training, min": max(steps * (step + reading), stored * machines) / 60,  # every machine reads all
+        "training, min": max(steps * (step + reading), stored) / 60,
         "attribution, min": max(attribution, stored) / 60,
     }
 
