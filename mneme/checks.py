@@ -41,14 +41,14 @@ def run_nulls(
     from mneme.attribution.health_later import null_health
     from mneme.attribution.nulls import calibrated_margin, null_row, rounding_null, run_null, shuffled_null
 
-    bench, run = _finished(folder, progress)
-    others = [_finished(other, progress)[0] for other in benign]
+    bench, run = finished_bench(folder, progress)
+    others = [finished_bench(other, progress)[0] for other in benign]
     config = bench.config.attribution
     common = run.rows("SELECT value FROM health WHERE metric = 'common_scale'")
     reference = float(np.log(common[0][0])) if common and common[0][0] else 0.0
     with only_writer(bench.folder):
         rounded = rounding_null(bench.cache)
-        fit = _kept(bench, "null-rounded", bench.config.crosscoder, rounded)
+        fit = kept_crosscoder(bench, "null-rounded", bench.config.crosscoder, rounded)
         rows = [
             run_null("base against itself, rounded", rounded, lambda _: fit, config, progress),
             shuffled_null(bench.crosscoder, bench.cache, config, reference),
@@ -61,7 +61,7 @@ def run_nulls(
         with run.stage_writer() as writer:
             writer.replace("nulls", table)
             writer.upsert("health", null_health(float(table["rate"].max()), margin, config.margin))
-        _tell(run)
+        tell_findings(run)
     return table, margin
 
 
@@ -80,7 +80,7 @@ def run_stability(
 
     if seeds < 1:
         raise ConfigError("--seeds must be at least 1")
-    bench, run = _finished(folder, progress)
+    bench, run = finished_bench(folder, progress)
     latents = run.sql("SELECT * FROM latents ORDER BY latent")
     verdict = latents["verdict"].to_numpy(dtype=object)
     live = verdict != "dead"
@@ -90,7 +90,7 @@ def run_stability(
     with only_writer(bench.folder):
         for seed in range(bench.config.crosscoder.seed + 1, bench.config.crosscoder.seed + 1 + seeds):
             config = dataclasses.replace(bench.config.crosscoder, seed=seed)
-            other = _kept(bench, f"seed-{seed}", config, bench.cache)
+            other = kept_crosscoder(bench, f"seed-{seed}", config, bench.cache)
             match = match_latents(bench.crosscoder, other, live)
             with tempfile.TemporaryDirectory(dir=bench.folder / "checks") as codes:
                 found = attribute(other, bench.cache, codes, bench.config.attribution, progress)
@@ -106,7 +106,7 @@ def run_stability(
             writer.update_latents(columns)
             shares = [float(p[live].mean()) for p in persists]
             writer.upsert("health", stability_health(shares, mcc, categories))
-        _tell(run)
+        tell_findings(run)
     by_verdict = {str(word): float(value) for word, value in pd.DataFrame(verdicts).mean().items()}
     told = {"latents": float(share[live].mean()), "pw_mcc": float(np.nanmean(mcc)), **by_verdict}
     return told | ({"categories": float(np.mean(categories))} if categories else {})
@@ -130,7 +130,7 @@ def _same_categories(bench: Workbench, run: Run, codes: str, latents: pd.DataFra
     return float((both["verdict"] == both["verdict_other"]).mean())
 
 
-def _finished(folder: str | Path, progress: Progress) -> tuple[Workbench, Run]:
+def finished_bench(folder: str | Path, progress: Progress) -> tuple[Workbench, Run]:
     """The bench of a run whose attribution is done."""
     run = open_run(folder)
     if run.finished("attribution") is None or not (run.path / "activations" / "index.json").exists():
@@ -140,7 +140,7 @@ def _finished(folder: str | Path, progress: Progress) -> tuple[Workbench, Run]:
     return Workbench(make_config(read_config(run.path / "run.toml")), run.path, progress), run
 
 
-def _tell(run: Run) -> None:
+def tell_findings(run: Run) -> None:
     """Bring what the run says up to what was found: the verdict in a sentence, and the report where it was written."""
     from mneme.effects.verdict import verdict_facts
     from mneme.report import write_report
@@ -157,7 +157,7 @@ def _tell(run: Run) -> None:
         write_report(run, run.path / "report")
 
 
-def _kept(bench: Workbench, name: str, config: CrosscoderConfig, activations: Any) -> Crosscoder:
+def kept_crosscoder(bench: Workbench, name: str, config: CrosscoderConfig, activations: Any) -> Crosscoder:
     """A dictionary trained for a check, or the one of an earlier call with the same settings and text."""
     from mneme.crosscoder import Crosscoder, train_crosscoder
     from mneme.store.files import write_text

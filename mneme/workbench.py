@@ -81,11 +81,14 @@ class Workbench:
 
     @cached_property
     def outcomes_file(self) -> Path | None:
-        """Measured outcomes: the file of the settings, else one that lies beside the tuned model's delta."""
+        """Measured outcomes: the file of the settings, else the run's own (mneme measure), else the tuned model's."""
+        from mneme.effects.run_outcomes import own_outcomes
         from mneme.models.sources import resolve
 
         if self.config.effects.outcomes:
             return Path(self.config.effects.outcomes)
+        if (own := own_outcomes(self.folder)).is_file():
+            return own
         if self.remote:
             return None
         beside = resolve(self.config.tuned).folder / "outcomes.csv"
@@ -99,8 +102,9 @@ class Workbench:
         taxonomy = load_taxonomy(self.config.effects.taxonomy)
         if self.outcomes_file is None:
             return None
-        # A file the user named must fit the categories; the model's own may be of another taxonomy.
-        known = taxonomy.keys if self.config.effects.outcomes else None
+        # What the user named or measured must fit the categories; the model's own may be of another taxonomy.
+        given = self.config.effects.outcomes or self.outcomes_file.parent == self.folder
+        known = taxonomy.keys if given else None
         return read_outcomes(self.outcomes_file, known)
 
     def check(self) -> None:

@@ -55,15 +55,15 @@ def baseline_frame(
     values = {
         "mean_kl": behaviour.kl.value,
         "mean_nll_change": behaviour.nll_change.value,
-        "activation_difference_norm": _mean(weights, windows, activations.difference_norm) / typical,
+        "activation_difference_norm": weighted_mean(weights, windows, activations.difference_norm) / typical,
         "mean_difference_norm": _mean_vector_norm(weights, windows, activations.difference) / typical,
-        **{method: _mean(weights, windows, sums) / typical for method, sums in moved.items()},
+        **{method: weighted_mean(weights, windows, sums) / typical for method, sums in moved.items()},
     }
     parts = [pd.DataFrame({"category": keys, "method": m, "value": v}) for m, v in values.items()]
     return pd.concat(parts, ignore_index=True)
 
 
-def _mean(weights: np.ndarray, windows: Windows, sums: np.ndarray) -> np.ndarray:
+def weighted_mean(weights: np.ndarray, windows: Windows, sums: np.ndarray) -> np.ndarray:
     """(C,): weighted sum of (W,) window sums, over the weighted number of rows."""
     rows = weights.T.astype(np.float64) @ windows.n_rows
     return np.divide(weights.T @ sums, rows, out=np.full(len(rows), np.nan), where=rows > 0)

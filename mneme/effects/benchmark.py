@@ -1,4 +1,4 @@
-"""Multiple-choice questions to measure outcomes on: MMLU's CSV files, WMDP's JSON files."""
+"""What outcomes are measured on: MMLU's CSV files, WMDP's JSON files, or items of one's own with their categories."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LETTERS = "ABCDEFGHIJ"
 
 
 class Item(NamedTuple):
-    """One multiple-choice question; `answer` is the index of the right choice."""
+    """One multiple-choice question; `answer` is the index of the right choice. Without choices: a text."""
 
     category: str
     question: str
@@ -43,11 +43,65 @@ def load_mmlu(
         raise OutcomesError(f"no SUBJECT_test.csv in {folder} or {folder / 'test'}: give MMLU's folder")
     items = []
     for file in files:
-        rows = read_questions(file)[first::every]
-        if per_category is not None and len(rows) > per_category:
-            rows = [rows[i * len(rows) // per_category] for i in range(per_category)]
-        items += rows
+        items += _spread(read_questions(file)[first::every], per_category)
     return items
+
+
+def load_benchmark(
+    path: str | Path, *, per_category: int | None = None, every: int = 1, first: int = 0
+) -> list[Item]:
+    """The items of a benchmark: MMLU's folder, or a file.
+
+    A .jsonl has an object a line: category, and either text, or question, choices and answer (an index or a letter).
+    A .csv or .json is as for `read_questions`: one category, that of the file's name. every, first and per_category are
+    as for load_mmlu, by category.
+
+    Raises OutcomesError when it can't be read.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return load_mmlu(path, per_category=per_category, every=every, first=first)
+    if not path.is_file():
+        raise OutcomesError(f"no benchmark {path}: give MMLU's folder, or a .jsonl, .csv or .json file")
+    items = read_lines(path) if path.suffix == ".jsonl" else read_questions(path)
+    by_category: dict[str, list[Item]] = {}
+    for item in items:
+        by_category.setdefault(item.category, []).append(item)
+    chosen = [item for rows in by_category.values() for item in _spread(rows[first::every], per_category)]
+    if not chosen:
+        raise OutcomesError(f"{path} has no items: give one with at least one question or text")
+    return chosen
+
+
+def read_lines(file: Path) -> list[Item]:
+    """The items of a .jsonl file (see load_benchmark)."""
+    items = []
+    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+            category = str(row["category"]).strip()
+            if "text" in row:
+                items.append(Item(category, str(row["text"]), (), -1))
+                continue
+            item = Item(category, row["question"], tuple(row["choices"]), _answer(str(row["answer"])))
+            if not 0 <= item.answer < len(item.choices):
+                raise ValueError("the answer is none of its choices")
+            items.append(item)
+        except (ValueError, KeyError, TypeError) as error:
+            raise OutcomesError(
+                f"{file}, line {number} can't be read ({error!r}): give category and text, or category, question,"
+                " choices and answer"
+            ) from error
+    return items
+
+
+def _spread(rows: list[Item], most: int | None) -> list[Item]:
+    """`most` of the rows, evenly over them."""
+    if most is None or len(rows) <= most:
+        return rows
+    return [rows[i * len(rows) // most] for i in range(most)]
 
 
 def read_questions(file: str | Path) -> list[Item]:

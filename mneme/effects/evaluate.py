@@ -26,7 +26,7 @@ from mneme.effects.config import EffectsConfig
 SIGNED = {"improved": -1.0}
 _FLAG_METRICS = ("accuracy", "precision", "recall", "f1")
 _COLUMNS = ["method", "metric", "subset", "value", "ci_low", "ci_high", "n"]
-_MINIMUM = 5  # categories; fewer say nothing
+MINIMUM = 5  # categories; fewer say nothing
 
 
 def evaluate(
@@ -40,7 +40,7 @@ def evaluate(
     table, methods = _joined(effects, baselines, outcomes, config)
     parts = []
     for subset, rows in _subsets(table, config).items():
-        if len(rows) >= _MINIMUM:
+        if len(rows) >= MINIMUM:
             parts += [_judge(rows, method, subset, config) for method in [*methods, "majority"]]
     if not parts:
         return pd.DataFrame(columns=_COLUMNS)

@@ -10,9 +10,17 @@ import pandas as pd
 
 from mneme.errors import OutcomesError
 from mneme.settings import suggest
+from mneme.store.files import write_text
 
 NEEDED = ("category", "base", "tuned")
-COLUMNS = (*NEEDED, "change", "ci_low", "ci_high", "accuracy_base", "accuracy_tuned", "n", "source")
+_NUMBERS = (
+    *NEEDED[1:],
+    *("change", "ci_low", "ci_high", "accuracy_base", "accuracy_tuned", "accuracy_low", "accuracy_high"),
+    *("answer_base", "answer_tuned", "n"),
+)
+COLUMNS = ("category", *_NUMBERS, "source", "unit")
+NATS, ERROR_RATE = "nats", "error rate"
+"""Units of base, tuned and change: NLL in nats; or, where only accuracy is known, the share of wrong answers."""
 _SHARES = ("accuracy_base", "accuracy_tuned")
 
 
@@ -39,7 +47,7 @@ def read_outcomes(path: str | Path, known: Collection[str] | None = None) -> pd.
         raise OutcomesError(f"{path} has no rows: give one line a category")
     frame["category"] = frame["category"].astype(str).str.strip()
     _check_names(path, frame["category"], known)
-    for name in COLUMNS[1:-1]:
+    for name in _NUMBERS:
         if name in frame:
             frame[name] = _numbers(path, frame, name)
     for name in _SHARES:
@@ -47,24 +55,36 @@ def read_outcomes(path: str | Path, known: Collection[str] | None = None) -> pd.
             raise OutcomesError(
                 f"{path}: {name} holds {frame[name].max():g}: write shares in [0, 1], not percent"
             )
+    if {"n_base", "n_tuned"} <= set(frame) and (unlike := frame["n_base"] != frame["n_tuned"]).any():
+        row = frame[unlike].iloc[0]
+        raise OutcomesError(
+            f"{path}: {row['category']} has n {row['n_base']} for the base and {row['n_tuned']} for the tuned model:"
+            " measure both on the same items"
+        )
+    if "unit" in frame and (odd := sorted(set(frame["unit"].dropna()) - {NATS, ERROR_RATE})):
+        raise OutcomesError(f"{path}: unknown unit {odd[0]!r}: write {NATS} or {ERROR_RATE}")
     return _complete(path, frame)
 
 
 def write_outcomes(frame: pd.DataFrame, path: str | Path) -> Path:
-    """The frame as CSV, five digits after the point."""
+    """The frame as CSV, five digits after the point; whole or not at all."""
     path = Path(path)
-    frame[list(COLUMNS)].to_csv(path, index=False, float_format="%.5f")
+    write_text(path, frame[list(COLUMNS)].to_csv(index=False, float_format="%.5f"))
     return path
+
+
+def check_categories(source: str | Path, names: Collection[str], known: Collection[str]) -> None:
+    """Raises OutcomesError for a name that is none of the known, with the nearest one suggested, never taken."""
+    for name in names:
+        if name not in known:
+            raise OutcomesError(f"{source}: unknown category {name!r}: {suggest(name, known)}")
 
 
 def _check_names(path: Path, names: pd.Series, known: Collection[str] | None) -> None:
     if repeated := sorted(set(names[names.duplicated()])):
         raise OutcomesError(f"{path} has more than one row for {', '.join(repeated)}: keep one each")
-    if known is None:
-        return
-    for name in names:
-        if name not in known:
-            raise OutcomesError(f"{path}: unknown category {name!r}: {suggest(name, known)}")
+    if known is not None:
+        check_categories(path, names, known)
 
 
 def _numbers(path: Path, frame: pd.DataFrame, name: str) -> pd.Series:
@@ -92,7 +112,8 @@ def _complete(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
     frame = frame.assign(change=change)
     for name in COLUMNS:
         if name not in frame:
-            frame[name] = path.name if name == "source" else np.nan
+            frame[name] = {"source": path.name, "unit": NATS}.get(name, np.nan)
+    frame["unit"] = frame["unit"].fillna(NATS)
     return frame[list(COLUMNS)]
 
 

@@ -1,14 +1,15 @@
 """Outcomes: what really happened to a category, measured on a benchmark's own text.
 
-A prediction is worth as much as the measurement it is held against. Two numbers an item, both from one
+A prediction is worth as much as the measurement it is held against. Three numbers an item, all from one
 forward pass of each model over "question, options, Answer:":
 
     NLL        mean negative log-likelihood a token of the question and its options, in nats: moves smoothly,
                also where a small model answers at random
+    answer     NLL of the right letter after "Answer:", in nats
     accuracy   whether the likeliest of " A", " B", ... after "Answer:" is the right one
 
-Items are the same for both models, so intervals come from a paired bootstrap over items. Outcomes measured
-elsewhere come in through `read_outcomes`.
+A text without options has the first only. Items are the same for both models, so intervals come from a paired
+bootstrap over items. Outcomes measured elsewhere come in through `read_outcomes`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mneme.effects.benchmark import LETTERS, Item, item_text, load_mmlu
-from mneme.effects.outcome_files import COLUMNS, read_outcomes, write_outcomes
+from mneme.effects.outcome_files import COLUMNS, NATS, read_outcomes, write_outcomes
 from mneme.errors import OutcomesError
 from mneme.progress import NULL_PROGRESS, Progress
 
@@ -41,13 +42,16 @@ __all__ = [
 ]
 
 REPLICATES = 2000
+_FORMAT = 2  # of what is kept of a measured item; raised when that changes
 
 
 class Measured(NamedTuple):
-    """One item under one model: NLL in nats a token, and whether the likeliest letter is right."""
+    """One item under one model: NLL in nats a token, and of text with options whether the likeliest letter is right."""
 
     nll: float
-    correct: bool
+    correct: bool | None
+    answer: float | None = None
+    """NLL of the right letter, nats."""
 
 
 def measure(
@@ -95,20 +99,37 @@ def summarise(
             "category": [item.category for item in items],
             "base": [m.nll for m in base],
             "tuned": [m.nll for m in tuned],
-            "accuracy_base": [float(m.correct) for m in base],
-            "accuracy_tuned": [float(m.correct) for m in tuned],
+            "accuracy_base": [_number(m.correct) for m in base],
+            "accuracy_tuned": [_number(m.correct) for m in tuned],
+            "answer_base": [_number(m.answer) for m in base],
+            "answer_tuned": [_number(m.answer) for m in tuned],
         }
     )
+    return summarise_items(frame, source=source, seed=seed)
+
+
+def summarise_items(frame: pd.DataFrame, *, source: str, unit: str = NATS, seed: int = 0) -> pd.DataFrame:
+    """Per category, from a row an item: means, change of `tuned` - `base` with its paired bootstrap interval, and
+    the interval of the change of accuracy (accuracy_low, accuracy_high), where that is known.
+
+    frame: columns category, base, tuned, accuracy_base, accuracy_tuned, answer_base, answer_tuned (NaN: unknown).
+    """
     rng = np.random.default_rng(seed)
     rows = []
     for category, group in frame.groupby("category", sort=True):
-        change = (group["tuned"] - group["base"]).to_numpy()
+        change = (group["tuned"] - group["base"]).to_numpy(float)
+        gained = (group["accuracy_tuned"] - group["accuracy_base"]).to_numpy(float)
         drawn = rng.integers(len(change), size=(REPLICATES, len(change)))
         low, high = np.quantile(change[drawn].mean(axis=1), [0.025, 0.975])
         row: dict[str, Any] = {"category": category, "change": change.mean(), "ci_low": low, "ci_high": high}
+        row["accuracy_low"], row["accuracy_high"] = np.quantile(gained[drawn].mean(axis=1), [0.025, 0.975])
         row |= {str(name): value for name, value in group.drop(columns="category").mean().items()}
-        rows.append(row | {"n": len(group), "source": source})
+        rows.append(row | {"n": len(group), "source": source, "unit": unit})
     return pd.DataFrame(rows)[list(COLUMNS)]
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else float(value)
 
 
 class _Row(NamedTuple):
@@ -158,9 +179,14 @@ def _measure_batch(
     for r, row in enumerate(rows):
         n = row.n_text
         nll = torch.nn.functional.cross_entropy(logits[r, : n - 1].float(), ids[r, 1:n])
+        if not items[row.item].choices:
+            measured[row.item] = Measured(float(nll), None)
+            continue
         letters = [_letter_token(tokenizer, i) for i in range(len(items[row.item].choices))]
-        best = int(logits[r, len(row.ids) - 1, letters].float().argmax())
-        measured[row.item] = Measured(float(nll), best == items[row.item].answer)
+        said = logits[r, len(row.ids) - 1].float()
+        right = items[row.item].answer
+        answer = said.logsumexp(0) - said[letters[right]]
+        measured[row.item] = Measured(float(nll), int(said[letters].argmax()) == right, float(answer))
     return measured
 
 
@@ -177,7 +203,7 @@ class _Partial:
         self.done: dict[int, Measured] = {}
         if self.path is None:
             return
-        digest = hashlib.sha256(json.dumps([list(item) for item in items]).encode())
+        digest = hashlib.sha256(json.dumps([_FORMAT, [list(item) for item in items]]).encode())
         for parameter in model.parameters():  # a sum a tensor tells apart models that differ in any of them
             digest.update(str(float(parameter.detach().double().sum())).encode())
         self.key = digest.hexdigest()

@@ -12,12 +12,12 @@ import pandas as pd
 from mneme.crosscoder.codes import CodeCache
 from mneme.effects.assign import Encoder, Weights, category_vectors, latent_weights, long_form, text_weights
 from mneme.effects.baselines import baseline_frame, baseline_steps
-from mneme.effects.categories import load_taxonomy
+from mneme.effects.categories import Taxonomy, load_taxonomy
 from mneme.effects.config import EffectsConfig
 from mneme.effects.evaluate import evaluate
 from mneme.effects.predict import amount_of_text, changed_steps, measure_behaviour, predict, top_latents
 from mneme.effects.sums import sum_activations, sum_codes
-from mneme.effects.windows import cut_windows
+from mneme.effects.windows import Windows, cut_windows
 from mneme.errors import ActivationError
 from mneme.progress import NULL_PROGRESS, Progress
 
@@ -59,17 +59,14 @@ def predict_effects(
     """
     config = config or EffectsConfig()
     codes = codes if isinstance(codes, CodeCache) else CodeCache(codes)
-    taxonomy = load_taxonomy(config.taxonomy)
-    keys = taxonomy.keys
     latents = latents.sort_values("latent").reset_index(drop=True)
     if not np.array_equal(latents["latent"], np.arange(codes.n_latents)):
         raise ActivationError(
             f"{len(latents)} latents, codes of {codes.n_latents}: delete the codes and run it again"
         )
 
-    vectors = category_vectors(encoder, taxonomy)
-    windows = cut_windows(cache, decode, config.window)
-    weights, shares = _embed_windows(encoder, vectors, windows.texts, config, progress)
+    taxonomy, vectors, windows, weights, shares = lay_text(cache, decode, encoder, config, progress)
+    keys = taxonomy.keys
 
     steps = changed_steps(latents)
     others = baseline_steps(latents, steps.sum(0), config)
@@ -97,6 +94,34 @@ def predict_effects(
         baselines=baselines,
         evaluation=evaluate(effects, baselines, outcomes if outcomes is not None else _no_outcomes(), config),
     )
+
+
+class Laid(NamedTuple):
+    """A run's text laid to its categories."""
+
+    taxonomy: Taxonomy
+    vectors: np.ndarray
+    """(C, e): the categories' vectors."""
+    windows: Windows
+    weights: np.ndarray
+    """(W, C): membership (assign.py)."""
+    shares: np.ndarray
+    """(W, C)."""
+
+
+def lay_text(
+    cache: Any,
+    decode: Callable[[np.ndarray], str],
+    encoder: Encoder,
+    config: EffectsConfig,
+    progress: Progress = NULL_PROGRESS,
+) -> Laid:
+    """Cut a cache's text into windows and lay them to the categories. Raises ConfigError for a bad taxonomy."""
+    taxonomy = load_taxonomy(config.taxonomy)
+    vectors = category_vectors(encoder, taxonomy)
+    windows = cut_windows(cache, decode, config.window)
+    weights = _embed_windows(encoder, vectors, windows.texts, config, progress)
+    return Laid(taxonomy, vectors, windows, weights.membership, weights.share)
 
 
 def _embed_windows(

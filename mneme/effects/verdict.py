@@ -64,7 +64,9 @@ def standing_sentence(evaluation: pd.DataFrame) -> str:
             rows = evaluation[(evaluation["subset"] == subset) & (evaluation["metric"] == metric)]
             rows = rows.dropna(subset=["value"])
             own = rows[rows["method"] == "crosscoder"]
-            others = rows[rows["method"] != "crosscoder"].sort_values("value", ascending=False)
+            others = rows[~rows["method"].isin(["crosscoder", "oracle"])].sort_values(
+                "value", ascending=False
+            )
             if not len(own) or not len(others):
                 continue
             mine, best = float(own["value"].iloc[0]), others.iloc[0]

@@ -63,10 +63,24 @@ def m003_label_scores(db: duckdb.DuckDBPyConnection) -> None:
     )
 
 
+def m004_outcome_units(db: duckdb.DuckDBPyConnection) -> None:
+    """Outcomes say their unit, and what became of the answers."""
+    for column in (
+        "accuracy_low DOUBLE",  # 95% paired bootstrap interval of the change of accuracy
+        "accuracy_high DOUBLE",
+        "answer_base DOUBLE",  # NLL of the right answer, nats
+        "answer_tuned DOUBLE",
+        "unit VARCHAR",  # of base, tuned, change: 'nats', or 'error rate' where only accuracy is known
+    ):
+        db.execute(f"ALTER TABLE outcomes ADD COLUMN {column}")
+    db.execute("UPDATE outcomes SET unit = 'nats'")
+
+
 MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     m001_initial,
     m002_labels_stage,
     m003_label_scores,
+    m004_outcome_units,
 ]
 SCHEMA_VERSION = len(MIGRATIONS)
 

@@ -35,7 +35,8 @@ def by_hand(item: Item) -> Measured:
     asked = text + tokenizer("\nAnswer:", add_special_tokens=False)["input_ids"]
     last = model(torch.tensor([asked])).logits[0, -1]
     letters = [tokenizer.convert_tokens_to_ids(letter) for letter in "ABCD"[: len(item.choices)]]
-    return Measured(float(np.mean(nll)), int(last[letters].argmax()) == item.answer)
+    answer = -last.log_softmax(-1)[letters[item.answer]].item()
+    return Measured(float(np.mean(nll)), int(last[letters].argmax()) == item.answer, answer)
 
 
 def test_nll_and_accuracy_match_a_loop_over_tokens() -> None:
@@ -45,6 +46,9 @@ def test_nll_and_accuracy_match_a_loop_over_tokens() -> None:
         expected = [by_hand(item) for item in ITEMS if item.category == category]
         assert frame.loc[category, "base"] == pytest.approx(np.mean([m.nll for m in expected]), rel=1e-4)
         assert frame.loc[category, "accuracy_base"] == np.mean([m.correct for m in expected])
+        assert frame.loc[category, "answer_base"] == pytest.approx(
+            np.mean([m.answer for m in expected]), rel=1e-4
+        )
         assert frame.loc[category, "change"] == 0
 
 

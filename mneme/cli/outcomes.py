@@ -1,0 +1,140 @@
+"""Commands that hold a prediction against what really happened: measure, import, evaluate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from mneme.cli.common import RunArgument, app, out
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mneme.effects.run_outcomes import Coverage
+
+outcomes_app = typer.Typer(
+    no_args_is_help=True, help="Bring outcomes that were measured elsewhere into a run."
+)
+app.add_typer(outcomes_app, name="outcomes")
+
+EveryOption = Annotated[int, typer.Option(min=1, help="Take every Nth item of a category.")]
+FirstOption = Annotated[
+    int, typer.Option(min=0, help="Starting at this one, e.g. --every 2 --first 1: odd rows.")
+]
+
+
+@app.command()
+def measure(
+    run_folder: RunArgument,
+    benchmark: Annotated[Path, typer.Option(help="MMLU's folder, or a .jsonl, .csv or .json file of items.")],
+    per_category: Annotated[int | None, typer.Option(min=1, help="Items of a category at most.")] = None,
+    every: EveryOption = 1,
+    first: FirstOption = 0,
+) -> None:
+    """Measure what really happened: both models on a benchmark, by category, beside the prediction."""
+    from mneme.console import RichProgress
+    from mneme.effects.run_outcomes import measure_run
+
+    frame, covered = measure_run(
+        run_folder,
+        benchmark,
+        per_category=per_category,
+        every=every,
+        first=first,
+        progress=RichProgress(out),
+    )
+    _say(frame, covered, run_folder)
+
+
+@outcomes_app.command("import")
+def import_outcomes(
+    base: Annotated[Path, typer.Argument(help="lm-evaluation-harness' results_*.json of the model before.")],
+    tuned: Annotated[Path, typer.Argument(help="That of the model after.")],
+    run_folder: RunArgument,
+) -> None:
+    """Bring in lm-evaluation-harness' results of both models, with sample logs where they lie beside them."""
+    from mneme.config import make_config, read_config
+    from mneme.console import RichProgress
+    from mneme.effects.categories import load_taxonomy
+    from mneme.effects.lm_eval import import_results
+    from mneme.effects.run_outcomes import give_outcomes
+    from mneme.store.run import open_run
+
+    open_run(run_folder)
+    taxonomy = make_config(read_config(run_folder / "run.toml")).effects.taxonomy
+    frame = import_results(base, tuned, load_taxonomy(taxonomy).keys)
+    _say(frame, give_outcomes(run_folder, frame, RichProgress(out)), run_folder)
+
+
+@app.command()
+def evaluate(
+    run_folder: RunArgument,
+    benchmark: Annotated[
+        Path | None, typer.Option(help="What the oracle reads: as for mneme measure. Without it, no oracle.")
+    ] = None,
+    per_category: Annotated[int, typer.Option(min=1, help="Items of a category that the oracle reads.")] = 10,
+    every: EveryOption = 1,
+    first: FirstOption = 0,
+    difference_sae: Annotated[
+        bool, typer.Option(help="Train one, for as long as the run's crosscoder was trained.")
+    ] = True,
+) -> None:
+    """How good was the prediction? The crosscoder beside every baseline, on the outcomes of the run."""
+    from mneme.console import RichProgress
+    from mneme.effects.run_evaluation import evaluate_run
+    from mneme.effects.verdict import standing_sentence
+
+    table = evaluate_run(
+        run_folder,
+        benchmark=benchmark,
+        per_category=per_category,
+        every=every,
+        first=first,
+        difference_sae=difference_sae,
+        progress=RichProgress(out),
+    )
+    for subset, rows in table.groupby("subset", sort=False):
+        out.print(_evaluation_table(str(subset), rows))
+    out.print(escape(standing_sentence(table)), highlight=False)
+
+
+def _evaluation_table(subset: str, rows: pd.DataFrame) -> Table:
+    """A row a method, a column a metric: value and interval."""
+    metrics = list(dict.fromkeys(rows["metric"]))
+    title = f"{subset.replace('_', ' ')}: {int(rows['n'].max())} categories"
+    shown = Table("method", *metrics, box=None, header_style="dim", title=title, title_justify="left")
+    for method, own in rows.groupby("method", sort=False):
+        cells = dict.fromkeys(metrics, "–")
+        for row in own.dropna(subset=["value"]).to_dict("records"):
+            cells[row["metric"]] = f"{row['value']:.2f} ({row['ci_low']:.2f} … {row['ci_high']:.2f})"
+        shown.add_row(escape(str(method)), *cells.values())
+    return shown
+
+
+def _say(frame: pd.DataFrame, covered: Coverage, run_folder: Path) -> None:
+    import pandas as pd
+
+    shown = Table(
+        "category", "n", "base", "tuned", "change", "95 % interval", "accuracy", box=None, header_style="dim"
+    )
+    for row in frame.sort_values("change", ascending=False).to_dict("records"):
+        gained = row["accuracy_tuned"] - row["accuracy_base"]
+        shown.add_row(
+            escape(str(row["category"])),
+            "–" if pd.isna(row["n"]) else f"{row['n']:.0f}",
+            *(f"{row['base']:.3f}", f"{row['tuned']:.3f}", f"{row['change']:+.3f}"),
+            "–" if pd.isna(row["ci_low"]) else f"{row['ci_low']:+.3f} … {row['ci_high']:+.3f}",
+            "–" if pd.isna(gained) else f"{100 * gained:+.1f} points",
+        )
+    out.print(shown)
+    unit = str(frame["unit"].iloc[0])
+    without = ""
+    if covered.without:
+        named = ", ".join(covered.without[:3]) + (" ..." if len(covered.without) > 3 else "")
+        without = f"; {len(covered.without)} categories of the run have no outcome ({named})"
+    out.print(escape(f"base, tuned and change in {unit}; {covered.measured} categories measured{without}."))
+    out.print(f"How good was the prediction? [bold]mneme evaluate {escape(str(run_folder))}[/]")

@@ -1,0 +1,130 @@
+"""`mneme evaluate`: a finished run's prediction against its outcomes, beside every baseline and the oracle.
+
+What costs (a difference-SAE, the benchmark's activations) is kept in RUN/checks/ and RUN/evaluation/, so that
+evaluating again is quick and an evaluation that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mneme.checks import finished_bench, tell_findings
+from mneme.effects.baselines import weighted_mean
+from mneme.effects.evaluate import MINIMUM, evaluate
+from mneme.effects.rivals import (
+    DifferenceSource,
+    mean_by_topic,
+    mean_difference_lens,
+    moved_by,
+    per_window,
+    sae_steps,
+)
+from mneme.effects.stage import Laid, lay_text
+from mneme.effects.sums import sum_activations
+from mneme.errors import OutcomesError
+from mneme.progress import NULL_PROGRESS, Progress
+from mneme.store.files import only_writer
+from mneme.workbench import Workbench
+
+RIVALS = ("mean_difference_lens", "difference_sae", "oracle")
+
+
+def evaluate_run(
+    folder: str | Path,
+    *,
+    benchmark: str | Path | None = None,
+    per_category: int = 10,
+    every: int = 1,
+    first: int = 0,
+    difference_sae: bool = True,
+    progress: Progress = NULL_PROGRESS,
+) -> pd.DataFrame:
+    """Table `evaluation` of a finished run with outcomes; also written into the run and its report.
+
+    benchmark: what the oracle reads (see `load_benchmark`), `per_category` items each; None: no oracle. Without
+    `difference_sae` that baseline, a training as long as the run's own, is left out.
+
+    Raises RunError for a folder that is no finished run, OutcomesError without outcomes or with a benchmark that can't
+    be read.
+    """
+    bench, run = finished_bench(folder, progress)
+    config = bench.config.effects
+    effects, outcomes, old = (run.sql(f"SELECT * FROM {t}") for t in ("effects", "outcomes", "baselines"))
+    both = len(set(effects["category"]) & set(outcomes["category"]))
+    if both < MINIMUM:
+        raise OutcomesError(
+            f"{bench.folder} has {both} categories with an outcome, {MINIMUM} are needed: measure some with"
+            f" `mneme measure {bench.folder} --benchmark FOLDER`"
+        )
+    items = _items(benchmark, per_category, every, first)
+    with only_writer(bench.folder):
+        laid = lay_text(
+            bench.cache, lambda ids: str(bench.tokenizer.decode(ids)), bench.encoder, config, progress
+        )
+        activations = sum_activations(bench.cache, laid.windows, progress)
+        typical = activations.typical if activations.typical > 0 else np.nan
+        found = {"mean_difference_lens": _lens(bench, laid, activations)}
+        if difference_sae:
+            found["difference_sae"] = _difference_sae(bench, laid) / typical
+        if items:
+            found["oracle"] = _oracle(bench, items, laid.taxonomy.keys) / typical
+        rows = [old[~old["method"].isin(RIVALS)]]
+        rows += [
+            pd.DataFrame({"category": laid.taxonomy.keys, "method": m, "value": v}) for m, v in found.items()
+        ]
+        baselines = pd.concat(rows, ignore_index=True)
+        table = evaluate(effects, baselines, outcomes, config)
+        with run.stage_writer() as writer:
+            writer.replace("baselines", baselines)
+            writer.replace("evaluation", table)
+        tell_findings(run)
+    return table
+
+
+def _items(benchmark: str | Path | None, per_category: int, every: int, first: int) -> list[Any]:
+    from mneme.effects.benchmark import load_benchmark
+
+    if benchmark is None:
+        return []
+    return load_benchmark(benchmark, per_category=per_category, every=every, first=first)
+
+
+def _lens(bench: Workbench, laid: Laid, activations: Any) -> np.ndarray:
+    from mneme.interpret.lens import reading_head
+    from mneme.interpret.tokens import TokenTexts
+
+    heads = [reading_head(model) for model in bench.models]
+    return mean_difference_lens(
+        activations, bench.cache.n, heads, TokenTexts(bench.tokenizer), bench.encoder, laid.vectors
+    )
+
+
+def _difference_sae(bench: Workbench, laid: Laid) -> np.ndarray:
+    """(C,): raw units a token."""
+    from mneme.checks import kept_crosscoder
+
+    source = DifferenceSource(bench.cache)
+    sae = kept_crosscoder(bench, "difference-sae", bench.config.crosscoder, source)
+    rows = moved_by(sae, source, sae_steps(sae), bench.progress, "difference-SAE")
+    return weighted_mean(laid.weights, laid.windows, per_window(rows, laid.windows))
+
+
+def _oracle(bench: Workbench, items: list[Any], keys: list[str]) -> np.ndarray:
+    """(C,): the changed latents' effect on the benchmark's own text, raw units a token."""
+    from mneme.corpus import Corpus, Document
+    from mneme.effects.benchmark import item_text
+    from mneme.effects.predict import changed_steps
+    from mneme.harvest import harvest
+
+    corpus = Corpus.of((Document(item_text(item), item.category) for item in items), "the benchmark")
+    settings = dataclasses.replace(bench.config.harvest, layer=bench.cache.layer, behaviour_share=0.0)
+    cache = harvest(bench.pair, corpus, settings, bench.folder / "evaluation" / "oracle", bench.progress)
+    latents = bench.run.sql("SELECT * FROM latents ORDER BY latent")
+    rows = moved_by(bench.crosscoder, cache, changed_steps(latents).sum(0), bench.progress, "oracle")
+    topics = [str(topic) for topic in cache.documents()["topic"]]
+    return mean_by_topic(rows, np.asarray(cache.document), topics, keys)

@@ -1,0 +1,104 @@
+"""Give a run its measured outcomes: measured here, or brought from elsewhere; then effects and report are made again.
+
+They lie in the run's folder, outcomes.csv, so that the same command finds them later.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pandas as pd
+
+from mneme.config import RunConfig, make_config, read_config
+from mneme.effects.benchmark import load_benchmark
+from mneme.effects.categories import load_taxonomy
+from mneme.effects.outcome_files import check_categories, write_outcomes
+from mneme.errors import RunError
+from mneme.progress import NULL_PROGRESS, Progress
+from mneme.store.run import Run, open_run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mneme.effects.benchmark import Item
+
+
+class Coverage(NamedTuple):
+    """Which of the run's categories have an outcome."""
+
+    measured: int
+    without: tuple[str, ...]
+
+
+def own_outcomes(folder: str | Path) -> Path:
+    """Where a run keeps outcomes that were measured for it."""
+    return Path(folder) / "outcomes.csv"
+
+
+def measure_run(
+    folder: str | Path,
+    benchmark: str | Path,
+    *,
+    per_category: int | None = None,
+    every: int = 1,
+    first: int = 0,
+    progress: Progress = NULL_PROGRESS,
+) -> tuple[pd.DataFrame, Coverage]:
+    """Measure both models of a finished run on a benchmark (see `load_benchmark`); returns the outcomes.
+
+    Goes on after an interruption: finished batches are kept in the run. Raises OutcomesError for a benchmark that
+    can't be read or names categories that the run has not, RunError for a folder that is no finished run.
+    """
+    from mneme.effects.outcomes import measure
+    from mneme.models import load_model, load_tokenizer
+
+    config = _settings(folder)
+    items = load_benchmark(benchmark, per_category=per_category, every=every, first=first)
+    keys = load_taxonomy(config.effects.taxonomy).keys
+    check_categories(benchmark, sorted({item.category for item in items}), keys)
+    partial = Path(folder) / "outcomes.partial"
+    frame = measure(
+        load_model(config.base, config.harvest.dtype, config.harvest.device),
+        load_model(config.tuned, config.harvest.dtype, config.harvest.device),
+        load_tokenizer(config.base),
+        items,
+        source=_source(Path(benchmark), items, every, first),
+        partial=partial,
+        progress=progress,
+    )
+    covered = give_outcomes(folder, frame, progress)
+    partial.unlink(missing_ok=True)
+    return frame, covered
+
+
+def give_outcomes(folder: str | Path, frame: pd.DataFrame, progress: Progress = NULL_PROGRESS) -> Coverage:
+    """Write outcomes (COLUMNS) into a finished run, and make effects and report again.
+
+    A file that the run's settings named is no longer read. Raises OutcomesError for unknown categories.
+    """
+    from mneme.pipeline import run_pipeline
+
+    config = _settings(folder)
+    keys = load_taxonomy(config.effects.taxonomy).keys
+    check_categories("outcomes", list(frame["category"]), keys)
+    write_outcomes(frame, own_outcomes(folder))
+    effects = dataclasses.replace(config.effects, outcomes=None)
+    run_pipeline(dataclasses.replace(config, effects=effects), folder, progress)
+    measured = set(frame["category"])
+    return Coverage(len(measured), tuple(key for key in keys if key not in measured))
+
+
+def _settings(folder: str | Path) -> RunConfig:
+    run: Run = open_run(folder)
+    if run.finished("effects") is None:
+        raise RunError(
+            f"{run.path} has no effects yet: run `mneme run {run.path / 'run.toml'} --out {run.path}` first"
+        )
+    return make_config(read_config(run.path / "run.toml"))
+
+
+def _source(path: Path, items: Sequence[Item], every: int, first: int) -> str:
+    rows = "" if every == 1 and first == 0 else f", rows {first}::{every}"
+    return f"{path.name}{rows}, {len(items)} items"
