@@ -25,7 +25,7 @@ from mneme.attribution.config import AttributionConfig
 from mneme.attribution.evidence import DocumentJoiner, DocumentMoments, fieller_interval
 from mneme.attribution.geometry import make_geometry
 from mneme.attribution.nulls import binomial_interval, null_row, shuffled_null
-from mneme.attribution.scaling import encode_pair_sums
+from mneme.attribution.pairs import encode_pair_sums
 from mneme.crosscoder import Crosscoder, CrosscoderConfig, train_crosscoder
 from mneme.organisms.marking import mark, match_features
 from mneme.organisms.planted import PlantedConfig, PlantedPair, planted_cache

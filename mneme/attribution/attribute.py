@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from torch import Tensor
 
 from mneme import distributed
 from mneme.attribution.bootstrap import BootstrapSums
@@ -23,12 +22,10 @@ from mneme.attribution.evidence import DocumentJoiner, DocumentMoments, fieller_
 from mneme.attribution.firing import FiringSums
 from mneme.attribution.geometry import BASE, MODELS, TUNED, Geometry, _divide, make_geometry
 from mneme.attribution.joint import coactivation, correlated_groups, flips, joint_betas
+from mneme.attribution.pairs import PairSums, TokenSums, encode_pair_sums
 from mneme.attribution.scaling import (
     TARGETS,
-    PairSums,
     ScalingSums,
-    check_activations,
-    encode_pair_sums,
     own_batches,
     scaling_frame,
 )
@@ -88,7 +85,7 @@ class Pass:
         )
         self._joiner = DocumentJoiner(geometry)
         d = geometry.decoder.shape[2]
-        self._n, self._residual, self._normalised = 0, np.zeros(2), np.zeros(2)
+        self._n, self._residual = 0, np.zeros(2)
         self._sum, self._square = np.zeros((2, d)), np.zeros(2)
 
     def update(self, pairs: PairSums) -> None:
@@ -96,23 +93,28 @@ class Pass:
         self.scaling.update(pairs)
         self._evidence(self._joiner.push(pairs))
 
-    def update_fit(self, x: Tensor, x_hat: Tensor, normalised: Tensor) -> None:
-        """Add a batch (B, 2, d), its reconstruction and its normalised form to the fit."""
-        self._n += len(x)
-        self._residual += (x - x_hat).double().square().sum((0, 2)).cpu().numpy()
-        self._sum += x.double().sum(0).cpu().numpy()
-        self._square += x.double().square().sum((0, 2)).cpu().numpy()
-        self._normalised += normalised.double().square().sum((0, 2)).cpu().numpy()
+    def update_fit(self, tokens: TokenSums) -> None:
+        """Add a batch's tokens to the fit."""
+        self._n += tokens.n
+        self._residual += tokens.residual
+        self._sum += tokens.total
+        self._square += tokens.square
 
-    def finish(self) -> FitQuality:
-        """Take in the last document; the fit's sums."""
+    def finish(self, crosscoder: Any) -> FitQuality:
+        """Take in the last document; the fit's sums. Of the crosscoder, its normaliser."""
         last = self._joiner.finish()
         if last is not None:
             self._evidence(last)
         self._over_ranks()
         n = max(self._n, 1)
         variance = np.maximum(self._square - (self._sum**2).sum(1) / n, 0)
-        return FitQuality(self._residual, variance, self._normalised / (n * self._sum.shape[1]))
+        # normalise(x) = normalise(b) + (x - b) / scale
+        scale = crosscoder.scale.double().cpu().numpy()
+        bias = self.geometry.bias
+        offset = crosscoder.normalise(bias[None])[0].double().cpu().numpy()
+        normalised = self._square / scale**2 + 2 * (offset * self._sum).sum(1) / scale
+        normalised += self._n * (offset**2).sum(1)
+        return FitQuality(self._residual, variance, normalised / (n * self._sum.shape[1]))
 
     def _over_ranks(self) -> None:
         """Add up what every rank's documents gave. Collective."""
@@ -120,7 +122,7 @@ class Pass:
             if sums is not None:
                 sums.over_ranks()
         n = np.array([self._n])
-        distributed.add_up(n, self._residual, self._normalised, self._sum, self._square)
+        distributed.add_up(n, self._residual, self._sum, self._square)
         self._n = int(n[0])
 
     def _evidence(self, rows: Any) -> None:
@@ -148,7 +150,7 @@ def attribute(
         state = Pass(geometry, config)
         _read(crosscoder, cache, codes_folder, state, progress)
         shards = CodeCache(codes_folder).shards() if codes_folder is not None else ()
-        return conclude(state, shards)
+        return conclude(state, crosscoder, shards)
 
 
 def _read(
@@ -162,25 +164,23 @@ def _read(
     ):
         start, batches = own_batches(cache, config.batch_size, cache.document)
         for x in batches:
-            check_activations(x, geometry.decoder.shape[2])
             here = slice(start, start + len(x))
-            pairs, codes, x_hat = encode_pair_sums(crosscoder, geometry, x, cache.document[here])
-            x = x.to(x_hat)
+            pairs, codes, tokens = encode_pair_sums(crosscoder, geometry, x, cache.document[here])
             write(codes, len(x))
             state.update(pairs)
-            state.update_fit(x, x_hat, crosscoder.normalise(x))
+            state.update_fit(tokens)
             change = cache.nll_tuned[here] - cache.nll_base[here]
             state.firing.update(codes, len(x), cache.position[here], cache.kl[here], change)
             start += len(x)
             task.advance(len(x) * distributed.world_size())
 
 
-def conclude(state: Pass, shards: Iterable[Any] = ()) -> Attribution:
+def conclude(state: Pass, crosscoder: Any, shards: Iterable[Any] = ()) -> Attribution:
     """Turn a finished pass's sums into frames and verdicts.
 
     shards: the pass's codes, as CodeCache.shards() gives them; without them no latents are solved jointly.
     """
-    fit, config, geometry = state.finish(), state.config, state.geometry
+    fit, config, geometry = state.finish(crosscoder), state.config, state.geometry
     scaling = scaling_frame(geometry, state.scaling)
     moments = state.moments
     log_ratio = moments.log_ratio()

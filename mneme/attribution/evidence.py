@@ -27,7 +27,7 @@ from scipy import stats
 
 from mneme import distributed
 from mneme.attribution.geometry import Geometry, _divide
-from mneme.attribution.scaling import PairSums
+from mneme.attribution.pairs import PairSums
 
 LOG_LIMIT = 7.0
 """log ratios are cut at +-7 (a factor of 1,100): beyond it a model simply does not hold the latent."""

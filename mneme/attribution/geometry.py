@@ -8,10 +8,14 @@ does not look like one whose latents shrank.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from mneme.attribution.fused import FusedSums
 
 BASE, TUNED = 0, 1
 MODELS = ("base", "tuned")
@@ -35,6 +39,13 @@ class Geometry:
     @property
     def n_latents(self) -> int:
         return self.decoder.shape[1]
+
+    @cached_property
+    def fused(self) -> FusedSums:
+        """The compiled sums over these decoders, which must lie in the processor's memory; made at first use."""
+        from mneme.attribution.fused import FusedSums
+
+        return FusedSums(self.decoder.numpy(), self.bias.numpy())
 
     @property
     def norms(self) -> np.ndarray:

@@ -34,7 +34,7 @@ from mneme.attribution.evidence import (
 )
 from mneme.attribution.geometry import make_geometry
 from mneme.attribution.memory import MemoryCache
-from mneme.attribution.scaling import encode_pair_sums
+from mneme.attribution.pairs import encode_pair_sums
 from mneme.attribution.verdicts import decide, false_discovery_q
 from mneme.progress import NULL_PROGRESS, Progress
 

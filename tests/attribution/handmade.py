@@ -19,6 +19,7 @@ class HandMade:
 
     def __init__(self, encoder: Tensor, decoder: Tensor, bias: Tensor, threshold: float = 0.0) -> None:
         self.encoder, self.decoder, self.bias, self.threshold = encoder, decoder, bias, threshold
+        self.scale = torch.ones(2)
 
     def raw_decoder(self) -> Tensor:
         return self.decoder

@@ -15,7 +15,8 @@ from mneme.attribution.evidence import (
     margin_p_values,
 )
 from mneme.attribution.geometry import make_geometry
-from mneme.attribution.scaling import encode_pair_sums, latent_scaling
+from mneme.attribution.pairs import encode_pair_sums
+from mneme.attribution.scaling import latent_scaling
 
 
 def rows_of(base, tuned):

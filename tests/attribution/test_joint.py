@@ -7,7 +7,8 @@ from handmade import HandMade
 
 from mneme.attribution.geometry import make_geometry
 from mneme.attribution.joint import coactivation, correlated_groups, flips, joint_betas
-from mneme.attribution.scaling import ScalingSums, encode_pair_sums
+from mneme.attribution.pairs import encode_pair_sums
+from mneme.attribution.scaling import ScalingSums
 
 
 @pytest.fixture

@@ -6,13 +6,8 @@ import torch
 from handmade import HandMade
 
 from mneme.attribution.geometry import make_geometry
-from mneme.attribution.scaling import (
-    TARGETS,
-    ScalingSums,
-    encode_pair_sums,
-    latent_scaling,
-    scaling_frame,
-)
+from mneme.attribution.pairs import encode_pair_sums
+from mneme.attribution.scaling import TARGETS, ScalingSums, latent_scaling, scaling_frame
 from mneme.errors import ActivationError
 
 
