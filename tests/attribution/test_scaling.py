@@ -6,7 +6,7 @@ import torch
 from handmade import HandMade
 
 from mneme.attribution.geometry import make_geometry
-from mneme.attribution.pairs import encode_pair_sums
+from mneme.attribution.pairs import bag_sums, encode_pair_sums
 from mneme.attribution.scaling import TARGETS, ScalingSums, latent_scaling, scaling_frame
 from mneme.errors import ActivationError
 
@@ -127,3 +127,27 @@ def test_activations_that_are_not_finite_are_refused(make_crosscoder, bad):
 def test_another_width_is_refused(make_crosscoder):
     with pytest.raises(ActivationError, match=r"\(300, 2, 5\)"):
         latent_scaling(make_crosscoder(), raw(d=5))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_both_ways_to_the_sums_agree(make_crosscoder, threads, monkeypatch):
+    crosscoder, x = make_crosscoder(), raw()
+    geometry, documents = make_geometry(crosscoder), np.arange(300) // 37
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    fused, codes, fused_tokens = encode_pair_sums(crosscoder, geometry, x, documents)
+    bags, tokens = bag_sums(geometry, x, codes, documents)
+    order = np.lexsort((fused.latent, fused.document))
+    for mine, theirs in zip(fused, bags, strict=True):
+        np.testing.assert_allclose(mine[order], theirs, rtol=1e-10, atol=1e-10)
+    for mine, theirs in zip(fused_tokens, tokens, strict=True):
+        np.testing.assert_allclose(mine, theirs, rtol=1e-10, atol=1e-10)
+    residual = x - crosscoder.decode_sparse(codes, 300)
+    np.testing.assert_allclose(tokens.residual, residual.square().sum((0, 2)), rtol=1e-10)
+
+
+def test_sums_that_overflow_are_not_called_bad_activations(make_crosscoder):
+    x = raw()
+    x[3] = 1e200
+    assert np.isinf(
+        encode_pair_sums(make_crosscoder(), make_geometry(make_crosscoder()), x, None)[2].square
+    ).all()
