@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pyarrow as pa
 
+from mneme.interpret.labels.prompt import prompts_fingerprint
 from mneme.store.files import sha256
 
 if TYPE_CHECKING:
@@ -167,12 +168,22 @@ def labels_stage(bench: Workbench) -> StageResult:
         label_scores_health,
     )
     from mneme.crosscoder import CodeCache
+    from mneme.effects.assign import category_vectors
+    from mneme.effects.categories import load_taxonomy
     from mneme.interpret.contexts import read_contexts
+    from mneme.interpret.labels.compare import compare_explainers
+    from mneme.interpret.labels.estimate import questions
+    from mneme.interpret.labels.explain import explain_all
+    from mneme.interpret.labels.explainers import explainer_names
     from mneme.interpret.labels.stage import label_latents
     from mneme.interpret.tokens import TokenTexts
     from mneme.store.queries.meaning import found_contexts, near_latents, promoted_tokens
 
     latents = bench.run.sql("SELECT * FROM latents ORDER BY latent")
+    config = bench.config.labels
+    names = explainer_names(config)
+    prompts = questions(bench.run, config) if names else {}
+    explained = explain_all(names, prompts, config, bench.folder / "labels", bench.progress)
     found = label_latents(
         read_contexts(
             found_contexts(bench.run), bench.cache, latents.n_active.fillna(0).to_numpy(dtype="int64")
@@ -183,13 +194,24 @@ def labels_stage(bench: Workbench) -> StageResult:
         bench.cache,
         TokenTexts(bench.tokenizer),
         latents,
-        bench.config.labels,
+        config,
         interpret=bench.config.interpret,
-        folder=bench.folder / "labels",
+        explained=explained,
         encoder=bench.encoder,
         progress=bench.progress,
     )
     tables = {"labels": found.labels, "label_failures": found.failures, **found.scores}
+    if config.compare:
+        compared = compare_explainers(
+            found.labels,
+            prompts,
+            config,
+            bench.folder / "labels",
+            bench.encoder.embed,
+            category_vectors(bench.encoder, load_taxonomy(bench.config.effects.taxonomy)),
+            seed=bench.config.interpret.seed,
+        )
+        tables |= {"label_comparison": compared.methods, "label_agreement": compared.pairs}
     health = [label_failures_health(found.failures), label_overlap_health(found.overlap)]
     if found.scores:
         health.append(label_scores_health(found.labels, found.scores["label_summary"]))
@@ -261,7 +283,17 @@ STAGES = (
         "labels",
         labels_stage,
         ("labels",),
-        ("labels", "label_failures", "label_scores", "label_examples", "label_windows", "label_summary"),
+        (
+            "labels",
+            "label_failures",
+            "label_scores",
+            "label_examples",
+            "label_windows",
+            "label_summary",
+            "label_comparison",
+            "label_agreement",
+        ),
+        inputs=lambda bench: str(prompts_fingerprint()),
         revision=2,
     ),
     Stage(

@@ -109,7 +109,10 @@ class Workbench:
 
     def check(self) -> None:
         """What late stages need is looked at first: bad input is told before hours of work."""
+        from mneme.interpret.labels.explainers import explainer_names
+
         _ = self.outcomes
+        explainer_names(self.config.labels)
         if self.config.load_crosscoder is not None:
             from mneme.crosscoder.formats import load_crosscoder
 
@@ -138,9 +141,12 @@ class Workbench:
 
     def facts(self) -> dict[str, Any]:
         """For the manifest."""
+        from mneme.interpret.labels.prompt import prompts_fingerprint
+
         return {
             "base": self.config.base,
             "tuned": self.config.tuned,
             "corpus": {"source": self.corpus.source, "sha256": self.corpus.fingerprint},
+            "prompts": prompts_fingerprint(),
             "seeds": {"crosscoder": self.config.crosscoder.seed},
         }

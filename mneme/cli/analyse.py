@@ -11,7 +11,6 @@ from rich.table import Table
 
 from mneme.cli.common import (
     DEMO,
-    FIRST,
     CorpusOption,
     OutOption,
     PortOption,
@@ -19,12 +18,13 @@ from mneme.cli.common import (
     SetOption,
     app,
     out,
+    print_summary,
+    run_stages,
 )
 from mneme.errors import UserError
 
 if TYPE_CHECKING:
-    from mneme.config import RunConfig
-    from mneme.store.run import Run
+    pass
 
 
 @app.command()
@@ -45,7 +45,7 @@ def demo(
         check_port(port)
     if quick and folder == DEMO:
         folder = DEMO.with_name("demo-quick")
-    _run(make_config(apply_overrides(demo_settings(quick=quick), settings or [])), folder)
+    run_stages(make_config(apply_overrides(demo_settings(quick=quick), settings or [])), folder)
     if serve:
         _serve(folder.parent, port, folder)
 
@@ -76,7 +76,7 @@ def run(
     if dry_run:
         _estimate(make_config(apply_overrides(values, settings or [])), folder)
         return
-    _run(make_config(apply_overrides(values, settings or [])), folder)
+    run_stages(make_config(apply_overrides(values, settings or [])), folder)
     out.print(f"Look at it: [bold]mneme dashboard {escape(str(folder))}[/]")
 
 
@@ -95,7 +95,7 @@ def import_crosscoder(
 
     values: dict[str, Any] = {"base": base, "tuned": tuned, "corpus": corpus, "load_crosscoder": crosscoder}
     values["harvest"] = {"layer": layer}
-    _run(make_config(apply_overrides(values, settings or [])), folder)
+    run_stages(make_config(apply_overrides(values, settings or [])), folder)
 
 
 @app.command()
@@ -129,20 +129,6 @@ def report(
 
 
 @app.command()
-def label(
-    run_folder: RunArgument,
-    settings: SetOption = None,
-) -> None:
-    """Label the changed latents of a finished run with the server of OPENAI_BASE_URL / OPENAI_API_KEY."""
-    from mneme.config import apply_overrides, make_config, read_config
-    from mneme.store.run import open_run
-
-    open_run(run_folder)
-    values = apply_overrides(read_config(run_folder / "run.toml"), ["labels.llm=on", *(settings or [])])
-    _run(make_config(values), run_folder, first="labels")
-
-
-@app.command()
 def info(
     path: Annotated[str, typer.Argument(help="A run's folder, or a model.")],
 ) -> None:
@@ -171,18 +157,6 @@ def info(
     )
 
 
-def _run(config: RunConfig, folder: Path, first: str | None = None) -> None:
-    from mneme.console import RichProgress
-    from mneme.pipeline import run_pipeline
-
-    pair = f"[bold]{escape(config.base)}[/] → [bold]{escape(config.tuned)}[/]"
-    out.print(f"{pair} in {escape(str(folder))}", highlight=False)
-    made = run_pipeline(config, folder, RichProgress(out), first=first)
-    if not FIRST:
-        raise typer.Exit
-    print_summary(made)
-
-
 def _estimate(config: RunConfig, folder: Path) -> None:
     from mneme.estimate import estimate
     from mneme.progress import NULL_PROGRESS
@@ -208,17 +182,3 @@ def print_facts(facts: dict[str, Any]) -> None:
     for key, value in facts.items():
         table.add_row(escape(key), escape(str(value)))
     out.print(table)
-
-
-def print_summary(run: Run) -> None:
-    """What each stage took, and the verdict."""
-    table = Table("stage", "time", "peak memory", box=None, header_style="dim")
-    stages = "SELECT stage, seconds, peak_memory_mb FROM stages ORDER BY finished_at, rowid"
-    for stage, seconds, peak in run.rows(stages):
-        # A stage that an earlier mneme did within another has no time of its own.
-        taken = "–" if seconds is None else f"{seconds:.1f} s"
-        table.add_row(stage, taken, "–" if peak is None else f"{peak / 1000:.2f} GB")
-    out.print(table)
-    out.print()
-    out.print(escape(run.info().get("verdict_sentence", "")), style="bold", highlight=False)
-    out.print()

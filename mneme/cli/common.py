@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
 
 import mneme
+
+if TYPE_CHECKING:
+    from mneme.config import RunConfig
+    from mneme.store.run import Run
 
 app = typer.Typer(
     help="What else did fine-tuning change? Compare a language model before and after.",
@@ -40,3 +46,31 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
     if version:
         out.print(mneme.__version__, highlight=False)
         raise typer.Exit
+
+
+def run_stages(config: RunConfig, folder: Path, first: str | None = None) -> Run:
+    """Do what is to do of a run, and show what it took; processes other than the first end here."""
+    from mneme.console import RichProgress
+    from mneme.pipeline import run_pipeline
+
+    pair = f"[bold]{escape(config.base)}[/] → [bold]{escape(config.tuned)}[/]"
+    out.print(f"{pair} in {escape(str(folder))}", highlight=False)
+    made = run_pipeline(config, folder, RichProgress(out), first=first)
+    if not FIRST:
+        raise typer.Exit
+    print_summary(made)
+    return made
+
+
+def print_summary(run: Run) -> None:
+    """What each stage took, and the verdict."""
+    table = Table("stage", "time", "peak memory", box=None, header_style="dim")
+    stages = "SELECT stage, seconds, peak_memory_mb FROM stages ORDER BY finished_at, rowid"
+    for stage, seconds, peak in run.rows(stages):
+        # A stage that an earlier mneme did within another has no time of its own.
+        taken = "–" if seconds is None else f"{seconds:.1f} s"
+        table.add_row(stage, taken, "–" if peak is None else f"{peak / 1000:.2f} GB")
+    out.print(table)
+    out.print()
+    out.print(escape(run.info().get("verdict_sentence", "")), style="bold", highlight=False)
+    out.print()

@@ -76,11 +76,33 @@ def m004_outcome_units(db: duckdb.DuckDBPyConnection) -> None:
     db.execute("UPDATE outcomes SET unit = 'nats'")
 
 
+def m005_label_comparison(db: duckdb.DuckDBPyConnection) -> None:
+    """Explainers compared on the same latents."""
+    db.execute(
+        """
+        CREATE TABLE label_comparison (
+            method VARCHAR, n_asked INTEGER, n_labelled INTEGER,
+            n_scored INTEGER,                -- latents that every method has a score on
+            score DOUBLE, ci_low DOUBLE, ci_high DOUBLE, score_shuffled DOUBLE,  -- means over those
+            tokens BIGINT,                   -- prompt and reply, whenever they were paid
+            money DOUBLE,                    -- NULL: no price is known
+            seconds DOUBLE                   -- of the requests, one after the other
+        );
+        CREATE TABLE label_agreement (
+            method VARCHAR, other VARCHAR, n INTEGER,    -- latents that both labelled
+            cosine DOUBLE,                   -- of the labels' embeddings, mean
+            same_category DOUBLE             -- share whose labels are nearest to the same category
+        )
+        """
+    )
+
+
 MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     m001_initial,
     m002_labels_stage,
     m003_label_scores,
     m004_outcome_units,
+    m005_label_comparison,
 ]
 SCHEMA_VERSION = len(MIGRATIONS)
 

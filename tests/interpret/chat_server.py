@@ -20,6 +20,7 @@ class ChatServer:
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.times: list[float] = []
+        self.models: tuple[int, dict[str, Any]] = 404, {}
         lock = threading.Lock()
         outer = self
 
@@ -43,6 +44,15 @@ class ChatServer:
                     self.wfile.write(raw)
                 except (BrokenPipeError, ConnectionResetError):
                     pass  # the client gave up waiting
+
+            def do_GET(self) -> None:
+                status, body = outer.models
+                raw = json.dumps(body).encode()
+                self.send_response(status)
+                self.send_header("Content-Type", "application/json")
+                self.send_header("Content-Length", str(len(raw)))
+                self.end_headers()
+                self.wfile.write(raw)
 
             def log_message(self, *_: object) -> None:
                 pass

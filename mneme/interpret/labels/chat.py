@@ -12,11 +12,13 @@ import hashlib
 import os
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import openai
 
 from mneme.errors import LabelError
+from mneme.settings import suggest
 
 REPLY_TOKENS = 300
 LOCAL = "local:"
@@ -79,7 +81,7 @@ class ServerChat:
         # The client's own retries would be paid for and not counted.
         self._client = client.with_options(max_retries=0)
         self.model, self.method, self.reply_tokens = model, f"llm:{model}", reply_tokens
-        self.identity = "\0".join((str(client.base_url), model, "temperature=0", str(reply_tokens)))
+        self.identity = _server_identity(client, model, reply_tokens)
 
     def reply(self, system: str, user: str) -> Reply:
         # A server that knows this header bills a question once, however often it is sent.
@@ -123,10 +125,48 @@ def server_chat(model: str | None = None, *, timeout: float = 60.0, http_client:
     return ServerChat(client, model)
 
 
-def has_server() -> bool:
-    """Whether the environment names a server and a model."""
+def check_server(model: str, *, timeout: float = 10.0, http_client: Any = None) -> None:
+    """Look whether the server can be reached, takes the key and has the model, as far as it tells.
+
+    Raises LabelError, naming the fix. No reply is asked for: this costs nothing.
+    """
+    client = server_chat(model, timeout=timeout, http_client=http_client)._client
+    try:
+        known = [found.id for found in client.models.list().data]
+    except openai.APIConnectionError as error:
+        raise LabelError(
+            "the labelling server can't be reached: start it, or correct OPENAI_BASE_URL"
+        ) from error
+    except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+        raise LabelError("the labelling server refuses the key: correct OPENAI_API_KEY") from error
+    except (openai.OpenAIError, AttributeError, TypeError, ValueError):
+        return  # many servers have no list of models
+    if known and model not in known:
+        raise LabelError(f"the labelling server has no model {model}: {suggest(model, known[:20])}")
+
+
+def named_model() -> str | None:
+    """The model that the environment names, where it names a server too."""
     named = os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_KEY")
-    return bool(os.environ.get("OPENAI_MODEL") and named)
+    return os.environ.get("OPENAI_MODEL") or None if named else None
+
+
+def identity(name: str, *, reply_tokens: int = REPLY_TOKENS) -> str:
+    """`Chat.identity` of `open_chat(name)`, without loading a model."""
+    if name.startswith(LOCAL):
+        from mneme.models.identity import model_identity
+
+        return "\0".join((LOCAL, model_identity(name.removeprefix(LOCAL)), "greedy", str(reply_tokens)))
+    client = openai.OpenAI(api_key="none", base_url=os.environ.get("OPENAI_BASE_URL"))
+    return _server_identity(client, name, reply_tokens)
+
+
+def method_of(name: str) -> str:
+    """`Chat.method` of `open_chat(name)`."""
+    if not name.startswith(LOCAL):
+        return f"llm:{name}"
+    spec = name.removeprefix(LOCAL)
+    return LOCAL + (spec if ":" in spec else Path(spec).name)
 
 
 def open_chat(name: str, *, timeout: float = 60.0) -> Chat:
@@ -139,6 +179,10 @@ def open_chat(name: str, *, timeout: float = 60.0) -> Chat:
 
         return LocalChat(name.removeprefix(LOCAL))
     return server_chat(name, timeout=timeout)
+
+
+def _server_identity(client: openai.OpenAI, model: str, reply_tokens: int) -> str:
+    return "\0".join((str(client.base_url), model, "temperature=0", str(reply_tokens)))
 
 
 def _read(found: Any, asked: str) -> Reply:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +11,9 @@ import numpy as np
 import pandas as pd
 
 from mneme.interpret.labels.asking import Asked, Budget, Usage, ask_all
-from mneme.interpret.labels.chat import Chat
+from mneme.interpret.labels.chat import Chat, open_chat
+from mneme.interpret.labels.config import LabelConfig
+from mneme.interpret.labels.explainers import budget_of
 from mneme.interpret.labels.prompt import Explanation, read_explanation
 from mneme.interpret.labels.receipts import Prompt
 from mneme.progress import NULL_PROGRESS, Progress
@@ -65,10 +67,25 @@ def explain(
     )
 
 
-def most_changed(latents: pd.DataFrame, most: int) -> np.ndarray:
-    """Live changed latents, most severe first."""
-    changed = latents[latents.verdict.isin(["amplified", "suppressed"])]
-    return changed.sort_values("severity", ascending=False, kind="stable").latent.to_numpy()[:most]
+def explain_all(
+    names: Sequence[str],
+    prompts: Mapping[int, Prompt],
+    config: LabelConfig,
+    folder: Path,
+    progress: Progress = NULL_PROGRESS,
+) -> list[LabelRun]:
+    """Each explainer's labels of the same latents, one explainer after the other."""
+    return [
+        explain(
+            prompts,
+            open_chat(name, timeout=config.llm_timeout),
+            folder,
+            budget=budget_of(name, config),
+            concurrency=config.llm_concurrency,
+            progress=progress,
+        )
+        for name in names
+    ]
 
 
 def _detail(found: Explanation, receipt: str) -> str:

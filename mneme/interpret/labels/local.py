@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList
 
 from mneme.errors import ModelError
-from mneme.interpret.labels.chat import LOCAL, REPLY_TOKENS, Reply, ReplyError
+from mneme.interpret.labels.chat import LOCAL, REPLY_TOKENS, Reply, ReplyError, identity, method_of
 from mneme.models import load_model, load_tokenizer
-from mneme.models.identity import model_identity
 
 
 class LocalChat:
@@ -26,9 +25,8 @@ class LocalChat:
             raise ModelError(f"{spec} has no chat template: label with an instruction-tuned model")
         self.model: Any = load_model(spec)
         self.reply_tokens = reply_tokens
-        name = spec if ":" in spec else Path(spec).name
-        self.method = LOCAL + name
-        self.identity = "\0".join((LOCAL, model_identity(spec), "greedy", str(reply_tokens)))
+        self.method = method_of(LOCAL + spec)
+        self.identity = identity(LOCAL + spec, reply_tokens=reply_tokens)
         self._longest = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         self._lock = threading.Lock()
 
@@ -43,10 +41,13 @@ class LocalChat:
         if self._longest is not None and n + self.reply_tokens > self._longest:
             longest = f"a model of {self._longest}"
             raise ReplyError(f"prompt and reply are {n + self.reply_tokens} tokens, too long for {longest}")
+        # What follows a whole JSON object would not be read.
+        enough = StoppingCriteriaList([_Closed(self.tokenizer, n)])
         with self._lock, torch.inference_mode():
             out = self.model.generate(
                 **prompt.to(self.model.device),
                 max_new_tokens=self.reply_tokens,
+                stopping_criteria=enough,
                 do_sample=False,
                 temperature=None,
                 top_p=None,
@@ -55,3 +56,15 @@ class LocalChat:
             )
         new = out[0, n:]
         return Reply(str(self.tokenizer.decode(new, skip_special_tokens=True)), n, len(new))
+
+
+class _Closed(StoppingCriteria):
+    """Whether the reply, which begins at token `first`, holds as many closing braces as opening ones."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, first: int) -> None:
+        self.tokenizer, self.first = tokenizer, first
+
+    def __call__(self, input_ids: torch.Tensor, scores: Any, **_: Any) -> Any:
+        text = str(self.tokenizer.decode(input_ids[0, self.first :]))
+        closed = 0 < text.count("{") <= text.count("}")
+        return torch.full((1,), closed, dtype=torch.bool, device=input_ids.device)

@@ -10,10 +10,12 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mneme.interpret.labels.chat import Reply
 from mneme.store.files import write_text
+
+if TYPE_CHECKING:
+    from mneme.interpret.labels.chat import Reply
 
 
 class Prompt(NamedTuple):

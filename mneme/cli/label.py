@@ -1,0 +1,145 @@
+"""`mneme label`: names for the latents of a finished run, their price first, and explainers compared."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from mneme.cli.common import RunArgument, SetOption, app, out, run_stages
+from mneme.errors import UserError
+
+if TYPE_CHECKING:
+    from mneme.interpret.labels.config import LabelConfig
+    from mneme.store.run import Run
+
+
+@app.command()
+def label(
+    run_folder: RunArgument,
+    model: Annotated[
+        str | None, typer.Option(help="The server's model. [default: OPENAI_MODEL of the environment]")
+    ] = None,
+    local: Annotated[
+        str | None,
+        typer.Option(help="A causal language model in this process: folder, hub id, bundled:base."),
+    ] = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Ask no language model.")] = False,
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            help="Explainers to compare, e.g. A,B,local:FOLDER,offline (A, B: the server's models)."
+        ),
+    ] = None,
+    latents: Annotated[
+        int | None, typer.Option(min=1, help="Most latents: changed ones, most severe first.")
+    ] = None,
+    budget: Annotated[
+        int | None, typer.Option(min=1, help="Most tokens, prompt and reply, of each explainer.")
+    ] = None,
+    price: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Price of a million prompt and reply tokens: IN,OUT or MODEL=IN,OUT; may be repeated."
+        ),
+    ] = None,
+    max_cost: Annotated[float | None, typer.Option(min=0, help="Most money; needs --price.")] = None,
+    unchanged: Annotated[
+        bool, typer.Option("--all", help="After the changed latents the other live ones, up to --latents.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would ask and cost.")] = False,
+    settings: SetOption = None,
+) -> None:
+    """Label the changed latents of a run: by the server of OPENAI_BASE_URL / OPENAI_API_KEY, or a local model."""
+    from mneme.config import apply_overrides, make_config, read_config
+    from mneme.interpret.labels.explainers import budget_of, check_explainers, explainer_names
+    from mneme.store.run import open_run
+
+    run = open_run(run_folder)
+    if sum((model is not None, local is not None, offline, compare is not None)) > 1:
+        raise UserError("--model, --local, --offline and --compare exclude each other: give one")
+    values = apply_overrides(read_config(run_folder / "run.toml"), [])
+    given = values.setdefault("labels", {})
+    for key in ("model", "local", "compare"):
+        given.pop(key, None)
+    given["llm"] = "off" if offline or local or compare else "on"
+    flags: dict[str, Any] = {
+        "model": model,
+        "local": local,
+        "compare": [name.strip() for name in compare.split(",") if name.strip()] if compare else None,
+        "llm_max_latents": latents,
+        "llm_max_tokens": budget,
+        "prices": price,
+        "max_cost": max_cost,
+        "llm_unchanged": unchanged or None,
+    }
+    given |= {key: value for key, value in flags.items() if value is not None}
+    config = make_config(apply_overrides(values, settings or []))
+    for name in explainer_names(config.labels):
+        budget_of(name, config.labels)
+    if dry_run:
+        _print_estimate(run, config.labels)
+        return
+    check_explainers(config.labels)
+    made = run_stages(config, run_folder, first="labels")
+    _print_labels(made)
+
+
+def _print_estimate(run: Run, config: LabelConfig) -> None:
+    from mneme.interpret.labels.estimate import estimate
+
+    found = estimate(run, config)
+    if not found:
+        out.print("Offline labels only: nothing is asked and nothing is paid.")
+        return
+    table = Table(
+        "explainer", "latents", "requests", "prompt tokens", "reply tokens, most", "price, most",
+        box=None, header_style="dim",
+    )  # fmt: skip
+    for row in found:
+        money = "unknown" if row.money is None else f"{row.money:,.4f}"
+        numbers = (row.latents, row.calls, row.prompt_tokens, row.reply_tokens)
+        table.add_row(escape(row.method), *(f"{n:,}" for n in numbers), money)
+    out.print(table)
+    if any(row.money is None for row in found):
+        out.print("No price is known: give --price IN,OUT, what a million prompt and reply tokens cost.")
+    out.print("Tokens are estimated at four characters each. Nothing was asked.")
+
+
+def _print_labels(run: Run) -> None:
+    """How many came, what failed, and the comparison where there is one."""
+    from mneme.store.queries import comparison
+
+    for method, n in run.rows("SELECT method, count(*) FROM labels GROUP BY 1 ORDER BY 1"):
+        out.print(f"{n:,} labels by {escape(method)}", highlight=False)
+    for method, reason, n in comparison.failures(run):
+        out.print(f"{n:,} without a label by {escape(method)}: {escape(reason)}", highlight=False)
+    found = comparison.method_rows(run)
+    if not found:
+        return
+    table = Table(
+        "explainer", "labelled", "score", "95 % interval", "shuffled", "tokens", "money", "seconds",
+        box=None, header_style="dim",
+    )  # fmt: skip
+    for row in found:
+        table.add_row(
+            escape(row["method"]),
+            f"{row['n_labelled']:,} of {row['n_asked']:,}",
+            f"{row['score']:.3f}",
+            f"{row['ci_low']:.3f} … {row['ci_high']:.3f}",
+            f"{row['score_shuffled']:.3f}",
+            f"{row['tokens']:,}",
+            "unknown" if row["money"] is None else f"{row['money']:,.4f}",
+            "–" if row["seconds"] is None else f"{row['seconds']:,.1f}",
+        )
+    out.print(table)
+    n = found[0]["n_scored"]
+    out.print(f"Scores: held-out balanced accuracy on the {n:,} latents that all have one on.")
+    for pair in comparison.pair_rows(run):
+        out.print(
+            f"{escape(pair['method'])} and {escape(pair['other'])}: cosine {pair['cosine']:.2f},"
+            f" same category {pair['same_category']:.0%}, {pair['n']:,} latents",
+            highlight=False,
+        )
