@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard.components import charts, curves, looks, state, words
+from dashboard.components import charts, curves, looks, receipts, state, words
 from mneme.store.queries import quality
 
 run = state.need_run("Health")
@@ -134,6 +134,8 @@ with right:
             alt="Time and memory of each stage",
         )
         st.caption(f"In all {words.duration(stages['seconds'].sum())}.")
+
+receipts.show_comparison(run)
 
 info = run.info()
 with st.expander("What was compared"):

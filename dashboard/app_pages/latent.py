@@ -10,6 +10,7 @@ from dashboard.components import (
     filters,
     label_scores,
     looks,
+    receipts,
     review,
     state,
     tables,
@@ -289,3 +290,4 @@ if len(labels):
                 language=None,
                 wrap_lines=True,
             )
+            receipts.show(run, item["detail"])

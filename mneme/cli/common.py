@@ -26,7 +26,7 @@ app = typer.Typer(
 )
 FIRST = os.environ.get("RANK", "0") == "0"
 """Whether this process tells people things; torchrun starts several."""
-out = Console(quiet=not FIRST)
+out = Console(quiet=not FIRST, emoji=False)  # a model named x:B: is no picture
 err = Console(stderr=True)
 
 DEMO = Path("runs/demo")

@@ -113,9 +113,11 @@ def _print_labels(run: Run) -> None:
     from mneme.store.queries import comparison
 
     for method, n in run.rows("SELECT method, count(*) FROM labels GROUP BY 1 ORDER BY 1"):
-        out.print(f"{n:,} labels by {escape(method)}", highlight=False)
+        out.print(f"{n:,} labels by {escape(method)}", highlight=False, soft_wrap=True)
     for method, reason, n in comparison.failures(run):
-        out.print(f"{n:,} without a label by {escape(method)}: {escape(reason)}", highlight=False)
+        out.print(
+            f"{n:,} without a label by {escape(method)}: {escape(reason)}", highlight=False, soft_wrap=True
+        )
     found = comparison.method_rows(run)
     if not found:
         return
@@ -142,4 +144,5 @@ def _print_labels(run: Run) -> None:
             f"{escape(pair['method'])} and {escape(pair['other'])}: cosine {pair['cosine']:.2f},"
             f" same category {pair['same_category']:.0%}, {pair['n']:,} latents",
             highlight=False,
+            soft_wrap=True,
         )

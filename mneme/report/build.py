@@ -15,6 +15,7 @@ from mneme.errors import RunError
 from mneme.report import collect
 from mneme.report.analyst import OWN, kept, read_remarks, reviewed
 from mneme.report.collect import text
+from mneme.report.explainers import explainer_pairs, explainers
 from mneme.report.labels import label_quality, unreliable
 from mneme.report.model import Effect, Entry, Latent, Missing, Null, Remark, Report, Score
 from mneme.report.outcome import compare
@@ -69,6 +70,8 @@ def build_report(run: Run, *, max_latents: int = 10) -> Report:
         nulls=nulls,
         label_quality=label_quality(run),
         labels_unreliable=unreliable(run),
+        explainers=explainers(run),
+        explainer_pairs=explainer_pairs(run),
         scores=scores,
         comparisons=compare(scores),
         not_measured=(

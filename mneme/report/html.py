@@ -10,7 +10,7 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from mneme.report import charts, format, labels, method, words
+from mneme.report import charts, explainers, format, labels, method, words
 from mneme.report.model import Report
 
 
@@ -28,7 +28,9 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals.update(charts=charts, f=format, method=method, w=words, labels=labels)
+    environment.globals.update(
+        charts=charts, f=format, labelling=explainers, method=method, w=words, labels=labels
+    )
     # Every text goes through `visible` before it is escaped: {{ text|v }}.
     environment.filters["v"] = format.visible
     return environment

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from mneme.report import explainers as labelling
 from mneme.report import labels, words
 from mneme.report.format import ABSENT, count, duration, interval, number, percent, with_unit
 from mneme.report.format import markdown as md
@@ -118,6 +119,10 @@ def _sure(report: Report) -> Iterable[str]:
     if report.label_quality:
         yield f"Labels: {labels.NOTE} {labels.unreliable_sentence(report.labels_unreliable)}"
         yield _table(labels.COLUMNS, labels.quality_rows(report.label_quality))
+    if report.explainers:
+        yield labelling.SENTENCE
+        yield _table(labelling.COLUMNS, labelling.table(report.explainers))
+        yield _list(labelling.agreement(report.explainer_pairs))
     if report.scores:
         yield "Agreement of predictions with measured outcomes, beside cheap baselines:"
         yield _list((*words.comparisons(report.comparisons), NO_EVIDENCE) if report.comparisons else ())

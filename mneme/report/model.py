@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mneme.report.compared import Explainer, ExplainerPair
+
 FORMAT = 1
 """Version of the JSON; raised when a key changes its meaning or goes away."""
 
@@ -278,6 +280,8 @@ class Report:
     label_quality: tuple[LabelQuality, ...]
     labels_unreliable: float | None
     """share of scored latents whose label isn't shown to beat other latents' labels"""
+    explainers: tuple[Explainer, ...]
+    explainer_pairs: tuple[ExplainerPair, ...]
     scores: tuple[Score, ...]
     comparisons: tuple[Comparison, ...]
     not_measured: tuple[Missing, ...]

@@ -35,6 +35,7 @@ def write_labels(writer: StageWriter, rng: np.random.Generator, latents: pd.Data
     labels["gain_low"] = labels["score"] - labels["score_shuffled"] - 0.1
     writer.replace("labels", labels)
     write_label_scores(writer, labels, text)
+    _write_comparison(writer, ids, hostile)
 
 
 def write_label_scores(writer: StageWriter, labels: pd.DataFrame, text: list[str]) -> None:
@@ -100,3 +101,25 @@ def write_label_scores(writer: StageWriter, labels: pd.DataFrame, text: list[str
         for who, mean in (("own", 0.78 + moved), ("shuffled", 0.5), ("random latent", 0.5))
     ]
     writer.replace("label_summary", pd.DataFrame(summary))
+
+
+def _write_comparison(writer: StageWriter, latents: np.ndarray, hostile: bool) -> None:
+    name = "llm:" + (HOSTILE[0] if hostile else "made-up")
+    writer.replace(
+        "label_comparison",
+        pd.DataFrame(
+            {
+                "method": [name, "offline"], "n_asked": 20, "n_labelled": [18, 20], "n_scored": 17,
+                "score": [0.82, 0.78], "ci_low": [0.77, 0.72], "ci_high": [0.86, 0.83],
+                "score_shuffled": [0.52, 0.51], "tokens": [31_200, 0], "money": [None, 0.0],
+                "seconds": [84.0, None],
+            }
+        ),
+    )  # fmt: skip
+    writer.replace(
+        "label_agreement",
+        pd.DataFrame({"method": [name], "other": "offline", "n": 18, "cosine": 0.44, "same_category": 0.61}),
+    )
+    reason = HOSTILE[1] if hostile else "the reply is not JSON"
+    failed = pd.DataFrame({"latent": latents[:2], "method": name, "reason": reason})
+    writer.replace("label_failures", failed)
