@@ -8,11 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from test_pages import open_page
 
 from mneme.interpret.labels.receipts import Receipt, Receipts
 from mneme.store.run import Run
-
-from .test_pages import open_page
 
 
 @pytest.fixture
