@@ -24,7 +24,7 @@ from mneme.cli.common import (
 from mneme.errors import UserError
 
 if TYPE_CHECKING:
-    pass
+    from mneme.config import RunConfig
 
 
 @app.command()
