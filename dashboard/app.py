@@ -12,7 +12,7 @@ import streamlit as st
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from dashboard.components import state, words  # noqa: E402
+from dashboard.components import links, state, words  # noqa: E402
 
 st.set_page_config(
     page_title="mneme", page_icon=str(HERE / "icon.svg"), layout="wide", initial_sidebar_state=230
@@ -61,6 +61,20 @@ PAGES = {
             help="What to look at first, and what has been said of it.",
         ),
     ],
+    "Try it": [
+        st.Page(
+            "app_pages/try_text.py",
+            title="Try text",
+            icon=":material/edit_note:",
+            help="Your own text through both models.",
+        ),
+        st.Page(
+            "app_pages/compare.py",
+            title="Compare",
+            icon=":material/compare_arrows:",
+            help="Two runs side by side.",
+        ),
+    ],
     "Evidence": [
         st.Page(
             "app_pages/health.py",
@@ -95,4 +109,8 @@ if (run := state.current_run()) is not None:
         )
         if info.get("synthetic") == "true":
             st.warning("Made-up numbers, for trying the dashboard.", icon=":material/science:")
-page.run()
+try:
+    page.run()
+finally:  # after the page: its widgets have put their choices into the address by then
+    with st.sidebar:
+        links.copy_link()

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
+from dashboard.components import words
 from dashboard.components.charts import layout
 
 
@@ -45,4 +46,35 @@ def training_curve(rows: pd.DataFrame, columns: Mapping[str, str], y: str, *, he
             )
     layout(fig, "tokens read (training)", y, height=height, legend=len(columns) > 1)
     fig.update_layout(hovermode="x unified")
+    return fig
+
+
+def two_effects(effects: pd.DataFrame, one: str, other: str, *, limit: int = 10) -> go.Figure:
+    """Both runs' predicted effects with intervals, the categories of the largest. Names are escaped here."""
+    rows = effects.head(limit).iloc[::-1]
+    names = [words.plotly(name, 30) for name in rows["name"]]
+    fig = go.Figure()
+    for name, suffix, colour, symbol in (
+        (one, "", "#0072b2", "circle"),
+        (other, "_other", "#d55e00", "diamond"),
+    ):
+        value, low, high = (rows[f"{column}{suffix}"] for column in ("effect", "ci_low", "ci_high"))
+        fig.add_scatter(
+            x=value.to_numpy(np.float32),
+            y=names,
+            mode="markers",
+            name=words.plotly(name, 24),
+            marker={"color": colour, "symbol": symbol, "size": 9},
+            error_x={
+                "type": "data",
+                "array": (high - value).to_numpy(np.float32),
+                "arrayminus": (value - low).to_numpy(np.float32),
+                "thickness": 1.5,
+                "width": 0,
+            },
+            hovertemplate="%{y}<br>%{x:.3f}<extra></extra>",
+        )
+    layout(fig, "predicted effect", "", height=320)
+    fig.update_yaxes(fixedrange=True, automargin=True)
+    fig.update_xaxes(fixedrange=True)
     return fig

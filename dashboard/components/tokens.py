@@ -62,6 +62,19 @@ def _tokens(context: Mapping[str, Any], column: str, top: float) -> str:
     )
 
 
+def strip_html(
+    tokens: Sequence[str],
+    values: Sequence[float | None],
+    titles: Sequence[str],
+    top: float,
+    *,
+    signed: bool = False,
+) -> str:
+    """One text as HTML: tokens coloured by `values` on a scale that ends at `top`, `titles` as tooltips."""
+    spans = "".join(map(_span, tokens, values, [top] * len(tokens), [signed] * len(tokens), titles))
+    return f'{_STYLE}<div class="mneme-ctx">{spans}</div>'
+
+
 def _token(
     i: int,
     token: object,
@@ -71,12 +84,6 @@ def _token(
     signed: bool,
     peak: bool,
 ) -> str:
-    style = ""
-    if value is not None and top > 0 and abs(value) > 0.02 * top:
-        red, green, blue = (_WORSE if value > 0 else _BETTER) if signed else _SEQUENTIAL
-        style = (
-            f' style="background:rgba({red},{green},{blue},{0.08 + 0.62 * min(1.0, abs(value) / top):.2f})"'
-        )
     notes = [
         f"{name} {words.number(found, signed=signed)}"
         for name, key, signed in (
@@ -86,9 +93,20 @@ def _token(
         )
         if (found := _at(context.get(key) or [], i)) is not None
     ]
-    title = words.html(" · ".join(notes), 120)
+    return _span(token, value, top, signed, " · ".join(notes), peak)
+
+
+def _span(
+    token: object, value: float | None, top: float, signed: bool, title: str, peak: bool = False
+) -> str:
+    style = ""
+    if value is not None and top > 0 and abs(value) > 0.02 * top and (signed or value > 0):
+        red, green, blue = (_WORSE if value > 0 else _BETTER) if signed else _SEQUENTIAL
+        style = (
+            f' style="background:rgba({red},{green},{blue},{0.08 + 0.62 * min(1.0, abs(value) / top):.2f})"'
+        )
     mark = ' class="mneme-peak"' if peak else ""
-    return f'<span{mark}{style} title="{title}">{words.html(token, _TOKEN_LIMIT)}</span>'
+    return f'<span{mark}{style} title="{words.html(title, 300)}">{words.html(token, _TOKEN_LIMIT)}</span>'
 
 
 def _at(values: Sequence[Any], i: int) -> float | None:

@@ -11,7 +11,7 @@ import sys
 
 from rich.markup import escape
 
-from mneme.cli import analyse, check, label, make, outcomes  # noqa: F401 - each registers its commands on `app`
+from mneme.cli import analyse, check, label, look, make, outcomes  # noqa: F401 - each registers its commands on `app`
 from mneme.cli.common import FIRST, app, err
 from mneme.errors import MnemeError
 

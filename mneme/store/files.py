@@ -79,10 +79,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
     """manifest.json: the facts, versions and the SHA-256 of every artefact of the run."""
     skipped = {"manifest.json", "progress.json", "run.lock", "analyst.duckdb"}
+    of_pages = {"probe", "compare"}  # what people asked of the finished run
     artefacts = {
         str(path.relative_to(folder)): sha256(path)
         for path in sorted(folder.rglob("*"))
-        if path.is_file() and path.name not in skipped and path.suffix not in {".tmp", ".wal", ".log"}
+        if path.is_file()
+        and path.name not in skipped
+        and path.relative_to(folder).parts[0] not in of_pages
+        and path.suffix not in {".tmp", ".wal", ".log"}
     }
     text = json.dumps({**facts, "versions": versions(), "artefacts": artefacts}, indent=2, sort_keys=True)
     write_text(folder / "manifest.json", text + "\n")

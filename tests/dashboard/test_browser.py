@@ -30,7 +30,10 @@ FLAGS = [
     "--disable-sync",
     "--enable-unsafe-swiftshader",
 ]
-PAGES = ["", "side_effects", "latents", "latent", "map", "review", "health", "report", "runs"]
+PAGES = [
+    *["", "side_effects", "latents", "latent", "map", "review", "try_text", "compare", "health", "report"],
+    "runs",
+]
 
 pytestmark = [
     pytest.mark.browser,

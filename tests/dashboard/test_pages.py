@@ -11,7 +11,21 @@ from mneme.store.run import Run
 from mneme.store.synthetic import make_synthetic_run
 
 APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
-PAGES = ["overview", "side_effects", "latents", "latent", "map", "review", "health", "report", "runs"]
+PAGES = [
+    *[
+        "overview",
+        "side_effects",
+        "latents",
+        "latent",
+        "map",
+        "review",
+        "try_text",
+        "compare",
+        "health",
+        "report",
+    ],
+    "runs",
+]
 
 
 def open_page(

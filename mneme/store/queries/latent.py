@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -14,6 +15,15 @@ def row(run: Run, latent: int) -> dict[str, Any] | None:
     """Its row of `latents`, NULL as None; None when there is no such latent."""
     found = run.rows("SELECT l FROM latents l WHERE latent = ?", [latent])
     return found[0][0] if found else None
+
+
+def briefs(run: Run, latents: Sequence[int]) -> pd.DataFrame:
+    """What a list says of these latents: latent, verdict, label, unreliable, log_ratio."""
+    return run.sql(
+        "SELECT l.latent, l.verdict, b.label, b.unreliable, l.log_ratio FROM latents l"
+        f" LEFT JOIN {BEST_LABEL} b USING (latent) WHERE l.latent IN (SELECT unnest(?::INTEGER[])) ORDER BY 1",
+        [[int(latent) for latent in latents]],
+    )
 
 
 def most_severe(run: Run) -> int | None:

@@ -1,0 +1,266 @@
+"""Two runs side by side: matched latents, effects, and what one calls otherwise than the other."""
+
+import time
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.components import charts, curves, looks, state, words
+from mneme.compare.cache import CompareFile
+from mneme.errors import MnemeError
+from mneme.store.queries import compare as queries
+from mneme.store.queries import quality
+from mneme.store.queries.runs import run_names
+from mneme.store.run import open_run
+
+CALLED = ("amplified", "suppressed")
+KINDS = {"changes": "Verdict differs", "called": "Called by either", "all": "All"}
+
+run = state.need_run("Compare", "attribution")
+others = [name for name in run_names(state.runs_folder()) if name != run.name]
+head, chooser = st.columns([3, 1.6], vertical_alignment="bottom")
+head.title("Compare")
+if not others:
+    st.info(
+        "There is only one run in this folder. Make another (another layer, seed or tune) on the page **Runs**, or in "
+        "a terminal:",
+        icon=":material/inbox:",
+        title="Nothing to compare with",
+    )
+    st.code(
+        f"mneme run {run.name}/run.toml --out {run.name}-seed-1 --set crosscoder.seed=1",
+        language=None,
+        wrap_lines=True,
+    )
+    st.stop()
+asked = st.query_params.get("with")
+if st.session_state.get("with") not in others and asked not in others:
+    st.session_state["with"] = others[0]
+name = chooser.selectbox(
+    "With", others, index=None, required=True, key="with", bind="query-params", help="The second run."
+)
+if asked and asked not in others:
+    st.warning("The second run named in the link is not in this folder.", icon=":material/link_off:")
+try:
+    other = open_run(state.runs_folder() / str(name or others[0]))
+    missing = "attribution" not in quality.finished_stages(other)
+except MnemeError as error:
+    st.error("The second run can't be read.", icon=":material/error:")
+    st.code(words.plain(str(error), 400), language=None, wrap_lines=True)
+    st.stop()
+if missing:
+    st.info(
+        "The second run has no verdicts yet. It goes on from where it stopped:",
+        icon=":material/hourglass_empty:",
+        title="Not there yet",
+    )
+    st.code(f"mneme run {other.name}/run.toml --out {other.name}", language=None)
+    st.stop()
+
+facts = [run.info(), other.info()]
+differing = [f for f in queries.FACTS if facts[0].get(f) != facts[1].get(f)]
+same = [f for f in queries.FACTS if f not in differing]
+st.html(
+    "<div style='font-size:0.88rem'>"
+    + "<br>".join(
+        f"<b>{sign}</b> {words.html(each.name, 50)}: "
+        + (
+            ", ".join(f"{key} <b>{words.html(fact.get(key, '–'), 44)}</b>" for key in differing)
+            or "the same settings"
+        )
+        for sign, each, fact in (("A", run, facts[0]), ("B", other, facts[1]))
+    )
+    + (f"<br><span style='opacity:.65'>the same in both: {', '.join(same)}</span>" if same else "")
+    + "</div>"
+)
+
+kept = CompareFile(run.path, other.path)
+
+
+@st.fragment(run_every=0.7)
+def waiting() -> None:
+    """The process that matches the latents, followed through its file."""
+    now = kept.state()
+    if kept.read() is not None:
+        st.rerun()
+    if "error" in now:
+        st.error("The latents could not be matched.", icon=":material/error:")
+        st.code(words.plain(now["error"], 500), language=None, wrap_lines=True)
+        st.button("Try again", on_click=retry, icon=":material/refresh:", key="compare_again")
+    elif not now:
+        st.rerun()
+    else:
+        with st.container(border=True, horizontal=True, vertical_alignment="center"):
+            since = max(0.0, time.time() - float(now.get("since") or time.time()))
+            st.markdown(
+                f":material/hourglass_top: Matching the latents of both runs · {since:.0f} s", width="content"
+            )
+            st.button("Cancel", on_click=stop, icon=":material/close:", key="compare_cancel")
+
+
+def retry() -> None:
+    """Start again after a failure; a callback."""
+    kept.state_file.unlink(missing_ok=True)
+    kept.start()
+
+
+def stop() -> None:
+    """End the matching, and don't start it by itself again; a callback."""
+    kept.cancel()
+    st.session_state["compare_stopped"] = str(kept.file)
+
+
+st.subheader(
+    "Effects",
+    help="Predicted effect of each category, both runs' verdicts, in the order of the larger effect.",
+)
+effects = queries.both_effects(run, other)
+if effects.empty:
+    st.caption("Neither run has effects: the stage effects makes them.")
+else:
+    left, right = st.columns([1, 1.15], gap="large")
+    with left:
+        st.plotly_chart(
+            curves.two_effects(effects, words.plain(run.name, 24), words.plain(other.name, 24)),
+            key="compare_effects",
+            config=charts.STILL,
+            alt="Predicted effects of either run, category by category",
+        )
+    with right:
+        n = int(effects["change"].sum())
+        both = int((effects["verdict"].notna() & effects["verdict_other"].notna()).sum())
+        st.markdown(f"**{n}** of {both} categories have another verdict")
+        shown = effects.assign(
+            name=[words.plain(t, 44) for t in effects["name"]],
+            a=[
+                f"{looks.EFFECT_SIGN.get(v, '')} {v}" if isinstance(v, str) else "–"
+                for v in effects["verdict"]
+            ],
+            b=[
+                f"{looks.EFFECT_SIGN.get(v, '')} {v}" if isinstance(v, str) else "–"
+                for v in effects["verdict_other"]
+            ],
+        ).sort_values("change", ascending=False, kind="stable")
+        st.dataframe(
+            shown[["name", "effect", "effect_other", "a", "b", "change"]],
+            hide_index=True,
+            height=300,
+            column_config={
+                "name": st.column_config.TextColumn("category", width=165),
+                "effect": st.column_config.NumberColumn("effect A", format="%.3f", width=75),
+                "effect_other": st.column_config.NumberColumn("effect B", format="%.3f", width=75),
+                "a": st.column_config.TextColumn("A", width=100),
+                "b": st.column_config.TextColumn("B", width=100),
+                "change": st.column_config.CheckboxColumn("differs", width=60),
+            },
+            placeholder="–",
+            alt="Verdicts of both runs on each category",
+        )
+
+st.subheader("Latents")
+comparison = kept.read()
+if comparison is None:
+    if st.session_state.get("compare_stopped") == str(kept.file) and not kept.state():
+        st.info("The matching was stopped.", icon=":material/pause:")
+        if st.button("Match the latents", icon=":material/play_arrow:", key="compare_start"):
+            st.session_state.pop("compare_stopped")
+            st.rerun()
+        st.stop()
+    if not kept.state():
+        kept.start()
+    waiting()
+    st.stop()
+
+found = queries.both_latents(run, other, comparison.latents)
+agreed = found[found["agreed"]]
+called = agreed[agreed["verdict"].isin(CALLED)]
+kind = {"decoder": "decoder cosine", "firing": "correlation of firing", "label": "likeness of labels"}[
+    comparison.method
+]
+st.caption(f"{words.markdown(comparison.why, 200)} Matched by **{kind}**.")
+with st.container(horizontal=True, gap="small"):
+    st.metric("pairs", words.count(len(found)), help="Latents of A with their match in B, however weak.")
+    st.metric(
+        "found in both", words.count(len(agreed)), help="Their likeness is over the method's threshold."
+    )
+    st.metric("of A's changed latents", words.count(int(found["verdict"].isin(CALLED).sum())))
+    st.metric("found in both", words.count(len(called)))
+    share = float((~called["change"]).mean()) if len(called) else None
+    st.metric("with the same verdict", words.percent(share))
+
+left, right = st.columns([1, 2.1], gap="large")
+with left:
+    st.markdown("**Verdicts of those found in both**", help="Rows: run A. Columns: run B.")
+    order = [v for v in looks.VERDICT_SIGN if v in set(agreed["verdict"]) | set(agreed["verdict_other"])]
+    crossed = pd.crosstab(agreed["verdict"], agreed["verdict_other"]).reindex(
+        index=order, columns=order, fill_value=0
+    )
+    crossed.index = pd.Index([f"{looks.VERDICT_SIGN[v]} {v}" for v in order], name="A \\ B")
+    crossed.columns = pd.Index([f"{looks.VERDICT_SIGN[v]} {v}" for v in order])
+    st.dataframe(crossed, height="content", alt="How often each pair of verdicts occurs")
+with right:
+    which = st.segmented_control(
+        "Show",
+        list(KINDS),
+        default="changes",
+        required=True,
+        format_func=lambda k: KINDS[k],
+        key="compare_kind",
+        label_visibility="collapsed",
+    )
+    either = agreed["verdict"].isin(CALLED) | agreed["verdict_other"].isin(CALLED)
+    rows = {"changes": agreed[agreed["change"] & either], "called": agreed[either], "all": found}[
+        which or "changes"
+    ]
+    rows = rows.sort_values("severity", ascending=False, na_position="last").head(500)
+    if rows.empty:
+        st.info("No latent to show here.", icon=":material/check:")
+    else:
+        numbers = [(int(a), int(b)) for a, b in zip(rows["latent"], rows["other"], strict=True)]
+
+        def open_one() -> None:
+            """Open A's latent of the ticked row; a callback."""
+            picked = st.session_state["compare_latents"].selection.rows
+            if picked and picked[0] < len(numbers):
+                state.open_latent(numbers[picked[0]][0])
+
+        sign = looks.VERDICT_SIGN
+        st.dataframe(
+            rows.assign(
+                a=[f"{sign.get(v, '')} {v}" for v in rows["verdict"]],
+                b=[f"{sign.get(v, '')} {v}" for v in rows["verdict_other"]],
+                label=[words.plain(t, 80) for t in rows["label"]],
+                label_other=[words.plain(t, 80) for t in rows["label_other"]],
+            )[
+                [
+                    "latent",
+                    "other",
+                    "similarity",
+                    "a",
+                    "b",
+                    "log_ratio",
+                    "log_ratio_other",
+                    "label",
+                    "label_other",
+                ]
+            ],
+            key="compare_latents",
+            hide_index=True,
+            height=340,
+            on_select=open_one,
+            selection_mode="single-row",
+            column_config={
+                "latent": st.column_config.NumberColumn("A", format="%d", width=60),
+                "other": st.column_config.NumberColumn("B", format="%d", width=60),
+                "similarity": st.column_config.NumberColumn("likeness", format="%.2f", width=70, help=kind),
+                "a": st.column_config.TextColumn("verdict A", width=108),
+                "b": st.column_config.TextColumn("verdict B", width=108),
+                "log_ratio": st.column_config.NumberColumn("log ratio A", format="%+.2f", width=85),
+                "log_ratio_other": st.column_config.NumberColumn("log ratio B", format="%+.2f", width=85),
+                "label": st.column_config.TextColumn("label A", width=180),
+                "label_other": st.column_config.TextColumn("label B", width=180),
+            },
+            placeholder="–",
+            alt="Matched latents with both runs' verdicts; tick a row to open run A's latent",
+        )
+        st.caption("Tick a row to open run A's latent.")

@@ -1,0 +1,127 @@
+"""A comparison kept beside the first run, and the process that makes it.
+
+    RUN/compare/KEY.parquet     the matched pairs; method and reason in the file's metadata
+    RUN/compare/KEY.json        {"pid", "since"} while it is made, {"error": line} when it failed
+
+KEY is a hash of the second run's folder and of both databases' state: a run that went on is compared again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mneme.compare.compare import Comparison, compare_runs
+from mneme.errors import MnemeError
+from mneme.store.files import write_text
+
+_STARTED: list[subprocess.Popen[bytes]] = []
+KEPT = 20
+
+
+class CompareFile:
+    """The kept comparison of two runs."""
+
+    def __init__(self, one: str | Path, other: str | Path) -> None:
+        self.one, self.other = Path(one).resolve(), Path(other).resolve()
+        stamps = [(run / "run.duckdb").stat().st_mtime_ns for run in (self.one, self.other)]
+        key = hashlib.sha256(json.dumps([str(self.other), stamps]).encode()).hexdigest()[:16]
+        self.file = self.one / "compare" / f"{key}.parquet"
+        self.state_file = self.file.with_suffix(".json")
+
+    def read(self) -> Comparison | None:
+        """The comparison, or None when it is not made yet."""
+        try:
+            table = pq.read_table(self.file)
+        except (OSError, pa.ArrowInvalid):
+            return None
+        facts = table.schema.metadata or {}
+        return Comparison(facts[b"method"].decode(), facts[b"why"].decode(), table.to_pandas())
+
+    def make(self) -> Comparison:
+        """Compare now, in this process, and keep it. Raises RunError as `compare_runs` does."""
+        found = compare_runs(self.one, self.other)
+        table = pa.Table.from_pandas(found.latents, preserve_index=False)
+        table = table.replace_schema_metadata({"method": found.method, "why": found.why})
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self.file.with_suffix(".tmp")
+        pq.write_table(table, temporary)
+        os.replace(temporary, self.file)
+        for old in sorted(self.file.parent.glob("*.parquet"), key=lambda f: f.stat().st_mtime)[:-KEPT]:
+            old.unlink(missing_ok=True)
+        return found
+
+    def start(self) -> None:
+        """Make it in the background, unless that is under way."""
+        if self.state().get("pid"):
+            return
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mneme.compare.cache", str(self.one), str(self.other)],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        _STARTED.append(process)
+        self.say(pid=process.pid, since=time.time())
+
+    def cancel(self) -> None:
+        """End the process that makes it."""
+        if pid := self.state().get("pid"):
+            os.kill(pid, signal.SIGTERM)
+        self.state_file.unlink(missing_ok=True)
+
+    def state(self) -> dict[str, Any]:
+        """{"pid", "since"} while a living process makes it, {"error"} when it failed, else {}."""
+        for process in list(_STARTED):
+            if process.poll() is not None:
+                _STARTED.remove(process)
+        try:
+            found = json.loads(self.state_file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return {}
+        if "error" in found:
+            return {"error": str(found["error"])}
+        try:
+            maker = psutil.Process(int(found["pid"]))
+            mine = any("mneme.compare" in part for part in maker.cmdline())
+            alive = mine and maker.status() != psutil.STATUS_ZOMBIE
+        except (psutil.Error, KeyError, ValueError, TypeError):
+            alive = False
+        return found if alive else {"error": "the comparison ended without a word: try again"}
+
+    def say(self, **body: Any) -> None:
+        """Replace the state."""
+        write_text(self.state_file, json.dumps(body))
+
+
+def main(one: str, other: str) -> int:
+    """What `start` runs."""
+    kept = CompareFile(one, other)
+    try:
+        kept.make()
+    except MnemeError as error:
+        kept.say(error=str(error))
+        return 2
+    except Exception as error:
+        kept.say(error=f"they could not be compared: {error!r}"[:500])
+        return 1
+    with contextlib.suppress(OSError):
+        kept.state_file.unlink()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:3]))

@@ -1,0 +1,66 @@
+"""python -m mneme.probe.worker RUN: reads what is asked of a run until nothing is asked for a while.
+
+The models are loaded once and stay in memory; without requests for MNEME_PROBE_IDLE seconds (300) it ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import gc
+import os
+import sys
+import time
+from pathlib import Path
+
+from mneme.errors import MnemeError
+from mneme.probe.board import Board
+
+_PAUSE_S = 0.2
+
+
+def main(run: Path, idle_s: float) -> int:
+    """Answer requests; 0 at the end, also when another worker is at it already."""
+    board = Board(run)
+    board.folder.mkdir(parents=True, exist_ok=True)
+    with (board.folder / "worker.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return 0
+        board.say("starting")
+        with contextlib.suppress(KeyboardInterrupt):
+            _work(board, idle_s)
+        (board.folder / "worker.json").unlink(missing_ok=True)
+    return 0
+
+
+def _work(board: Board, idle_s: float) -> None:
+    prober, loaded = None, None
+    last = time.monotonic()
+    while time.monotonic() - last < idle_s:
+        requests = board.waiting()
+        if not requests:
+            time.sleep(_PAUSE_S)
+            continue
+        request = requests[0]
+        try:
+            stamp = (board.run / "crosscoder" / "model.safetensors").stat().st_mtime_ns
+            if prober is None or stamp != loaded:
+                from mneme.probe.probe import Prober
+
+                prober = None
+                gc.collect()
+                prober, loaded = Prober.of_run(board.run, board.say), stamp
+            board.say("reading the text")
+            board.reply(request.id, prober.read(request.text, chat=request.chat)._asdict())
+        except MnemeError as error:
+            board.reply(request.id, {"error": str(error)})
+        except Exception as error:  # told to whoever asked, and the worker lives on
+            board.reply(request.id, {"error": f"it could not be read: {error!r}"[:500]})
+        board.say("waiting")
+        last = time.monotonic()
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), float(os.environ.get("MNEME_PROBE_IDLE", "300"))))
