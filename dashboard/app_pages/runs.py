@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard.components import jobs, state, words
+from dashboard.components import forecast, jobs, runs_actions, state, words
 from mneme.store.queries.runs import list_runs
 
 folder = state.runs_folder()
@@ -27,6 +27,14 @@ def working() -> None:
                 )
             else:
                 button.button(
+                    "Resume",
+                    key=f"resume_{job.name}",
+                    on_click=jobs.resume,
+                    args=(folder, job.name),
+                    width="stretch",
+                    help="Go on from where it stopped.",
+                )
+                button.button(
                     "Dismiss",
                     key=f"dismiss_{job.name}",
                     on_click=jobs.dismiss,
@@ -44,6 +52,14 @@ def working() -> None:
             if job.log:
                 with st.expander("Log"):
                     st.code(job.log, language=None, wrap_lines=True)
+
+    for place, name in enumerate(jobs.waiting(folder), start=1):
+        with st.container(border=True):
+            head, button = st.columns([5, 1], vertical_alignment="center")
+            head.markdown(f"**{words.markdown(name, 60)}** · waits, number {place} in the queue")
+            button.button(
+                "Remove", key=f"remove_{name}", on_click=jobs.withdraw, args=(folder, name), width="stretch"
+            )
 
 
 working()
@@ -88,6 +104,7 @@ if entries:
         if entry.state == "unreadable":
             st.error(f"{words.markdown(entry.name, 60)} can't be read.", icon=":material/error:")
             st.code(words.plain(entry.error, 400), language=None, wrap_lines=True)
+    runs_actions.actions(folder, entries)
 else:
     st.info(
         "No run in this folder yet. Start the first one below, or run `mneme demo` in a terminal.",
@@ -167,7 +184,17 @@ with st.form("new_run", border=True):
         placeholder="hub id, or a folder inside the runs folder",
         help="A trained crosscoder of the same layer and width; its own size is used.",
     )
-    if st.form_submit_button("Start", type="primary", icon=":material/play_arrow:"):
+    with st.container(horizontal=True, vertical_alignment="center"):
+        started = st.form_submit_button("Start", type="primary", icon=":material/play_arrow:")
+        estimated = st.form_submit_button(
+            "Estimate", icon=":material/timer:", help="Time and disk, before starting."
+        )
+    if estimated:
+        expected = forecast.forecast(folder, base, tuned, tokens, int(latents or 4096), int(k or 32))
+        st.info(expected.sentence(), icon=":material/timer:")
+        if expected.disk is not None and expected.disk > expected.free:
+            st.warning("The disk has too little room for it.", icon=":material/hard_drive:")
+    if started:
         request = jobs.Request(
             name, base, tuned, corpus, layer, int(latents or 4096), int(k or 32), tokens, load
         )
@@ -178,7 +205,6 @@ with st.form("new_run", border=True):
             jobs.start(folder, request)
             st.rerun()
 st.caption(
-    "It runs in the background, in its own process: closing this page does not stop it. Starting a run of "
-    "the same name "
-    "again goes on from where it stopped."
+    "It runs in the background, in its own process: closing this page or stopping the dashboard does not stop it. "
+    "While one runs, others wait in the queue, in files of the runs folder."
 )

@@ -6,13 +6,9 @@ stands, dashboard.log what it said.
 
 from __future__ import annotations
 
-import json
-import os
 import re
 import signal
 import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,9 +16,10 @@ import psutil
 import tomlkit
 
 from dashboard.components import words
+from mneme.queue import LOG, RunQueue, anything_runs, launch, process_of
 from mneme.store.queries.runs import RunEntry, read_progress
 
-LOG, SETTINGS = "dashboard.log", "dashboard.toml"
+SETTINGS = "dashboard.toml"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 _HUB = re.compile(r"[A-Za-z0-9][\w.-]*(/[A-Za-z0-9][\w.-]*)?")
 
@@ -73,6 +70,8 @@ def problem_with(folder: Path, request: Request) -> str | None:
         return "Give the run a name of letters, digits, dots, - and _."
     if is_running(folder, request.name):
         return "A run of this name is under way."
+    if request.name in {turn.name for turn in RunQueue(folder).turns()}:
+        return "A run of this name waits for its turn."
     for what, text in (("base model", request.base), ("tuned model", request.tuned)):
         if not text.strip():
             return f"Name the {what}."
@@ -90,27 +89,62 @@ def problem_with(folder: Path, request: Request) -> str | None:
 
 
 def start(folder: Path, request: Request) -> None:
-    """Start a run in the background; `problem_with` must have found none."""
+    """Start a run in the background, or let it wait its turn; `problem_with` must have found none."""
     target = inside(folder, request.name)
     if target is None:
         raise ValueError(request.name)
     target.mkdir(parents=True, exist_ok=True)
     settings = target / SETTINGS
     settings.write_text(tomlkit.dumps(_settings(folder, request)), encoding="utf-8")
-    with (target / LOG).open("wb") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "mneme", "run", str(settings), "--out", str(target)],
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            cwd=folder,
-            start_new_session=True,
-            # A server started in the background ignores Ctrl-C, and its children would inherit that.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    _begin(folder, request.name, ["run", str(settings), "--out", str(target)])
+
+
+def resume(folder: Path, name: str) -> None:
+    """Go on with a run that stopped, from where it stopped."""
+    settings = settings_of(folder, name)
+    if settings is not None and not is_running(folder, name):
+        _begin(folder, name, ["run", str(settings), "--out", str(settings.parent)])
+
+
+def settings_of(folder: Path, name: str) -> Path | None:
+    """The settings a run can go on with: its own once it has begun, else those of the form."""
+    path = inside(folder, name)
+    found = [path / file for file in ("run.toml", SETTINGS) if (path / file).exists()] if path else []
+    return found[0] if found else None
+
+
+def label_now(folder: Path, name: str, latents: int, budget: int) -> None:
+    """Label the most severe changed latents of a run with the server that the environment names."""
+    if inside(folder, name) is not None and not is_running(folder, name):
+        limits = [f"labels.llm_max_latents={int(latents)}", f"labels.llm_max_tokens={int(budget)}"]
+        _begin(
+            folder,
+            name,
+            ["label", str(folder / name), *(part for each in limits for part in ("--set", each))],
         )
-    status = {"state": "running", "pid": process.pid, "error": None, "updated_at": time.time(), "tasks": []}
-    (target / "progress.json").write_text(json.dumps(status))
-    _REAPED.append(process)
+
+
+def waiting(folder: Path) -> list[str]:
+    """Runs that wait their turn, the next first. Where their process is gone (a restarted machine), start it."""
+    queue = RunQueue(folder)
+    turns = queue.turns()
+    if turns and (process := queue.wake()) is not None:
+        _REAPED.append(process)
+    return [turn.name for turn in turns]
+
+
+def withdraw(folder: Path, name: str) -> None:
+    """Take a run out of the queue."""
+    RunQueue(folder).remove(name)
+
+
+def _begin(folder: Path, name: str, arguments: list[str]) -> None:
+    queue = RunQueue(folder)
+    if queue.turns() or anything_runs(folder):
+        queue.add(name, arguments)
+        waiting(folder)
+    else:
+        _REAPED.append(launch(folder, name, arguments))
 
 
 # Finished children are waited for when the next one is looked at, or they would stay as zombies.
@@ -168,17 +202,7 @@ def state_text(folder: Path, entry: RunEntry) -> str:
 
 def _process(folder: Path, name: str) -> psutil.Process | None:
     path = inside(folder, name)
-    status = (read_progress(path) if path else None) or {}
-    pid = status.get("pid")
-    if status.get("state") != "running" or not isinstance(pid, int) or pid == os.getpid():
-        return None
-    try:
-        process = psutil.Process(pid)
-        # A number is used again by other programs: only one that is mneme may get a signal.
-        mine = any("mneme" in part for part in process.cmdline())
-        return process if mine and process.status() != psutil.STATUS_ZOMBIE else None
-    except psutil.Error:
-        return None
+    return process_of(path) if path else None
 
 
 def _settings(folder: Path, request: Request) -> dict:

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from dashboard.components import jobs
+from dashboard.components.forecast import expected
+from mneme.queue import RunQueue
+from mneme.store.queries.runs import Measured
 
 
 @pytest.fixture(autouse=True)
@@ -54,3 +57,61 @@ def test_a_process_of_another_program_gets_no_signal(tmp_path: Path) -> None:
     (tmp_path / "run" / "progress.json").write_text('{"state": "running", "pid": 1, "tasks": []}')
     assert not jobs.is_running(tmp_path, "run")
     jobs.cancel(tmp_path, "run")
+
+
+def test_a_second_run_waits_its_turn_survives_a_restart_and_is_started(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    request = jobs.Request("first", "empty", "bundled:tuned", "bundled", None, 64, 8, None, "")
+    jobs.start(tmp_path, request)
+    second = request._replace(name="second")
+    queue = RunQueue(tmp_path)
+    jobs.start(tmp_path, second)
+    assert jobs.waiting(tmp_path) == ["second"]
+    assert "waits" in (jobs.problem_with(tmp_path, second) or "")
+    jobs.start(tmp_path, request._replace(name="third"))
+    jobs.withdraw(tmp_path, "third")
+    # The process that works the queue off is one of its own: it starts the second when the first has ended.
+    wait_for_end(tmp_path, "first")
+    deadline = time.monotonic() + 120
+    while queue.turns() or jobs.is_running(tmp_path, "second"):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    failed = {job.name: job.state for job in jobs.under_way(tmp_path)}
+    assert failed == {"first": "failed", "second": "failed"}, (
+        "the model folder is empty, so both fail, in turn"
+    )
+
+
+def test_a_queue_left_behind_is_taken_up_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[str] = []
+    queue = RunQueue(tmp_path)
+    queue.add("one", ["run", "a"])
+    queue.add("one", ["run", "a"])
+    queue.add("two", ["run", "b"])
+    (queue.folder / "0-broken.json").write_text("{")
+    monkeypatch.setattr(RunQueue, "wake", lambda self: started.append("woken"))
+    assert jobs.waiting(tmp_path) == ["one", "two"] and started == ["woken"]
+
+
+def test_a_stopped_run_goes_on_with_its_own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[list[str]] = []
+    monkeypatch.setattr(jobs, "_begin", lambda folder, name, arguments: begun.append(arguments))
+    run = tmp_path / "run"
+    run.mkdir()
+    jobs.resume(tmp_path, "run")
+    assert not begun, "there is nothing to go on with"
+    (run / jobs.SETTINGS).write_text("")
+    jobs.resume(tmp_path, "run")
+    (run / "run.toml").write_text("")
+    jobs.resume(tmp_path, "run")
+    jobs.resume(tmp_path, "../elsewhere")
+    assert begun == [["run", str(run / f), "--out", str(run)] for f in (jobs.SETTINGS, "run.toml")]
+
+
+def test_time_and_disk_grow_with_tokens_and_latents() -> None:
+    took = {"harvest": 100.0, "crosscoder": 60.0, "attribution": 20.0, "report": 1.0}
+    like = Measured("demo", "b", "t", 1000, 64, 576, took)
+    assert expected(like, 1000, 64, 8)[0] == 181.0
+    assert expected(like, 2000, 128, 8)[0] == 2 * 101 + 4 * 80
+    disk = expected(like, 1000, 64, 8)[1]
+    assert disk > 1000 * 2 * 2 * 576, "at least both streams in bfloat16"

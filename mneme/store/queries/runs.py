@@ -24,6 +24,38 @@ class RunEntry(NamedTuple):
     """Why it can't be read, or why it failed."""
 
 
+class Measured(NamedTuple):
+    """How long a finished run's stages took, and its sizes."""
+
+    name: str
+    base: str
+    tuned: str
+    tokens: int
+    latents: int
+    width: int
+    seconds: dict[str, float]
+    """Stage -> seconds."""
+
+
+def measured_runs(folder: Path) -> list[Measured]:
+    """Finished runs that were really made, the newest first; made-up and unreadable ones are left out."""
+    found = []
+    for name in run_names(folder):
+        try:
+            run = open_run(folder / name)
+            info = run.info()
+            took = dict(run.rows("SELECT stage, seconds FROM stages WHERE seconds IS NOT NULL"))
+        except MnemeError:
+            continue
+        if info.get("synthetic") == "true" or not {"harvest", "crosscoder", "attribution"} <= took.keys():
+            continue
+        tokens, latents, width = (int(info.get(key) or 0) for key in ("n_tokens", "latents", "width"))
+        found.append(
+            Measured(name, info.get("base", ""), info.get("tuned", ""), tokens, latents, width, took)
+        )
+    return found
+
+
 def list_runs(folder: Path) -> list[RunEntry]:
     """Every run in a folder, the newest first; broken ones too, with the reason."""
     if not folder.is_dir():
