@@ -35,6 +35,8 @@ SHOTS = {
     "latents": ("latents", "light", 900),
     "latent": ("latent", "light", 1000),
     "map": ("map", "dark", 820),
+    "try-text": ("try_text", "light", 900),
+    "compare": ("compare", "light", 1000),
     "review": ("review", "light", 720),
     "side-effects": ("side_effects", "light", 1000),
     "health": ("health", "light", 820),
@@ -71,8 +73,9 @@ def main() -> int:
         stdout=subprocess.DEVNULL,
     )
     try:
+        text = read_a_text(run)
         wait_until_up(f"http://127.0.0.1:{port}/_stcore/health")
-        take(chromium, f"http://127.0.0.1:{port}", run.name)
+        take(chromium, f"http://127.0.0.1:{port}", run.name, {"try_text": f"&probe={text}"})
     finally:
         server.terminate()
         server.wait()
@@ -89,7 +92,25 @@ def wait_until_up(address: str) -> None:
     raise TimeoutError(address)
 
 
-def take(chromium: str, address: str, run: str) -> None:
+def read_a_text(run: Path) -> str:
+    """Have a worker read an example for the page Try text; its number."""
+    sys.path.insert(0, str(ROOT))
+    from mneme.probe.board import Board
+
+    board = Board(run)
+    key = board.ask(
+        "The cell membrane controls which molecules enter. A virus binds to receptors on its surface."
+    )
+    if board.answer(key) is None:
+        board.start_worker()
+    for _ in range(600):
+        if board.answer(key) is not None:
+            break
+        time.sleep(0.5)
+    return key
+
+
+def take(chromium: str, address: str, run: str, more: dict[str, str]) -> None:
     from playwright.sync_api import sync_playwright
 
     IMAGES.mkdir(parents=True, exist_ok=True)
@@ -98,7 +119,11 @@ def take(chromium: str, address: str, run: str) -> None:
         for name, (page_name, theme, height) in SHOTS.items():
             context = browser.new_context(viewport={"width": 1280, "height": height}, color_scheme=theme)
             page = context.new_page()
-            page.goto(f"{address}/{page_name}?run={run}", timeout=120_000, wait_until="domcontentloaded")
+            page.goto(
+                f"{address}/{page_name}?run={run}{more.get(page_name, '')}",
+                timeout=120_000,
+                wait_until="domcontentloaded",
+            )
             page.wait_for_selector("h1", timeout=60_000)
             page.wait_for_function(
                 "document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'",

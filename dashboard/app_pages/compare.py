@@ -5,7 +5,7 @@ import time
 import pandas as pd
 import streamlit as st
 
-from dashboard.components import charts, curves, looks, state, words
+from dashboard.components import charts, curves, looks, narrow, state, words
 from mneme.compare.cache import CompareFile
 from mneme.errors import MnemeError
 from mneme.store.queries import compare as queries
@@ -118,7 +118,7 @@ effects = queries.both_effects(run, other)
 if effects.empty:
     st.caption("Neither run has effects: the stage effects makes them.")
 else:
-    left, right = st.columns([1, 1.15], gap="large")
+    left, right = narrow.stacking("compare_effects").columns([1, 1.15], gap="large")
     with left:
         st.plotly_chart(
             curves.two_effects(effects, words.plain(run.name, 24), words.plain(other.name, 24)),
@@ -188,7 +188,7 @@ with st.container(horizontal=True, gap="small"):
     share = float((~called["change"]).mean()) if len(called) else None
     st.metric("with the same verdict", words.percent(share))
 
-left, right = st.columns([1, 2.1], gap="large")
+left, right = narrow.stacking("compare_latents").columns([1, 2.1], gap="large")
 with left:
     st.markdown("**Verdicts of those found in both**", help="Rows: run A. Columns: run B.")
     order = [v for v in looks.VERDICT_SIGN if v in set(agreed["verdict"]) | set(agreed["verdict_other"])]

@@ -1,22 +1,8 @@
 """One latent, down to its tokens."""
 
-import json
-
 import streamlit as st
 
-from dashboard.components import (
-    charts,
-    curves,
-    filters,
-    label_scores,
-    looks,
-    receipts,
-    review,
-    state,
-    tables,
-    tokens,
-    words,
-)
+from dashboard.components import filters, latent_cards, looks, narrow, review, state, words
 from mneme.store.queries import latent as queries
 from mneme.store.queries import latents as list_queries
 from mneme.store.queries import quality
@@ -98,10 +84,16 @@ with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             color="orange",
             help="On held-out contexts it isn't shown to do better than other latents' labels do.",
         )
+    if latent_cards.unstable(row):
+        st.badge(
+            "unstable beta",
+            color="orange",
+            help="Beta from one half of the documents differs from the other's by more than half of its size.",
+        )
     if row["stability"] is not None:
         st.badge(
             f"{words.percent(row['stability'])} of seeds find it",
-            color="gray",
+            color="orange" if row["stability"] < 0.5 else "gray",
             help=looks.HELP["stability"],
         )
 review.panel(run, latent, label)
@@ -123,171 +115,17 @@ with st.container(horizontal=True, gap="small"):
     for name, value, meaning in facts:
         st.metric(name, value, help=looks.HELP[meaning])
 
-left, right = st.columns([1.75, 1], gap="large")
+body = narrow.stacking("latent")
+left, right = body.columns([1.75, 1], gap="large")
 with left:
-    found = queries.quantiles(run, latent) if "interpretation" in done else {}
-    if not found:
-        st.subheader("Contexts")
-        reason = (
-            "It never fires, so it has no contexts."
-            if row["dead"]
-            else "Its contexts are collected by the stage interpretation."
-        )
-        st.info(reason, icon=":material/hourglass_empty:")
-    else:
-        names = {0: "Top", **{q: f"D{q}" for q in range(10, 0, -1)}}
-        order = [q for q in names if q in found]
-        head, colour_by = st.columns([1, 1.3], vertical_alignment="bottom")
-        head.subheader(
-            "Contexts",
-            help="Windows of text around the tokens it fires on most (top), and from each tenth of its "
-            "activations, "
-            "D10 the strongest. The underlined token is the strongest. Point at a token for its values.",
-        )
-        colouring = colour_by.segmented_control(
-            "Colour by",
-            list(tokens.COLOURINGS),
-            default="activation",
-            required=True,
-            format_func=lambda name: tokens.COLOURINGS[name],
-            key="colouring",
-            label_visibility="collapsed",
-        )
-        quantile = st.segmented_control(
-            "Quantile",
-            order,
-            default=order[0],
-            required=True,
-            format_func=lambda q: names[q],
-            key="quantile",
-            label_visibility="collapsed",
-        )
-        chosen = quantile if quantile in order else order[0]
-        st.html(tokens.contexts_html(queries.contexts(run, latent, chosen), colouring or "activation"))
-
+    latent_cards.contexts(run, row, "interpretation" in done)
 with right:
-    st.subheader("Decoders", help=looks.HELP["delta_norm"])
-    st.markdown(
-        f"norm **{words.number(row['norm_base'])}** base, **{words.number(row['norm_tuned'])}** tuned · "
-        f"delta norm **{words.number(row['delta_norm'])}** · cosine **{words.number(row['decoder_cosine'])}**"
-    )
-    betas = queries.betas(run, latent)
-    if len(betas):
-        st.markdown("**Beta, each target and probe**", help=looks.HELP["beta"])
-        main = row["probe"]
-        betas["probe"] = [f"{p} (main)" if p == main else p for p in betas["probe"]]
-        st.dataframe(
-            betas[["target", "probe", "base", "tuned"]],
-            hide_index=True,
-            height="content",
-            column_config={
-                "target": st.column_config.TextColumn(
-                    help="What the direction is fitted to: the error left when the latent is removed "
-                    "(main), the reconstruction, or the activation."
-                ),
-                "probe": st.column_config.TextColumn(
-                    help="Whose decoder gives the direction; main: the longer one."
-                ),
-                "base": st.column_config.NumberColumn("beta(b)", format="%.3f"),
-                "tuned": st.column_config.NumberColumn("beta(f)", format="%.3f"),
-            },
-            alt="Latent scaling of this latent",
-        )
-        note = (
-            f"Between halves of the text beta differs by {words.number(row['split_half_base'])} (base) and "
-            f"{words.number(row['split_half_tuned'])} (tuned)."
-        )
-        if row["vif"] is not None:
-            note += (
-                f" Fitted jointly with its correlated group: {words.number(row['beta_joint_base'])} and "
-                f"{words.number(row['beta_joint_tuned'])} (variance inflation {words.number(row['vif'])})."
-            )
-        st.caption(note)
-    bins = queries.histogram(run, latent)
-    if len(bins):
-        st.subheader("Activations")
-        st.plotly_chart(
-            curves.activation_histogram(bins),
-            key="activations",
-            config=charts.STILL,
-            alt="Histogram of its activations",
-        )
-    groups = queries.categories(run, latent)
-    if len(groups):
-        st.subheader("Categories", help=looks.HELP["category"])
-        for item in groups.head(5).to_dict("records"):
-            st.progress(
-                min(1.0, max(0.0, float(item["weight"]))),
-                text=f"{words.markdown(item['name'], 44)} · {words.percent(item['weight'])}",
-            )
-
-lens = queries.logit_lens(run, latent)
-near = queries.neighbours(run, latent)
-below_left, below_right = st.columns([1.35, 1], gap="large")
+    latent_cards.decoders(run, row)
+    latent_cards.activations(run, latent)
+    latent_cards.categories(run, latent)
+below_left, below_right = body.columns([1.35, 1], gap="large")
 with below_left:
-    st.subheader(
-        "Logit lens",
-        help="Next tokens that the latent's decoder promotes or holds down, read through each model's own "
-        "output layer; "
-        "difference is tuned minus base.",
-    )
-    if len(lens):
-        side = st.segmented_control(
-            "Direction",
-            ["top", "bottom"],
-            default="top",
-            required=True,
-            key="lens_side",
-            format_func=lambda d: {"top": "Promotes", "bottom": "Holds down"}[d],
-            label_visibility="collapsed",
-        )
-        for column, model in zip(st.columns(3), ("base", "tuned", "difference"), strict=True):
-            own = lens[(lens["model"] == model) & (lens["direction"] == (side or "top"))]
-            column.dataframe(
-                {model: [words.plain(t, 30) for t in own["token"]], "logit": own["logit"].to_list()},
-                hide_index=True,
-                height="content",
-                column_config={"logit": st.column_config.NumberColumn(format="%+.2f", width=65)},
-                alt=f"Logit lens, {model}",
-            )
-    else:
-        st.caption("Read by the stage interpretation.")
+    latent_cards.logit_lens(run, latent)
 with below_right:
-    st.subheader(
-        "Nearest latents", help="By decoder: cosine of directions. By firing: correlation of activations."
-    )
-    if len(near):
-        kinds = [k for k in ("decoder", "firing") if k in set(near["kind"])]
-        kind = st.segmented_control(
-            "Near by", kinds, default=kinds[0], required=True, key="near_kind", label_visibility="collapsed"
-        )
-        own = near[near["kind"] == (kind if kind in kinds else kinds[0])]
-        tables.latent_table(
-            own.rename(columns={"neighbour": "latent"}),
-            ["latent", "verdict", "label", "similarity"],
-            key="near_table",
-            height="content",
-            alt="Nearest latents",
-        )
-    else:
-        st.caption("Found by the stage interpretation.")
-
-if len(labels):
-    with st.expander("How the label was made"):
-        label_scores.panel(run, latent)
-        for item in labels.to_dict("records"):
-            st.markdown(
-                f"**{words.markdown(item['label'], 140)}** · {words.markdown(item['method'], 60)} · score "
-                f"{words.percent(item['score'])}, with other latents' labels "
-                f"{words.percent(item['score_shuffled'])}"
-            )
-            try:
-                evidence = json.dumps(json.loads(item["detail"] or "{}"), indent=1, ensure_ascii=False)
-            except (TypeError, ValueError):
-                evidence = str(item["detail"])
-            st.code(
-                "\n".join(words.plain(line, 400) for line in evidence.split("\n")[:60]),
-                language=None,
-                wrap_lines=True,
-            )
-            receipts.show(run, item["detail"])
+    latent_cards.neighbours(run, latent)
+latent_cards.how_labelled(run, latent, labels)

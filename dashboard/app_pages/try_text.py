@@ -4,7 +4,7 @@ import time
 
 import streamlit as st
 
-from dashboard.components import looks, reading, state, words
+from dashboard.components import looks, narrow, reading, state, words
 from mneme.probe.board import Board
 
 LIMIT = 8000  # characters; the worker counts tokens
@@ -142,7 +142,7 @@ for column, (caption, body) in zip(st.columns(len(shown), gap="large"), shown.it
     column.caption(caption)
     column.html(body)
 
-left, right = st.columns([1.15, 1], gap="large")
+left, right = narrow.stacking("try").columns([1.15, 1], gap="large")
 with left:
     st.markdown(
         "**Latents that fire here**",
