@@ -271,6 +271,7 @@ STAGES = (
         ("attribution",),
         ("latents", "betas", "activation_histogram", "health"),
         ("codes/index.json",),
+        revision=2,
     ),
     Stage(
         "interpretation",

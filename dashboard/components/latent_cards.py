@@ -13,6 +13,11 @@ from dashboard.components import charts, curves, label_scores, looks, narrow, re
 from mneme.store.queries import latent as queries
 from mneme.store.run import Run
 
+_INTERVAL = (
+    "In brackets 95 % intervals over documents. They are known for the target (error) and the probe "
+    "that the verdict rests on."
+)
+
 
 def contexts(run: Run, row: dict[str, Any], made: bool) -> None:
     """Windows of text around its firings, quantile by quantile. `made`: whether the stage is done."""
@@ -69,6 +74,18 @@ def unstable(row: Mapping[str, Any]) -> bool:
     )
 
 
+def _judged(betas: pd.DataFrame) -> str:
+    """The betas that the verdict rests on, with their intervals."""
+    parts = []
+    for model, sign in (("base", "beta(b)"), ("tuned", "beta(f)")):
+        known = betas[betas[f"{model}_low"].notna()]
+        if len(known):
+            one = known.iloc[0]
+            ends = words.between(one[f"{model}_low"], one[f"{model}_high"], signed=False)
+            parts.append(f"{sign} **{words.number(one[model])}** ({ends})")
+    return " · ".join(parts) or "Intervals of beta are not known for this latent."
+
+
 def decoders(run: Run, row: dict[str, Any]) -> None:
     """Norms, cosine and all betas."""
     latent = int(row["latent"])
@@ -79,6 +96,7 @@ def decoders(run: Run, row: dict[str, Any]) -> None:
     )
     betas = queries.betas(run, latent)
     if len(betas):
+        st.markdown(_judged(betas), help=_INTERVAL)
         st.markdown("**Beta, each target and probe**", help=looks.HELP["beta"])
         main = row["probe"]
         betas["probe"] = [f"{p} (main)" if p == main else p for p in betas["probe"]]

@@ -16,15 +16,21 @@ import numpy as np
 import pandas as pd
 
 from mneme import distributed
+from mneme.attribution.betas import betas_frame
 from mneme.attribution.bootstrap import BootstrapSums
 from mneme.attribution.config import AttributionConfig
-from mneme.attribution.evidence import DocumentJoiner, DocumentMoments, fieller_interval, margin_p_values
+from mneme.attribution.evidence import (
+    DocumentJoiner,
+    DocumentMoments,
+    beta_interval,
+    fieller_interval,
+    margin_p_values,
+)
 from mneme.attribution.firing import FiringSums
-from mneme.attribution.geometry import BASE, MODELS, TUNED, Geometry, _divide, make_geometry
+from mneme.attribution.geometry import BASE, TUNED, Geometry, _divide, make_geometry
 from mneme.attribution.joint import coactivation, correlated_groups, flips, joint_betas
 from mneme.attribution.pairs import PairSums, TokenSums, encode_pair_sums
 from mneme.attribution.scaling import (
-    TARGETS,
     ScalingSums,
     own_batches,
     scaling_frame,
@@ -224,7 +230,7 @@ def conclude(state: Pass, crosscoder: Any, shards: Iterable[Any] = ()) -> Attrib
     latents = _with_joint(latents, state, shards, reference)
     return Attribution(
         latents,
-        betas_frame(scaling),
+        betas_frame(scaling, geometry, beta_interval(moments, geometry, config.level)),
         state.firing.histogram_frame(),
         scaling,
         halves,
@@ -278,15 +284,3 @@ def severity(geometry: Geometry, scaling: pd.DataFrame, firing: FiringSums, fit:
     typical = np.sqrt(fit.variance[0] / n)
     moved = np.where(firing.n_active > 0, firing.total / n * step, np.nan)
     return moved / typical if typical > 0 else np.full(len(which), np.nan)
-
-
-def betas_frame(scaling: pd.DataFrame) -> pd.DataFrame:
-    """The `betas` table: latent, probe, target, model, beta; only those that are defined."""
-    parts = []
-    for target in TARGETS:
-        for model in MODELS:
-            for probe in MODELS:
-                beta = scaling[f"beta_{target}_{model}_{probe}"]
-                part = pd.DataFrame({"latent": scaling["latent"], "beta": beta})
-                parts.append(part.dropna().assign(probe=probe, target=target, model=model))
-    return pd.concat(parts, ignore_index=True)[["latent", "probe", "target", "model", "beta"]]

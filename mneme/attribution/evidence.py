@@ -106,6 +106,8 @@ class DocumentMoments:
         self.half_totals = np.zeros((2, 2, n_latents))
         """(half, model, F): documents of even and of odd number."""
         self.half_power = np.zeros((2, n_latents))
+        self.power_squares = np.zeros((3, n_latents))
+        """sum over documents of c c, c s^b, c s^t; c = sum f^2, the document's share of the denominator."""
 
     def update(self, rows: DocumentShares) -> None:
         """Add whole documents."""
@@ -118,18 +120,22 @@ class DocumentMoments:
                 np.add.at(self.half_totals[half, m], rows.latent[mine], share[mine])
         for c, product in enumerate((base * base, base * tuned, tuned * tuned)):
             np.add.at(self.squares[c], rows.latent, product)
+        for c, product in enumerate((rows.power, base, tuned)):
+            np.add.at(self.power_squares[c], rows.latent, rows.power * product)
         for half in (0, 1):
             mine = rows.document % 2 == half
             np.add.at(self.half_power[half], rows.latent[mine], rows.power[mine])
 
     def merge(self, other: DocumentMoments) -> None:
         """Add the moments of other documents."""
-        for name in ("n", "totals", "squares", "half_totals", "half_power"):
+        for name in ("n", "totals", "squares", "half_totals", "half_power", "power_squares"):
             getattr(self, name)[...] += getattr(other, name)
 
     def over_ranks(self) -> None:
         """Add up what every rank's documents gave. Collective."""
-        distributed.add_up(self.n, self.totals, self.squares, self.half_totals, self.half_power)
+        distributed.add_up(
+            self.n, self.totals, self.squares, self.half_totals, self.half_power, self.power_squares
+        )
 
     def log_ratio(self) -> np.ndarray:
         """(F,): ln(|S^t| / |S^b|), within +-LOG_LIMIT; NaN where neither model has anything."""
@@ -149,6 +155,26 @@ class DocumentMoments:
         """(half, model, F): beta on the error target and the contrast's probes, from half the documents."""
         norm = geometry.norms[np.stack(geometry.contrast), np.arange(geometry.n_latents)]
         return _divide(self.half_totals, self.half_power[:, None] * norm[None])
+
+
+def beta_interval(
+    moments: DocumentMoments, geometry: Geometry, level: float = 0.95
+) -> tuple[np.ndarray, np.ndarray]:
+    """(2 models, F) low and high end of the interval of beta: error target, the contrast's probes.
+
+    beta^m = S^m / (C |p|) is a ratio of sums over documents; its variance is linearised at the estimate (Cochran
+    1977, 6.4): n / (n - 1) sum_i (s_i^m - r c_i)^2 / C^2 with r = S^m / C, and t with n - 1 degrees of freedom.
+    NaN with fewer than two documents.
+    """
+    n, power = moments.n, moments.half_power.sum(0)
+    ratio = _divide(moments.totals, power)
+    residual = moments.squares[[0, 2]] - 2 * ratio * moments.power_squares[1:]
+    residual = np.maximum(residual + ratio**2 * moments.power_squares[0], 0)
+    known = np.where(n > 1, n, np.nan)
+    deviation = _divide(np.sqrt(residual * known / (known - 1)), power)
+    half = stats.t.ppf(0.5 + level / 2, np.maximum(n - 1, 1)) * deviation
+    norm = geometry.norms[np.stack(geometry.contrast), np.arange(geometry.n_latents)]
+    return _divide(ratio - half, norm), _divide(ratio + half, norm)
 
 
 def fieller_interval(moments: DocumentMoments, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:

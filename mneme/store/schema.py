@@ -97,12 +97,18 @@ def m005_label_comparison(db: duckdb.DuckDBPyConnection) -> None:
     )
 
 
+def m006_beta_intervals(db: duckdb.DuckDBPyConnection) -> None:
+    """95% intervals of beta over documents, where they are known: error target, the probe of the verdict."""
+    db.execute("ALTER TABLE betas ADD COLUMN ci_low DOUBLE; ALTER TABLE betas ADD COLUMN ci_high DOUBLE")
+
+
 MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     m001_initial,
     m002_labels_stage,
     m003_label_scores,
     m004_outcome_units,
     m005_label_comparison,
+    m006_beta_intervals,
 ]
 SCHEMA_VERSION = len(MIGRATIONS)
 

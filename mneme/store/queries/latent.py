@@ -66,10 +66,13 @@ def categories(run: Run, latent: int) -> pd.DataFrame:
 
 
 def betas(run: Run, latent: int) -> pd.DataFrame:
-    """A row a (probe, target): base, tuned."""
+    """A row a (probe, target): base, tuned, and the ends of their intervals where known, base_low ... tuned_high."""
     return run.sql(
         "SELECT probe, target, max(beta) FILTER (model = 'base') AS base,"
-        " max(beta) FILTER (model = 'tuned') AS tuned FROM betas WHERE latent = ?"
+        " max(beta) FILTER (model = 'tuned') AS tuned,"
+        " max(ci_low) FILTER (model = 'base') AS base_low, max(ci_high) FILTER (model = 'base') AS base_high,"
+        " max(ci_low) FILTER (model = 'tuned') AS tuned_low, max(ci_high) FILTER (model = 'tuned') AS tuned_high"
+        " FROM betas WHERE latent = ?"
         " GROUP BY probe, target"
         " ORDER BY list_position(['error', 'reconstruction', 'activation'], target), probe",
         [latent],

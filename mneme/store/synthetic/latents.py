@@ -90,6 +90,7 @@ def write_betas(writer: StageWriter, rng: np.random.Generator, latents: pd.DataF
         for target in ("error", "reconstruction", "activation"):
             for model in ("base", "tuned"):
                 beta = live[f"beta_{model}"] * (1.0 if target == "error" else 0.9)
+                half = np.where((target == "error") & (live["probe"] == probe), 0.08, np.nan)
                 parts.append(
                     pd.DataFrame(
                         {
@@ -98,6 +99,8 @@ def write_betas(writer: StageWriter, rng: np.random.Generator, latents: pd.DataF
                             "target": target,
                             "model": model,
                             "beta": beta + rng.normal(0, 0.01, len(live)),
+                            "ci_low": beta - half,
+                            "ci_high": beta + half,
                         }
                     )
                 )
