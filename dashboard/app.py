@@ -61,20 +61,6 @@ PAGES = {
             help="What to look at first, and what has been said of it.",
         ),
     ],
-    "Try it": [
-        st.Page(
-            "app_pages/try_text.py",
-            title="Try text",
-            icon=":material/edit_note:",
-            help="Your own text through both models.",
-        ),
-        st.Page(
-            "app_pages/compare.py",
-            title="Compare",
-            icon=":material/compare_arrows:",
-            help="Two runs side by side.",
-        ),
-    ],
     "Evidence": [
         st.Page(
             "app_pages/health.py",
@@ -88,6 +74,18 @@ PAGES = {
     ],
     "Work": [
         st.Page(
+            "app_pages/try_text.py",
+            title="Try text",
+            icon=":material/edit_note:",
+            help="Your own text through both models.",
+        ),
+        st.Page(
+            "app_pages/compare.py",
+            title="Compare",
+            icon=":material/compare_arrows:",
+            help="Two runs side by side.",
+        ),
+        st.Page(
             "app_pages/runs.py",
             title="Runs",
             icon=":material/folder_open:",
@@ -98,6 +96,7 @@ PAGES = {
 
 page = st.navigation(PAGES)
 state.choose_run()
+link = st.sidebar.container()
 if (run := state.current_run()) is not None:
     info = run.info()
     with st.sidebar:
@@ -112,5 +111,5 @@ if (run := state.current_run()) is not None:
 try:
     page.run()
 finally:  # after the page: its widgets have put their choices into the address by then
-    with st.sidebar:
+    with link:
         links.copy_link()
