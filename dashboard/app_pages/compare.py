@@ -118,7 +118,7 @@ effects = queries.both_effects(run, other)
 if effects.empty:
     st.caption("Neither run has effects: the stage effects makes them.")
 else:
-    left, right = narrow.stacking("compare_effects").columns([1, 1.15], gap="large")
+    left, right = narrow.stacking("compare_effects").columns([1, 1.4], gap="large")
     with left:
         st.plotly_chart(
             curves.two_effects(effects, words.plain(run.name, 24), words.plain(other.name, 24)),
@@ -129,7 +129,7 @@ else:
     with right:
         n = int(effects["change"].sum())
         both = int((effects["verdict"].notna() & effects["verdict_other"].notna()).sum())
-        st.markdown(f"**{n}** of {both} categories have another verdict")
+        st.markdown(f"**{n}** of {both} categories have another verdict; they stand first")
         shown = effects.assign(
             name=[words.plain(t, 44) for t in effects["name"]],
             a=[
@@ -142,16 +142,15 @@ else:
             ],
         ).sort_values("change", ascending=False, kind="stable")
         st.dataframe(
-            shown[["name", "effect", "effect_other", "a", "b", "change"]],
+            shown[["name", "effect", "effect_other", "a", "b"]],
             hide_index=True,
             height=300,
             column_config={
-                "name": st.column_config.TextColumn("category", width=165),
-                "effect": st.column_config.NumberColumn("effect A", format="%.3f", width=75),
-                "effect_other": st.column_config.NumberColumn("effect B", format="%.3f", width=75),
-                "a": st.column_config.TextColumn("A", width=100),
-                "b": st.column_config.TextColumn("B", width=100),
-                "change": st.column_config.CheckboxColumn("differs", width=60),
+                "name": st.column_config.TextColumn("category", width=150),
+                "effect": st.column_config.NumberColumn("effect A", format="%.2f", width=70),
+                "effect_other": st.column_config.NumberColumn("effect B", format="%.2f", width=70),
+                "a": st.column_config.TextColumn("A", width=98),
+                "b": st.column_config.TextColumn("B", width=98),
             },
             placeholder="–",
             alt="Verdicts of both runs on each category",
@@ -188,7 +187,7 @@ with st.container(horizontal=True, gap="small"):
     share = float((~called["change"]).mean()) if len(called) else None
     st.metric("with the same verdict", words.percent(share))
 
-left, right = narrow.stacking("compare_latents").columns([1, 2.1], gap="large")
+left, right = narrow.stacking("compare_latents").columns([1, 1.5], gap="large")
 with left:
     st.markdown("**Verdicts of those found in both**", help="Rows: run A. Columns: run B.")
     order = [v for v in looks.VERDICT_SIGN if v in set(agreed["verdict"]) | set(agreed["verdict_other"])]

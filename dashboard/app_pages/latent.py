@@ -18,7 +18,7 @@ def go(to: int | None) -> None:
         st.session_state["latent"] = to
 
 
-top, jump, lister = st.columns([5, 1.8, 1.3], vertical_alignment="bottom")
+top, jump, lister = st.columns([3, 1.9, 1.4], vertical_alignment="bottom")
 number = jump.number_input(
     "Latent", value=None, min_value=0, step=1, key="latent", bind="query-params", placeholder="number"
 )
@@ -58,6 +58,14 @@ with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         disabled=place["next"] is None,
         on_click=go,
         args=(place["next"],),
+    )
+    st.button(
+        "Try text",
+        icon=":material/edit_note:",
+        on_click=state.go,
+        args=("app_pages/try_text.py",),
+        kwargs={"latent": str(latent)},
+        help="See it on a text of your own.",
     )
     st.caption(
         f"{place['place']:,} of {place['of']:,} in the filter, by {sort_name}"

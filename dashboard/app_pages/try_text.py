@@ -4,7 +4,7 @@ import time
 
 import streamlit as st
 
-from dashboard.components import looks, narrow, reading, state, words
+from dashboard.components import looks, reading, state, words
 from mneme.probe.board import Board
 
 LIMIT = 8000  # characters; the worker counts tokens
@@ -124,13 +124,13 @@ colouring = st.segmented_control(
     format_func=lambda name: f"Latent {latent}" if name == "latent" else reading.COLOURINGS[name],
     key=f"try_colour_{latent}",
 )
-shown = reading.strips(answer, pairs, colouring or "kl", latent, changed)
-if colouring == "latent" and latent is not None:
-    mine = found[found["latent"] == latent]
-    if mine.empty:
-        st.info(f"Latent {latent} does not fire on this text.", icon=":material/search_off:")
-    else:
-        one = mine.iloc[0]
+fires = bool(latent is not None and (found["latent"] == latent).any())
+if colouring == "latent" and not fires:
+    st.info(f"Latent {latent} does not fire on this text.", icon=":material/search_off:")
+else:
+    shown = reading.strips(answer, pairs, colouring or "kl", latent, changed)
+    if colouring == "latent":
+        one = found[found["latent"] == latent].iloc[0]
         st.markdown(
             f"{reading.sign(one['verdict'])} · {words.markdown(one['label'], 100) or 'no label'} · fires on "
             f"{one['tokens']} tokens · on this text beta(b) **{words.number(one['beta_base'])}**, "
@@ -138,65 +138,64 @@ if colouring == "latent" and latent is not None:
             help="How much of the latent's direction either model's own stream has where it fires, over its "
             "activation; the run's betas are the same over the whole corpus.",
         )
-for column, (caption, body) in zip(st.columns(len(shown), gap="large"), shown.items(), strict=True):
-    column.caption(caption)
-    column.html(body)
+    for column, (caption, body) in zip(st.columns(len(shown), gap="large"), shown.items(), strict=True):
+        column.caption(caption)
+        column.html(body)
 
-left, right = narrow.stacking("try").columns([1.15, 1], gap="large")
-with left:
-    st.markdown(
-        "**Latents that fire here**",
-        help="Amplified and suppressed first. Tick a row to colour the text by it.",
-    )
+st.markdown(
+    "**Latents that fire here**",
+    help="Amplified and suppressed first. Tick a row to colour the text by it.",
+)
 
-    def choose() -> None:
-        """Look at the ticked latent; a callback."""
-        rows = st.session_state["try_latents"].selection.rows
-        if rows and rows[0] < len(found):
-            st.session_state["latent"] = int(found["latent"].iloc[rows[0]])
 
-    table = found.assign(
-        verdict=[reading.sign(v) for v in found["verdict"]],
-        label=[words.plain(t, 90) for t in found["label"]],
-    )
-    st.dataframe(
-        table[["latent", "verdict", "label", "tokens", "strongest", "beta_base", "beta_tuned"]],
-        key="try_latents",
-        hide_index=True,
-        height=330,
-        on_select=choose,
-        selection_mode="single-row",
-        column_config={
-            "latent": st.column_config.NumberColumn(format="%d", width=65),
-            "verdict": st.column_config.TextColumn(width=108),
-            "label": st.column_config.TextColumn(width=180),
-            "tokens": st.column_config.NumberColumn("tokens", width=62),
-            "strongest": st.column_config.NumberColumn("strongest", format="%.3g", width=80),
-            "beta_base": st.column_config.NumberColumn("beta(b) here", format="%.2f", width=92),
-            "beta_tuned": st.column_config.NumberColumn("beta(f) here", format="%.2f", width=92),
-        },
-        placeholder="–",
-        alt="Latents that fire on the text",
-    )
-with right:
-    st.markdown(
-        "**Token by token**",
-        help="KL and NLL are of the prediction made at the token: of the token after it.",
-    )
-    names = dict(zip(found["latent"], found["label"], strict=True))
-    st.dataframe(
-        reading.token_frame(answer, pairs, names),
-        key="try_tokens",
-        hide_index=True,
-        height=330,
-        column_config={
-            "token": st.column_config.TextColumn(width=85),
-            "kl": st.column_config.NumberColumn("KL", format="%.3f", width=65),
-            "nll_base": st.column_config.NumberColumn("NLL base", format="%.2f", width=78),
-            "nll_tuned": st.column_config.NumberColumn("NLL tuned", format="%.2f", width=82),
-            "nll_change": st.column_config.NumberColumn("change", format="%+.2f", width=70),
-            "strongest": st.column_config.TextColumn("strongest latents", width=300),
-        },
-        placeholder="–",
-        alt="Every token with its KL, NLL and strongest latents",
-    )
+def choose() -> None:
+    """Look at the ticked latent; a callback."""
+    rows = st.session_state["try_latents"].selection.rows
+    if rows and rows[0] < len(found):
+        st.session_state["latent"] = int(found["latent"].iloc[rows[0]])
+
+
+table = found.assign(
+    verdict=[reading.sign(v) for v in found["verdict"]],
+    label=[words.plain(t, 90) for t in found["label"]],
+)
+st.dataframe(
+    table[["latent", "verdict", "label", "tokens", "strongest", "beta_base", "beta_tuned"]],
+    key="try_latents",
+    hide_index=True,
+    height=300,
+    on_select=choose,
+    selection_mode="single-row",
+    column_config={
+        "latent": st.column_config.NumberColumn(format="%d", width=65),
+        "verdict": st.column_config.TextColumn(width=108),
+        "label": st.column_config.TextColumn(width=290),
+        "tokens": st.column_config.NumberColumn("tokens", width=62),
+        "strongest": st.column_config.NumberColumn("strongest", format="%.3g", width=80),
+        "beta_base": st.column_config.NumberColumn("beta(b) here", format="%.2f", width=92),
+        "beta_tuned": st.column_config.NumberColumn("beta(f) here", format="%.2f", width=92),
+    },
+    placeholder="–",
+    alt="Latents that fire on the text",
+)
+st.markdown(
+    "**Token by token**",
+    help="KL and NLL are of the prediction made at the token: of the token after it.",
+)
+names = dict(zip(found["latent"], found["label"], strict=True))
+st.dataframe(
+    reading.token_frame(answer, pairs, names),
+    key="try_tokens",
+    hide_index=True,
+    height=300,
+    column_config={
+        "token": st.column_config.TextColumn(width=85),
+        "kl": st.column_config.NumberColumn("KL", format="%.3f", width=65),
+        "nll_base": st.column_config.NumberColumn("NLL base", format="%.2f", width=78),
+        "nll_tuned": st.column_config.NumberColumn("NLL tuned", format="%.2f", width=82),
+        "nll_change": st.column_config.NumberColumn("change", format="%+.2f", width=70),
+        "strongest": st.column_config.TextColumn("strongest latents", width=440),
+    },
+    placeholder="–",
+    alt="Every token with its KL, NLL and strongest latents",
+)

@@ -83,7 +83,10 @@ def _judged(betas: pd.DataFrame) -> str:
             one = known.iloc[0]
             ends = words.between(one[f"{model}_low"], one[f"{model}_high"], signed=False)
             parts.append(f"{sign} **{words.number(one[model])}** ({ends})")
-    return " · ".join(parts) or "Intervals of beta are not known for this latent."
+    return (
+        " · ".join(parts)
+        or "Intervals of beta are missing: it fires in one document, or the run is older than they are."
+    )
 
 
 def decoders(run: Run, row: dict[str, Any]) -> None:

@@ -136,6 +136,12 @@ def test_a_deep_link_opens_the_latent(monkeypatch: pytest.MonkeyPatch, runs: Pat
     assert app.title[0].value == "Latent 7"
 
 
+def test_the_betas_a_verdict_rests_on_have_intervals(monkeypatch: pytest.MonkeyPatch, runs: Path) -> None:
+    shown = [block.value for block in open_page(monkeypatch, runs, "latent", latent="0").markdown]
+    (line,) = (text for text in shown if text.startswith("beta(b) **"))
+    assert line.count("…") == 2 and "beta(f) **" in line
+
+
 def test_an_unknown_latent_is_no_exception(monkeypatch: pytest.MonkeyPatch, runs: Path) -> None:
     app = open_page(monkeypatch, runs, "latent", latent="999999")
     assert "no latent" in app.info[0].value
