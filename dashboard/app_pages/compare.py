@@ -182,7 +182,10 @@ with st.container(horizontal=True, gap="small"):
     st.metric(
         "found in both", words.count(len(agreed)), help="Their likeness is over the method's threshold."
     )
-    st.metric("of A's changed latents", words.count(int(found["verdict"].isin(CALLED).sum())))
+    st.metric(
+        "of A's changed latents",
+        words.count(int(queries.comparable_latents(run)["verdict"].isin(CALLED).sum())),
+    )
     st.metric("found in both", words.count(len(called)))
     share = float((~called["change"]).mean()) if len(called) else None
     st.metric("with the same verdict", words.percent(share))
@@ -196,7 +199,10 @@ with left:
     )
     crossed.index = pd.Index([f"{looks.VERDICT_SIGN[v]} {v}" for v in order], name="A \\ B")
     crossed.columns = pd.Index([f"{looks.VERDICT_SIGN[v]} {v}" for v in order])
-    st.dataframe(crossed, height="content", alt="How often each pair of verdicts occurs")
+    if agreed.empty:
+        st.caption("No latent is found in both runs.")
+    else:
+        st.dataframe(crossed, height="content", alt="How often each pair of verdicts occurs")
 with right:
     which = st.segmented_control(
         "Show",
@@ -213,7 +219,12 @@ with right:
     ]
     rows = rows.sort_values("severity", ascending=False, na_position="last").head(500)
     if rows.empty:
-        st.info("No latent to show here.", icon=":material/check:")
+        st.info(
+            "No latent is found in both runs; All lists the closest pairs."
+            if agreed.empty
+            else "None to show here.",
+            icon=":material/info:",
+        )
     else:
         numbers = [(int(a), int(b)) for a, b in zip(rows["latent"], rows["other"], strict=True)]
 

@@ -64,7 +64,6 @@ with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         icon=":material/edit_note:",
         on_click=state.go,
         args=("app_pages/try_text.py",),
-        kwargs={"latent": str(latent)},
         help="See it on a text of your own.",
     )
     st.caption(
