@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import time
 from pathlib import Path
 
 import pytest
 
+from mneme.compare.cache import CompareFile
 from mneme.store.synthetic import make_synthetic_run
 
 
@@ -19,3 +22,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "damaged").mkdir()
     (folder / "damaged" / "run.duckdb").write_bytes(b"not a database" * 400)
     return folder
+
+
+@pytest.fixture(autouse=True)
+def _no_matching(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page Compare starts no process of its own here."""
+    monkeypatch.setattr(CompareFile, "start", lambda self: self.say(pid=os.getpid(), since=time.time()))
