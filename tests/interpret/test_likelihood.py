@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import pytest
+from tiny_models import save, tiny_llama, tiny_tokenizer
 
 from mneme.interpret.labels.local import LocalChat
 from mneme.interpret.scores.likelihood import doubts, judge_by_likelihood
 from mneme.interpret.scores.sheet import Item
-from tests.tiny_models import save, tiny_llama, tiny_tokenizer
 
 
 @pytest.fixture(scope="module")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from tiny_models import save, tiny_llama, tiny_tokenizer
 from transformers import PreTrainedModel
 
 from mneme.errors import ModelError
@@ -12,7 +13,6 @@ from mneme.interpret.labels.chat import ReplyError, open_chat
 from mneme.interpret.labels.explain import explain
 from mneme.interpret.labels.local import LocalChat
 from mneme.interpret.labels.receipts import Prompt
-from tests.tiny_models import save, tiny_llama, tiny_tokenizer
 
 TEMPLATE = "{% for m in messages %}{{ m['content'] }} {% endfor %}"
 
