@@ -248,9 +248,12 @@ def effects_stage(bench: Workbench) -> StageResult:
 
 
 def report_stage(bench: Workbench) -> StageResult:
-    """The report's files, into `report/`."""
+    """The search index, into `search/`, and the report's files, into `report/`."""
     from mneme.report import write_report
+    from mneme.search import build_index, is_current
 
+    if not is_current(bench.run):
+        build_index(bench.run, bench.encoder, bench.progress)
     with bench.progress.task("report", total=None):
         write_report(bench.run, bench.folder / "report")
     return StageResult()

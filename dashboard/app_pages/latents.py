@@ -1,9 +1,10 @@
-"""All latents: a filter, two linked plots, one table."""
+"""All latents: a filter, three linked plots, one table."""
 
 import streamlit as st
 
-from dashboard.components import filters, looks, plots, state, tables
+from dashboard.components import filters, looks, plots, search, state, tables
 from mneme.store.queries import latents as queries
+from mneme.store.queries import quality
 
 SHOWN = 1000
 
@@ -11,13 +12,18 @@ run = state.need_run("Latents", "attribution")
 where = filters.filter_bar(run, "Latents")
 found = queries.count(run, where)
 
-left, right = st.columns(2, gap="medium")
-with left:
-    st.markdown("**Which model uses each latent**", help=looks.HELP["delta_norm"])
-    plots.norms(run, where, key="latents_norms", height=270)
-with right:
-    st.markdown("**How much of it each model contains**", help=looks.HELP["beta"])
-    plots.betas(run, where, key="latents_betas", height=270)
+mapped = "interpretation" in quality.finished_stages(run)
+parts = st.columns(3 if mapped else 2, gap="small")
+with parts[0]:
+    st.markdown("**Which model uses it**", help=looks.HELP["delta_norm"])
+    plots.norms(run, where, key="latents_norms", height=250)
+with parts[1]:
+    st.markdown("**How much each contains**", help=looks.HELP["beta"])
+    plots.betas(run, where, key="latents_betas", height=250)
+if mapped:
+    with parts[2]:
+        st.markdown("**Map of directions**", help="The page Map, small: near latents have similar decoders.")
+        plots.map_of(run, where, key="latents_map", height=250)
 
 st.html(looks.legend(queries.verdict_counts(run, where)))
 count, order = st.columns([3, 1.2], vertical_alignment="bottom")
@@ -34,10 +40,24 @@ order.selectbox(
     label_visibility="collapsed",
 )
 if found:
+    rows = queries.table(run, where, sort=filters.sort_choice(), limit=SHOWN)
+    words = filters.searched()
+    if words:
+        rows = search.add_matches(run, rows, words)
     tables.latent_table(
-        queries.table(run, where, sort=filters.sort_choice(), limit=SHOWN),
+        rows,
         [
-            *["latent", "verdict", "label", "category", "log_ratio", "interval", "q_value", "delta_norm"],
+            *[
+                "latent",
+                "verdict",
+                *(["match"] if words else []),
+                "label",
+                "category",
+                "log_ratio",
+                "interval",
+                "q_value",
+                "delta_norm",
+            ],
             *["beta_base", "beta_tuned", "firing_rate", "kl", "nll_change", "score"],
         ],
         key="latents_table",

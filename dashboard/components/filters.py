@@ -6,13 +6,15 @@ import math
 
 import streamlit as st
 
-from dashboard.components import looks, words
+from dashboard.components import looks, review, search, words
 from dashboard.components.selection import read_ranges, write_ranges
+from mneme.analyst import Review
 from mneme.store.queries.effects import category_names
 from mneme.store.queries.latents import FLAGS, SORTS, VERDICTS, LatentFilter
 from mneme.store.run import Run
 
 Q_STEPS = {"any": None, "0.001": 0.001, "0.01": 0.01, "0.05": 0.05, "0.1": 0.1}
+REVIEWED = ("to do", "accept", "reject", "needs-work", "bookmark")
 RATE_RANGE = (-6.0, 0.0)
 RANGE_NAMES = {
     "delta_norm": "delta norm",
@@ -25,16 +27,18 @@ RANGE_NAMES = {
 
 def filter_bar(run: Run, title: str) -> LatentFilter:
     """A page's title with the filter beside and below it; returns what the filter says."""
-    head, category, find, more = st.columns([2.3, 2.2, 2.2, 1.1], vertical_alignment="bottom")
+    head, category, find, within, more = st.columns([1.5, 1.9, 2.2, 1.2, 1.1], vertical_alignment="bottom")
     head.title(title)
     with category:
         _category(run)
     with find:
         _find()
+    with within:
+        _within()
     with more.popover("More", icon=":material/tune:", width="stretch"):
         _rare()
     _verdicts()
-    found = read_filter()
+    found = read_filter(run)
     _range_chips(found)
     return found
 
@@ -44,21 +48,31 @@ def filter_stack(run: Run) -> LatentFilter:
     _verdicts()
     _category(run)
     _find()
+    _within()
     _rare()
-    return read_filter()
+    return read_filter(run)
 
 
-def read_filter() -> LatentFilter:
+def read_filter(run: Run) -> LatentFilter:
     """The filter as the widgets' state has it, checked: a URL may hold anything."""
     state = st.session_state
     low, high = state.get("rate") or RATE_RANGE
+    text = state.get("find") or ""
+    among = search.found(run, state.get("in") or "", text)
+    said = review.reviews(run)
+    wanted = [w for w in state.get("said") or () if w in REVIEWED]
+    reviewed, without = _said(said, wanted)
     return LatentFilter(
         verdicts=tuple(v for v in state.get("verdict") or () if v in VERDICTS),
         category=state.get("category"),
         q_max=Q_STEPS.get(state.get("q") or "any"),
         rate_min=None if low <= RATE_RANGE[0] else math.pow(10, low),
         rate_max=None if high >= RATE_RANGE[1] else math.pow(10, high),
-        text=state.get("find") or "",
+        text="" if among is not None else text,
+        also=tuple(j for j, r in said.items() if text and text.strip().lower() in r.label.lower()),
+        among=among,
+        reviewed=reviewed,
+        without=without,
         flags=tuple(f for f in state.get("flag") or () if f in FLAGS),
         boxes=read_ranges(state.get("range")),
     )
@@ -70,9 +84,14 @@ def sort_choice() -> str:
     return sort if sort in SORTS else "severity"
 
 
+def searched() -> str:
+    """The words of a search in contexts or by meaning, '' without one."""
+    return str(st.session_state.get("find") or "") if st.session_state.get("in") in search.MODES[1:] else ""
+
+
 def clear() -> None:
     """Everything passes again; a callback."""
-    for key in ("verdict", "flag"):
+    for key in ("verdict", "flag", "said"):
         st.session_state[key] = []
     st.session_state.update({"category": None, "find": "", "q": "any", "rate": RATE_RANGE, "range": ""})
 
@@ -110,13 +129,41 @@ def _category(run: Run) -> None:
 
 def _find() -> None:
     st.text_input(
-        "Find in labels",
+        "Find",
         key="find",
         bind="query-params",
         placeholder="word or number",
         max_chars=100,
         icon=":material/search:",
+        on_change=_best_first,
     )
+
+
+def _within() -> None:
+    st.selectbox(
+        "In", search.MODES, key="in", bind="query-params", help=search.EXPLAINED, on_change=_best_first
+    )
+
+
+def _best_first() -> None:
+    """A new search lists its best matches first; a callback."""
+    if searched():
+        st.session_state["sort"] = "match"
+    elif st.session_state.get("sort") == "match":
+        st.session_state["sort"] = "severity"
+
+
+def _said(said: dict[int, Review], wanted: list[str]) -> tuple[tuple[int, ...] | None, tuple[int, ...]]:
+    """(only these, not these): latents of the review states asked for."""
+    if not wanted:
+        return None, ()
+
+    def states(each: Review) -> set[str]:
+        return {each.verdict or "to do"} | ({"bookmark"} if each.bookmark else set())
+
+    if "to do" in wanted:  # most latents have no review: name those that don't pass
+        return None, tuple(j for j, r in said.items() if not states(r) & set(wanted))
+    return tuple(j for j, r in said.items() if states(r) & set(wanted)), ()
 
 
 def _rare() -> None:
@@ -133,6 +180,7 @@ def _rare() -> None:
         help=looks.HELP["firing_rate"] + " −3 is one token in a thousand.",
     )
     st.pills("Flags (any of)", list(FLAGS), selection_mode="multi", key="flag", bind="query-params")
+    st.pills("Review (any of)", REVIEWED, selection_mode="multi", key="said", bind="query-params")
     st.text_input(
         "Ranges",
         key="range",

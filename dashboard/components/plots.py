@@ -51,6 +51,25 @@ def betas(run: Run, where: LatentFilter, *, key: str, height: int) -> None:
     linked(figure, key, "beta_base", "beta_tuned", "Scatter of beta in the base against the tuned model")
 
 
+def map_of(run: Run, where: LatentFilter, *, key: str, height: int) -> None:
+    """UMAP of the decoders, by verdict."""
+    points, density, bounds = scatter_data(run, where, "umap_x", "umap_y")
+    if points.empty:
+        _nothing()
+        return
+    figure = charts.verdict_scatter(
+        points,
+        axes=("umap_x", "umap_y"),
+        titles=("across", "up"),
+        bounds=bounds,
+        boxes=where.boxes,
+        density=density,
+        bare=True,
+        height=height,
+    )
+    linked(figure, key, "umap_x", "umap_y", "Map of the latents")
+
+
 def scatter_data(
     run: Run, where: LatentFilter, x: str, y: str
 ) -> tuple[pd.DataFrame, np.ndarray | None, tuple[float, float, float, float]]:

@@ -20,6 +20,9 @@ _COLUMNS = {
     "label": st.column_config.TextColumn(
         "label", width=230, help="What the latent's contexts share; ✎: an analyst's own words."
     ),
+    "match": st.column_config.TextColumn(
+        "match", width=330, help="A piece of a context with the word that was searched, in «»."
+    ),
     "category": st.column_config.TextColumn("category", width=140, help=looks.HELP["category"]),
     "severity": st.column_config.NumberColumn(
         "severity", format="%.3g", width=80, help=looks.HELP["severity"]

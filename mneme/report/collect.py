@@ -23,7 +23,7 @@ from mneme.report.model import (
     StageTime,
 )
 from mneme.report.outcome import call, measured_direction
-from mneme.store.queries.labels import BEST_LABEL
+from mneme.store.queries.labels import BEST_LABEL, BEST_LABEL_WHOLE
 from mneme.store.run import Run
 
 CONTEXTS = 3
@@ -149,7 +149,7 @@ def latents(run: Run, limit: int, also: list[int]) -> tuple[Latent, ...]:
         {"limit": limit, "also": also},
     )
     ids = [int(i) for i in rows["latent"]]
-    best = run.sql(f"SELECT * FROM {BEST_LABEL} WHERE list_contains(?, latent)", [ids])
+    best = run.sql(f"SELECT * FROM {BEST_LABEL_WHOLE} WHERE list_contains(?, latent)", [ids])
     labels = {r["latent"]: r for r in _records(best)}
     categories: dict[int, list[str]] = {}
     for latent, name in run.rows(

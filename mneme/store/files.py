@@ -86,6 +86,7 @@ def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
         if path.is_file()
         and path.name not in skipped
         and path.relative_to(folder).parts[0] not in of_pages
+        and not path.relative_to(folder).parts[0].startswith("search")  # made again at any time
         and path.suffix not in {".tmp", ".wal", ".log"}
     }
     text = json.dumps({**facts, "versions": versions(), "artefacts": artefacts}, indent=2, sort_keys=True)

@@ -26,7 +26,7 @@ import pandas as pd
 import pyarrow as pa
 
 from mneme.errors import CorruptRunError, DiskFullError, NewerSchemaError, RunError
-from mneme.store.queries.labels import BEST_LABEL
+from mneme.store.queries.labels import BEST_LABEL, PRECOMPUTED
 from mneme.store.schema import MIGRATIONS, SCHEMA_VERSION
 
 INFO_KEYS = {
@@ -127,7 +127,10 @@ class Run:
             held = _CONNECTIONS.get(key)
             if held is None or held[0] != stamp:
                 # The file was replaced by a finished stage: cursors of the old one stay valid until dropped.
-                held = (stamp, _open_checked(self.database, read_only=True))
+                connection = _open_checked(self.database, read_only=True)
+                for query in PRECOMPUTED:
+                    connection.execute(query)
+                held = (stamp, connection)
                 _CONNECTIONS[key] = held
             cursor = held[1].cursor()
         return cursor.execute("USE run")

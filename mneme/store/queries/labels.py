@@ -7,8 +7,18 @@ reaches 0."""
 ORDER = "coalesce(score, 0) + (method <> 'offline')::INT"
 """The largest is the best: a language model's before the offline ones, then by score."""
 
-BEST_LABEL = (
+BEST_LABEL_WHOLE = (
     f"(SELECT *, {UNRELIABLE} AS unreliable FROM labels"
     f" QUALIFY row_number() OVER (PARTITION BY latent ORDER BY {ORDER} DESC, method) = 1)"
 )
 """A table: the columns of `labels` and `unreliable`, a row a labelled latent."""
+
+BEST_LABEL = "memory.main.best_labels"
+MAIN_CATEGORY = "memory.main.main_categories"
+PRECOMPUTED = (
+    f"CREATE TABLE {BEST_LABEL} AS SELECT * EXCLUDE (detail) FROM {BEST_LABEL_WHOLE} ORDER BY latent",
+    f"CREATE TABLE {MAIN_CATEGORY} AS SELECT latent, arg_max(category, weight) AS category, max(weight) AS weight"
+    " FROM latent_categories GROUP BY latent ORDER BY latent",
+)
+"""What every page asks for, made once when a run is opened, in memory beside it: to choose among the labels of
+131,072 latents takes longer than all the rest of a query."""

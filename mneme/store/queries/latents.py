@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mneme.store.queries.labels import BEST_LABEL
+from mneme.store.queries.labels import BEST_LABEL, MAIN_CATEGORY
 from mneme.store.run import Run
 
 VERDICTS = ("amplified", "suppressed", "unchanged", "uncertain", "dead")
@@ -33,6 +33,7 @@ AXES = {
     "umap_y": "l.umap_y",
 }
 SORTS = {
+    "match": ("Best match", "m.place ASC"),
     "severity": ("Severity", "l.severity DESC"),
     "log_ratio_up": ("Most amplified", "l.log_ratio DESC"),
     "log_ratio_down": ("Most suppressed", "l.log_ratio ASC"),
@@ -45,10 +46,6 @@ SORTS = {
     "cosine": ("Most redirected", "l.decoder_cosine ASC"),
     "latent": ("Number", "l.latent ASC"),
 }
-MAIN_CATEGORY = (
-    "(SELECT latent, arg_max(category, weight) AS category, max(weight) AS weight"
-    " FROM latent_categories GROUP BY latent)"
-)
 
 
 @dataclass(frozen=True)
@@ -64,6 +61,14 @@ class LatentFilter:
     rate_max: float | None = None
     text: str = ""
     """Occurs in the label, or is the latent's number."""
+    also: tuple[int, ...] = ()
+    """Latents that pass `text` too: an analyst's own label of them holds it."""
+    among: tuple[int, ...] | None = None
+    """Only these: what a search found, the best match first."""
+    reviewed: tuple[int, ...] | None = None
+    """Only these: what analysts said of them was asked for."""
+    without: tuple[int, ...] = ()
+    """Not these."""
     flags: tuple[str, ...] = ()
     """Names of FLAGS; any of them."""
     boxes: Mapping[str, tuple[float, float]] = field(default_factory=dict)
@@ -88,8 +93,18 @@ class LatentFilter:
                 clauses.append(f"{column} {sign} ?")
                 values.append(bound)
         if self.text.strip():
-            clauses.append("(contains(lower(b.label), lower(?)) OR l.latent::VARCHAR = ?)")
-            values += [self.text.strip()] * 2
+            clauses.append(
+                "(contains(lower(b.label), lower(?)) OR l.latent::VARCHAR = ?"
+                " OR l.latent IN (SELECT unnest(?::INTEGER[])))"
+            )
+            values += [self.text.strip(), self.text.strip(), list(self.also)]
+        for only in (self.among, self.reviewed):
+            if only is not None:
+                clauses.append("l.latent IN (SELECT unnest(?::INTEGER[]))")
+                values.append(list(only))
+        if self.without:
+            clauses.append("l.latent NOT IN (SELECT unnest(?::INTEGER[]))")
+            values.append(list(self.without))
         if self.flags:
             clauses.append("(" + " OR ".join(FLAGS[flag] for flag in self.flags) + ")")
         for axis, (low, high) in self.boxes.items():
@@ -104,7 +119,6 @@ class LatentFilter:
 
 def _source(where: LatentFilter) -> tuple[str, list[Any]]:
     clause, values = where.where()
-    # Aggregating 131k labels costs more than all the rest: only where the text of one is asked for.
     labels = f" LEFT JOIN {BEST_LABEL} b USING (latent)" if where.text.strip() else ""
     return f"FROM latents l{labels} WHERE {clause}", values
 
@@ -125,14 +139,15 @@ def verdict_counts(run: Run, where: LatentFilter | None = None) -> dict[str, int
 def table(run: Run, where: LatentFilter, *, sort: str = "severity", limit: int = 1000) -> pd.DataFrame:
     """The first `limit` latents that pass, in the order of SORTS, with label and main category."""
     clause, values = where.where()
+    sort, place, places = _place(where, sort)
     return run.sql(
         "SELECT l.latent, l.verdict, b.label, coalesce(k.name, c.category) AS category, l.severity,"
         " l.log_ratio, l.ci_low, l.ci_high, l.q_value, l.delta_norm, l.beta_base, l.beta_tuned,"
         " l.firing_rate, l.kl, l.nll_change, b.score, b.unreliable, l.redirected, l.stability"
-        f" FROM latents l LEFT JOIN {BEST_LABEL} b USING (latent)"
+        f" FROM latents l{place} LEFT JOIN {BEST_LABEL} b USING (latent)"
         f" LEFT JOIN {MAIN_CATEGORY} c USING (latent) LEFT JOIN categories k ON k.category = c.category"
         f" WHERE {clause} ORDER BY {_order(sort)} LIMIT {int(limit)}",
-        values,
+        [*places, *values],
     )
 
 
@@ -200,18 +215,20 @@ def norm_histogram(run: Run, where: LatentFilter, bins: int = 50) -> pd.DataFram
 def beside(run: Run, where: LatentFilter, latent: int, *, sort: str = "severity") -> dict[str, int | None]:
     """The latent's place in the filtered order: previous, next, place (from 1), of."""
     clause, values = where.where()
+    sort, place, places = _place(where, sort)
     labelled = f" LEFT JOIN {BEST_LABEL} b USING (latent)" if where.text.strip() or sort == "score" else ""
     found = run.rows(
         f"WITH o AS (SELECT l.latent, row_number() OVER w AS place, lag(l.latent) OVER w AS previous,"
-        f" lead(l.latent) OVER w AS following FROM latents l{labelled} WHERE {clause}"
+        f" lead(l.latent) OVER w AS following FROM latents l{place}{labelled} WHERE {clause}"
         f" WINDOW w AS (ORDER BY {_order(sort)}))"
         " SELECT previous, following, place, (SELECT count(*) FROM o) FROM o WHERE latent = ?",
-        [*values, latent],
+        [*places, *values, latent],
     )
     if found:
         return dict(zip(("previous", "next", "place", "of"), found[0], strict=True))
     first = run.rows(
-        f"SELECT l.latent FROM latents l{labelled} WHERE {clause} ORDER BY {_order(sort)} LIMIT 1", values
+        f"SELECT l.latent FROM latents l{place}{labelled} WHERE {clause} ORDER BY {_order(sort)} LIMIT 1",
+        [*places, *values],
     )
     return {
         "previous": None,
@@ -219,6 +236,17 @@ def beside(run: Run, where: LatentFilter, latent: int, *, sort: str = "severity"
         "place": None,
         "of": count(run, where),
     }
+
+
+def _place(where: LatentFilter, sort: str) -> tuple[str, str, list[Any]]:
+    """(order, join, parameters): the place of each latent in what a search found, where that is the order."""
+    if sort != "match":
+        return sort, "", []
+    if where.among is None:
+        return "severity", "", []
+    found = list(where.among)
+    join = " LEFT JOIN (SELECT unnest(?::INTEGER[]) AS latent, unnest(range(?)) AS place) m USING (latent)"
+    return sort, join, [found, len(found)]
 
 
 def _order(sort: str) -> str:

@@ -15,8 +15,7 @@ from collections.abc import Collection
 
 import pandas as pd
 
-from mneme.store.queries.labels import BEST_LABEL
-from mneme.store.queries.latents import MAIN_CATEGORY
+from mneme.store.queries.labels import BEST_LABEL, MAIN_CATEGORY
 from mneme.store.run import Run
 
 _WIDTH = "(l.ci_high - l.ci_low)"

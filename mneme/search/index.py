@@ -1,0 +1,93 @@
+"""Making the index: words of every latent into SQLite, labels into vectors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mneme.progress import NULL_PROGRESS, Progress
+from mneme.store.files import write_text
+from mneme.store.queries import search as queries
+from mneme.store.run import Run, translate_os_errors
+
+if TYPE_CHECKING:
+    from mneme.interpret.encoder import SentenceEncoder
+
+REVISION = "1"
+_BLOCK = 1024  # latents whose contexts are read at once
+_LABELS = 512  # labels embedded between two reports of progress
+# content='': the texts themselves stay in run.duckdb. With less detail FTS5 gives every row the same BM25.
+_TABLE = (
+    "CREATE VIRTUAL TABLE latents USING fts5(label, fires, text, content='',"
+    " tokenize='porter unicode61 remove_diacritics 2')"
+)
+
+
+def folder(run: Run) -> Path:
+    """Where the index of a run lies."""
+    return run.path / "search"
+
+
+def is_current(run: Run) -> bool:
+    """Whether there is an index, made from the labels and contexts that the run has now."""
+    try:
+        found = json.loads((folder(run) / "index.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(found, dict) and found.get("stamp") == _stamp(run)
+
+
+def build_index(run: Run, encoder: SentenceEncoder | None = None, progress: Progress = NULL_PROGRESS) -> None:
+    """Make the index anew, through another folder, so that readers keep the old one until it is whole.
+
+    encoder: embeds the labels; without one there is no search by meaning. Raises DiskFullError.
+    """
+    stamp = _stamp(run)
+    with translate_os_errors(run.path), TemporaryDirectory(prefix="search.", dir=run.path) as made:
+        temporary = Path(made) / "search"
+        temporary.mkdir()
+        _write_words(run, temporary / "text.sqlite", progress)
+        if encoder is not None:
+            _write_vectors(run, temporary / "meaning.npz", encoder, progress)
+        write_text(temporary / "index.json", json.dumps({"stamp": stamp}) + "\n")
+        shutil.rmtree(folder(run), ignore_errors=True)
+        os.replace(temporary, folder(run))
+
+
+def _stamp(run: Run) -> str:
+    return hashlib.sha256(f"{REVISION} {queries.sources(run)}".encode()).hexdigest()
+
+
+def _write_words(run: Run, file: Path, progress: Progress) -> None:
+    latents = queries.last_latent(run) + 1
+    with closing(sqlite3.connect(file)) as db, progress.task("search index", total=latents) as task:
+        db.execute("PRAGMA journal_mode=OFF")
+        db.execute("PRAGMA synchronous=OFF")
+        db.execute(_TABLE)
+        for start in range(0, latents, _BLOCK):
+            rows = queries.words(run, start, start + _BLOCK)
+            db.executemany("INSERT INTO latents (rowid, label, fires, text) VALUES (?, ?, ?, ?)", rows)
+            task.advance(min(_BLOCK, latents - start))
+        db.execute("INSERT INTO latents (latents) VALUES ('optimize')")
+        db.commit()
+
+
+def _write_vectors(run: Run, file: Path, encoder: SentenceEncoder, progress: Progress) -> None:
+    found = queries.label_texts(run)
+    texts, which = np.unique(found["label"].to_numpy(str), return_inverse=True)
+    vectors = np.empty((len(texts), encoder.width if len(texts) else 0), np.float16)
+    with progress.task("vectors of labels", total=len(texts)) as task:
+        for start in range(0, len(texts), _LABELS):
+            block = texts[start : start + _LABELS]
+            vectors[start : start + len(block)] = encoder.embed([str(text)[:500] for text in block])
+            task.advance(len(block))
+    np.savez(file, vectors=vectors, latent=found["latent"].to_numpy(np.int32), which=which.astype(np.int32))
