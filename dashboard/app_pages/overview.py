@@ -68,10 +68,10 @@ everything = latent_queries.LatentFilter()
 first, second, third = st.columns([1, 1, 1.1], gap="medium")
 with first:
     st.subheader("Which model uses it", help=looks.HELP["delta_norm"])
-    plots.norms(run, everything, key="overview_norms", height=300)
+    plots.norms(run, everything, key="overview_norms", height=210)
 with second:
     st.subheader("How much each contains", help=looks.HELP["beta"])
-    plots.betas(run, everything, key="overview_betas", height=300)
+    plots.betas(run, everything, key="overview_betas", height=210)
 with third:
     st.subheader("Subject areas", help=looks.HELP["effect"])
     if effects is None or effects.empty:
@@ -80,19 +80,20 @@ with third:
         st.info("No changed latent fires in any area: every predicted effect is 0.", icon=":material/check:")
     else:
         st.plotly_chart(
-            charts.effect_bars(effects, height=300, limit=10, legend=False),
+            charts.effect_bars(effects, height=210, limit=7, legend=False),
             key="overview_effects",
             config=charts.STILL,
-            alt="Predicted effect of the ten most affected categories, with intervals",
+            alt="Predicted effect of the seven most affected categories, with intervals",
         )
 latents_legend, areas_legend = st.columns([2.05, 1.1], gap="medium")
 latents_legend.html(looks.legend())
 if effects is not None:
     areas_legend.html(looks.effect_legend())
 dead = f" Dead latents ({counts['dead']:,}) are not drawn." if counts["dead"] else ""
-st.caption(f"Drag a box on a plot to list the latents in it.{dead}")
-
-st.subheader("Look at these first", help=looks.HELP["severity"])
+st.subheader(
+    "Look at these first",
+    help=f"{looks.HELP['severity']} Drag a box on a plot to list the latents in it.{dead}",
+)
 severe = overview.look_at_first(run)
 if run.info().get("side_effect") == "none":
     st.info("No side effect found: no latent stands out.", icon=":material/check:")

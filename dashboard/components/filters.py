@@ -35,7 +35,7 @@ def filter_bar(run: Run, title: str) -> LatentFilter:
         _find()
     with within:
         _within()
-    with more.popover("More", icon=":material/tune:", width="stretch"):
+    with more.popover("More", width="stretch"):
         _rare()
     _verdicts()
     found = read_filter(run)

@@ -33,7 +33,6 @@ AXES = {
     "umap_y": "l.umap_y",
 }
 SORTS = {
-    "match": ("Best match", "m.place ASC"),
     "severity": ("Severity", "l.severity DESC"),
     "log_ratio_up": ("Most amplified", "l.log_ratio DESC"),
     "log_ratio_down": ("Most suppressed", "l.log_ratio ASC"),
@@ -45,6 +44,7 @@ SORTS = {
     "score": ("Label score", "b.score DESC"),
     "cosine": ("Most redirected", "l.decoder_cosine ASC"),
     "latent": ("Number", "l.latent ASC"),
+    "match": ("Best match", "m.place ASC"),
 }
 
 

@@ -12,7 +12,7 @@ from mneme.store.run import Run
 
 _ENDING = re.compile(r"(?<=\w{3})(?:ing|ies|es|ed|s|e|y)$")
 _LONGEST = 48  # characters of a token that are read: a hostile one may be of any length
-_AROUND = 60  # characters shown on each side of a match
+_BEFORE, _AFTER = 20, 80  # characters shown around a match: the word itself must not be cut off by a column
 
 
 def sources(run: Run) -> list[tuple]:
@@ -76,6 +76,6 @@ def snippets(run: Run, latents: Sequence[int], terms: Sequence[str]) -> dict[int
     found = {}
     for latent, text in rows:
         if at := word.search(text):
-            before = text[max(0, at.start() - _AROUND) : at.start()]
-            found[latent] = f"…{before}«{at.group()}»{text[at.end() : at.end() + _AROUND]}…"
+            before = text[max(0, at.start() - _BEFORE) : at.start()]
+            found[latent] = f"…{before}«{at.group()}»{text[at.end() : at.end() + _AFTER]}…"
     return found
