@@ -59,7 +59,8 @@ def show_comparison(run: Run) -> None:
     )
     if found:
         _table(found)
-        st.caption(f"Scores are of the {words.count(found[0]['n_scored'])} latents that all have one on.")
+        n = max(row["n_scored"] for row in found)
+        st.caption(f"Scores are of the {words.count(n)} latents that all who labelled have one on.")
         for pair in comparison.pair_rows(run):
             st.caption(
                 f"{words.markdown(pair['method'], 60)} and {words.markdown(pair['other'], 60)}: mean cosine of "

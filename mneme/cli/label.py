@@ -129,20 +129,25 @@ def _print_labels(run: Run) -> None:
         table.add_row(
             escape(row["method"]),
             f"{row['n_labelled']:,} of {row['n_asked']:,}",
-            f"{row['score']:.3f}",
-            f"{row['ci_low']:.3f} … {row['ci_high']:.3f}",
-            f"{row['score_shuffled']:.3f}",
+            _number(row["score"], ".3f"),
+            f"{_number(row['ci_low'], '.3f')} … {_number(row['ci_high'], '.3f')}",
+            _number(row["score_shuffled"], ".3f"),
             f"{row['tokens']:,}",
             "unknown" if row["money"] is None else f"{row['money']:,.4f}",
-            "–" if row["seconds"] is None else f"{row['seconds']:,.1f}",
+            _number(row["seconds"], ",.1f"),
         )
     out.print(table)
-    n = found[0]["n_scored"]
-    out.print(f"Scores: held-out balanced accuracy on the {n:,} latents that all have one on.")
+    n = max(row["n_scored"] for row in found)
+    out.print(f"Scores: held-out balanced accuracy on the {n:,} latents that all who labelled have one on.")
     for pair in comparison.pair_rows(run):
         out.print(
-            f"{escape(pair['method'])} and {escape(pair['other'])}: cosine {pair['cosine']:.2f},"
-            f" same category {pair['same_category']:.0%}, {pair['n']:,} latents",
+            f"{escape(pair['method'])} and {escape(pair['other'])}: cosine {_number(pair['cosine'], '.2f')},"
+            f" same category {_number(pair['same_category'], '.0%')}, {pair['n']:,} latents",
             highlight=False,
             soft_wrap=True,
         )
+
+
+def _number(value: float | None, form: str) -> str:
+    """In this format; a dash for what there is none of."""
+    return "–" if value is None else format(value, form)

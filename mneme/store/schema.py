@@ -82,7 +82,7 @@ def m005_label_comparison(db: duckdb.DuckDBPyConnection) -> None:
         """
         CREATE TABLE label_comparison (
             method VARCHAR, n_asked INTEGER, n_labelled INTEGER,
-            n_scored INTEGER,                -- latents that every method has a score on
+            n_scored INTEGER,                -- latents that every method with labels has a score on
             score DOUBLE, ci_low DOUBLE, ci_high DOUBLE, score_shuffled DOUBLE,  -- means over those
             tokens BIGINT,                   -- prompt and reply, whenever they were paid
             money DOUBLE,                    -- NULL: no price is known
@@ -99,7 +99,10 @@ def m005_label_comparison(db: duckdb.DuckDBPyConnection) -> None:
 
 def m006_beta_intervals(db: duckdb.DuckDBPyConnection) -> None:
     """95% intervals of beta over documents, where they are known: error target, the probe of the verdict."""
-    db.execute("ALTER TABLE betas ADD COLUMN ci_low DOUBLE; ALTER TABLE betas ADD COLUMN ci_high DOUBLE")
+    db.execute(
+        "ALTER TABLE betas ADD COLUMN IF NOT EXISTS ci_low DOUBLE;"
+        " ALTER TABLE betas ADD COLUMN IF NOT EXISTS ci_high DOUBLE"
+    )
 
 
 MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [

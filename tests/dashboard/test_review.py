@@ -65,7 +65,7 @@ def test_the_queue_marks_unreliable_labels_but_never_an_analysts(
     monkeypatch: pytest.MonkeyPatch, run: Run
 ) -> None:
     with run.stage_writer() as writer:
-        writer.connection.execute("UPDATE labels SET score = 0.4, score_shuffled = 0.6")
+        writer.connection.execute("UPDATE labels SET score = 0.4, score_shuffled = 0.6, gain_low = -0.3")
     first = int(triage.queue(run)["latent"].iloc[0])
     History(run.path).add(first, "bob", label="own words")
     shown = open_page(monkeypatch, run.path.parent, "review", "run").dataframe[0].value

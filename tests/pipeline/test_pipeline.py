@@ -184,8 +184,11 @@ def test_labels_are_made_again_from_what_an_earlier_version_left(
         writer.connection.execute("DELETE FROM stages WHERE stage = 'labels'")
         writer.connection.execute("UPDATE stages SET fingerprint = 'old' WHERE stage <> 'report'")
         writer.connection.execute("ALTER TABLE labels DROP COLUMN gain_low")
-        for table in ("failures", "scores", "examples", "windows", "summary"):
+        for table in ("failures", "scores", "examples", "windows", "summary", "comparison", "agreement"):
             writer.connection.execute(f"DROP TABLE label_{table}")
+        for column in ("accuracy_low", "accuracy_high", "answer_base", "answer_tuned", "unit"):
+            writer.connection.execute(f"ALTER TABLE outcomes DROP COLUMN {column}")
+        # the attribution stays, so its intervals do
         writer.connection.execute("DELETE FROM schema_version WHERE version > 1")
     old = {k: v for k, v in settings.items() if k != "labels"}
     old["interpret"] = {**settings["interpret"], **settings["labels"]}

@@ -38,8 +38,8 @@ def compare_explainers(
 
     `labels`: latent, label, method, score, score_shuffled. `prompts`: the questions, by latent. `folder`: of the
     receipts. `embed`: n texts -> (n, e) unit rows. `categories` (C, e): unit rows of the categories; a label's
-    category is the nearest. Scores are means over the latents that every method has a score on, with a 95% interval
-    over latents; costs are of all that the labels took, whenever it was paid.
+    category is the nearest. Scores are means over the latents that every method with labels has a score on, with a
+    95% interval over latents; costs are of all that the labels took, whenever it was paid.
     """
     receipts, latents = Receipts(folder), list(prompts)
     names = {OFFLINE if name == OFFLINE else method_of(name): name for name in config.compare}
@@ -47,7 +47,9 @@ def compare_explainers(
     mine = labels[labels.latent.isin(latents) & labels.method.isin(methods)]
     wide = mine.pivot_table(index="latent", columns="method", values=["score", "score_shuffled"])
     scores = wide.reindex(columns=pd.MultiIndex.from_product([["score", "score_shuffled"], methods]))
-    both = scores["score"].dropna().index
+    own = pd.DataFrame(scores["score"])
+    # An explainer without any label hides no other's score.
+    both = own.loc[:, own.notna().any()].dropna().index
     rows = []
     for method, name in names.items():
         found = scores["score"][method].loc[both].to_numpy()
@@ -57,7 +59,7 @@ def compare_explainers(
                 "method": method,
                 "n_asked": len(latents),
                 "n_labelled": int((mine.method == method).sum()),
-                "n_scored": len(both),
+                "n_scored": int(np.isfinite(found).sum()),
                 "score": _mean(found),
                 "ci_low": low,
                 "ci_high": high,
