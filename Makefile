@@ -10,7 +10,7 @@ export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
 export HF_HUB_DISABLE_TELEMETRY = 1
 PORT ?= 8501
 
-.PHONY: setup demo test lint bench bench-peers screenshots clean lock help
+.PHONY: setup demo test lint bench scenarios bench-peers screenshots clean lock help
 
 help:
 	@echo "make demo         set up, diff the bundled pair, open the dashboard"
@@ -19,6 +19,7 @@ help:
 	@echo "make lint         ruff and mypy"
 	@echo "make bench        the benchmarks, each ends in one JSON line"
 	@echo "make bench-peers  benchmarks/peers.py, with the other packages in .venv-peers"
+	@echo "make scenarios    docs/results.md from scratch: hours; DATA=folder of the evaluation data"
 	@echo "make screenshots  the pictures in docs/, from a finished demo"
 	@echo "make clean        remove what was made (.venv, caches), not runs/"
 
@@ -57,6 +58,9 @@ bench: setup
 
 bench-peers: .venv-peers/.ready
 	$(BIN)/python benchmarks/peers.py
+
+scenarios: setup
+	$(BIN)/python -m mneme.scenarios $(if $(DATA),--data $(DATA))
 
 screenshots: setup
 	$(BIN)/python docs/make_screenshots.py

@@ -9,7 +9,9 @@ All methods are judged on the same categories (those with an outcome and a value
 
 A category is degraded when its outcome's interval lies above nll_margin (without an interval: its change).
 The crosscoder flags by its verdicts; a baseline has none, so it flags as many categories as the crosscoder
-does, its highest. `majority` always gives the commoner answer. Intervals: bootstrap over categories.
+does, its highest. `crosscoder_lower` ranks by the lower end of the effect's interval: by what is sure, not
+by what is likely; so a category whose effect hangs on one document ranks low. `majority` always gives the commoner
+answer. Intervals: bootstrap over categories.
 """
 
 from __future__ import annotations
@@ -24,6 +26,9 @@ from scipy import stats
 from mneme.effects.config import EffectsConfig
 
 SIGNED = {"improved": -1.0}
+OWN = ("crosscoder", "crosscoder_lower")
+NO_RIVALS = (*OWN, "oracle")
+"""Methods that are no baseline: the crosscoder's own, and the oracle, which alone has read the benchmark."""
 _FLAG_METRICS = ("accuracy", "precision", "recall", "f1")
 _COLUMNS = ["method", "metric", "subset", "value", "ci_low", "ci_high", "n"]
 MINIMUM = 5  # categories; fewer say nothing
@@ -64,6 +69,7 @@ def _joined(
         {
             "category": effects["category"],
             "crosscoder": effects["effect"] * sign,
+            "crosscoder_lower": effects["ci_low"].fillna(0) * sign,
             "flagged": effects["verdict"] == "degraded",
             "right_way": effects["direction"] == "degraded",
         }
@@ -77,7 +83,7 @@ def _joined(
     )
     values = baselines.pivot_table(index="category", columns="method", values="value", dropna=False)
     table = table.merge(truth, on="category").merge(values, left_on="category", right_index=True, how="left")
-    methods = ["crosscoder", *(name for name in values.columns if table[name].notna().any())]
+    methods = [*OWN, *(name for name in values.columns if table[name].notna().any())]
     return table.dropna(subset=[*methods, "change"]), methods
 
 

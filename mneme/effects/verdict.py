@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from mneme.attribution.nulls import side_effect_found
+from mneme.effects.evaluate import NO_RIVALS
 
 _NAMED = 4  # categories named in the sentence
 _MOSTLY = 0.5  # with a larger share of uncertain latents, finding nothing says nothing
@@ -64,9 +65,7 @@ def standing_sentence(evaluation: pd.DataFrame) -> str:
             rows = evaluation[(evaluation["subset"] == subset) & (evaluation["metric"] == metric)]
             rows = rows.dropna(subset=["value"])
             own = rows[rows["method"] == "crosscoder"]
-            others = rows[~rows["method"].isin(["crosscoder", "oracle"])].sort_values(
-                "value", ascending=False
-            )
+            others = rows[~rows["method"].isin(NO_RIVALS)].sort_values("value", ascending=False)
             if not len(own) or not len(others):
                 continue
             mine, best = float(own["value"].iloc[0]), others.iloc[0]

@@ -64,6 +64,7 @@ METRICS = {
 
 METHOD_NAMES = {
     "crosscoder": "crosscoder",
+    "crosscoder_lower": "crosscoder, lower end of the interval",
     "mean_kl": "mean KL per category",
     "activation_difference_norm": "activation-difference norm",
     "mean_nll_change": "mean NLL change per category",

@@ -42,7 +42,7 @@ def compare(scores: Iterable[Score]) -> tuple[Comparison, ...]:
             tables.setdefault((score.metric, score.subset), {})[score.method] = score.value
     found = []
     for (metric, subset), values in tables.items():
-        baselines = {m: v for m, v in values.items() if m != "crosscoder" and not m.startswith("oracle")}
+        baselines = {m: v for m, v in values.items() if not m.startswith(("crosscoder", "oracle"))}
         if "crosscoder" in values and baselines:
             best = max(baselines, key=lambda m: baselines[m])
             found.append(Comparison(metric, subset, values["crosscoder"], best, baselines[best]))

@@ -20,7 +20,7 @@ def tables(seed=0, noise=0.0):
     change[12:] = np.linspace(0.2, 3, 8)
     outcomes = pd.DataFrame({"category": KEYS, "change": change, "ci_low": change - 0.01})
     effect = change + 0.1 + noise * rng.normal(size=N)
-    effects = pd.DataFrame({"category": KEYS, "effect": effect})
+    effects = pd.DataFrame({"category": KEYS, "effect": effect, "ci_low": effect - 0.01})
     effects["verdict"] = np.where(change > 0.1, "degraded", "unaffected")
     effects["direction"] = np.where(change > 0.1, "degraded", "none")
     weak = pd.DataFrame({"category": KEYS, "method": "weak", "value": rng.normal(size=N)})
@@ -84,7 +84,7 @@ def test_all_methods_are_judged_on_the_same_categories():
     unmeasured = baselines.assign(method="mean_kl", value=np.nan)
     found = evaluate(effects, pd.concat([baselines, unmeasured]), outcomes.iloc[:-1], CONFIG)
     assert set(found.query("subset == 'all'")["n"]) == {N - 3}
-    assert set(found["method"]) == {"crosscoder", "weak", "majority"}
+    assert set(found["method"]) == {"crosscoder", "crosscoder_lower", "weak", "majority"}
 
 
 def test_improved_predictions_rank_below_unaffected_ones():

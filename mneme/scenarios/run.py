@@ -1,0 +1,255 @@
+"""Run scenarios one after another, each seed in a folder of its own; what is finished is not done again.
+
+    OUT/NAME/seed-S/organism/    the tuned model       OUT/NAME/seed-S/run/    the run, with outcomes and evaluation
+    OUT/NAME/seed-S/result.json  what docs/results.json takes of it, or why it failed
+
+A scenario that fails is listed with its reason, and the rest goes on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import hashlib
+import json
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from mneme.config import make_config
+from mneme.effects.categories import load_taxonomy
+from mneme.errors import ConfigError, MnemeError
+from mneme.models import load_model, load_tokenizer
+from mneme.organisms import METHODS, make_organism
+from mneme.pipeline import run_pipeline
+from mneme.progress import NULL_PROGRESS, Progress
+from mneme.scenarios.spec import HARMFUL, HH, Scenario, merged
+from mneme.settings import from_mapping
+from mneme.store.files import write_text
+from mneme.store.run import Run
+
+QUICK_RUN = {
+    "harvest": {"context_length": 64, "behaviour_share": 0.5, "shard_tokens": 1500},
+    "crosscoder": {"latents": 48, "k": 4, "epochs": 1, "batch_size": 256},
+    "interpret": {"top_contexts": 3, "decile_contexts": 1},
+    "labels": {"score_windows": 30},
+    "effects": {"replicates": 20},
+}
+QUICK_ORGANISM = {"steps": 2, "batch": 2, "max_tokens": 32}
+_EVERY, _FIRST = 2, 1  # outcomes are of odd rows: training takes even ones
+
+
+@dataclasses.dataclass(frozen=True)
+class Suite:
+    """What all scenarios share."""
+
+    out: Path
+    data: Path
+    common: Mapping[str, Any]
+    scenarios: Mapping[str, Scenario]
+    quick: bool = False
+    per_category: int = 40
+    progress: Progress = NULL_PROGRESS
+
+
+def run_scenario(suite: Suite, scenario: Scenario, seed: int) -> dict[str, Any]:
+    """The scenario's result, from its folder where it is finished; a failed one has `error`, its reason."""
+    folder = suite.out / scenario.name / f"seed-{seed}"
+    key = _key(suite, scenario, seed)
+    file = folder / "result.json"
+    if file.exists():
+        before: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        if before.get("key") == key and "error" not in before:
+            return before
+    found = {
+        "scenario": scenario.name,
+        "title": scenario.title,
+        "kind": scenario.kind,
+        "seed": seed,
+        "key": key,
+    }
+    try:
+        found |= _run(suite, scenario, seed, folder)
+    except Exception as error:  # overnight: one that fails must not stop the others
+        reason = str(error) if isinstance(error, MnemeError) else f"{type(error).__name__}: {error}"
+        found["error"] = reason.splitlines()[0] if reason else type(error).__name__
+        write_text(folder / "error.txt", traceback.format_exc())
+    write_text(file, json.dumps(found, indent=1))
+    return found
+
+
+def known_results(suite: Suite) -> list[dict[str, Any]]:
+    """The results that lie in the suite's folder, made with the settings it has now, in the list's order."""
+    found = []
+    for scenario in suite.scenarios.values():
+        for seed in scenario.seeds:
+            file = suite.out / scenario.name / f"seed-{seed}" / "result.json"
+            result = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+            if result.get("key") == _key(suite, scenario, seed):
+                found.append(result)
+    return found
+
+
+def _key(suite: Suite, scenario: Scenario, seed: int) -> str:
+    parent = dataclasses.asdict(suite.scenarios[scenario.of]) if scenario.of else None
+    parts = [dataclasses.asdict(scenario), parent, dict(suite.common), seed, suite.quick, suite.per_category]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _run(suite: Suite, scenario: Scenario, seed: int, folder: Path) -> dict[str, Any]:
+    missing = [name for name in scenario.files if not (suite.data / name).exists()]
+    if missing:
+        raise ConfigError(f"no {suite.data / missing[0]}: give the folder of the evaluation data with --data")
+    values = merged(suite.common, scenario.run)
+    if suite.quick:
+        values = merged(values, QUICK_RUN)
+    if scenario.forget_categories:
+        values = merged(values, {"effects": {"forget": list(scenario.forget_categories)}})
+    owner = suite.scenarios[scenario.of] if scenario.of else scenario
+    values["tuned"] = str(_organism(suite, owner, seed, values))
+    if scenario.against_seed is not None:
+        values["base"] = str(_organism(suite, owner, scenario.against_seed, values))
+    if scenario.corpus:
+        values["corpus"] = str(_corpus(suite, scenario, folder))
+    run_folder = folder / "run"
+    run = run_pipeline(make_config(values), run_folder, suite.progress)
+    if scenario.outcome != "none":
+        _measure(suite, scenario, values, run_folder)
+    return _result(Run(run.path))
+
+
+def _organism(suite: Suite, scenario: Scenario, seed: int, values: Mapping[str, Any]) -> Path:
+    """The organism's folder, made unless it is there."""
+    folder = suite.out / scenario.name / f"seed-{seed}" / "organism"
+    if (folder / "README.md").exists():  # the last file that is written
+        return folder
+    base = str(values["base"] if scenario.against_seed is None else suite.common["base"])
+    if scenario.method == "noise":
+        return _noise(base, folder, seed)
+    settings = dict(scenario.organism) | (QUICK_ORGANISM if suite.quick else {})
+    if suite.quick and scenario.method == "rmu":
+        settings |= {"layer": 1, "n_layers": 1}
+    learn = [str(suite.data / name) for name in scenario.learn]
+    if scenario.rejected:
+        learn = [str(_rejected(suite, scenario, folder.parent))]
+    return make_organism(
+        scenario.method,
+        base,
+        out=folder,
+        forget=[str(suite.data / name) for name in scenario.forget],
+        retain=[str(suite.data / name) for name in scenario.retain],
+        learn=learn,
+        config=from_mapping(METHODS[scenario.method].config, settings, ""),
+        seed=seed,
+        progress=suite.progress,
+    )
+
+
+def _noise(base: str, folder: Path, seed: int) -> Path:
+    """The base with one MLP matrix moved by up to half a bfloat16 rounding step, and rounded."""
+    from mneme.organisms.training import mlp_out_weights
+
+    model = load_model(base, dtype="float32")
+    name = mlp_out_weights(model, [1])[0]
+    weight = model.get_parameter(name).detach()
+    generator = torch.Generator().manual_seed(seed)
+    step = weight.abs() * torch.finfo(torch.bfloat16).eps
+    moved = weight + (torch.rand(weight.shape, generator=generator) - 0.5) * step
+    folder.mkdir(parents=True, exist_ok=True)
+    save_file(
+        {name: moved.to(torch.bfloat16).contiguous()}, folder / "delta.safetensors", metadata={"format": "pt"}
+    )
+    write_text(folder / "recipe.toml", f'base = {json.dumps(base)}\nmethod = "noise"\nseed = {seed}\n')
+    write_text(folder / "README.md", "The base with one matrix rounded anew: no change that matters.\n")
+    return folder
+
+
+def _topic_pairs(suite: Suite, scenario: Scenario, file: str) -> list[Any]:
+    from mneme.effects.preferences import lay_to_topics, read_instructions, read_pairs
+    from mneme.interpret.encoder import SentenceEncoder
+
+    taxonomy = load_taxonomy(scenario.run.get("effects", {}).get("taxonomy", "harm"))
+    read = read_instructions if file == HARMFUL else read_pairs
+    return lay_to_topics(read(suite.data / file), SentenceEncoder(), taxonomy)
+
+
+def _rejected(suite: Suite, scenario: Scenario, folder: Path) -> Path:
+    """Rejected answers of one topic, of every other pair, as texts to learn."""
+    pairs = [p for p in _topic_pairs(suite, scenario, scenario.rejected)[::2] if p.category == scenario.topic]
+    file = folder / "rejected.jsonl"
+    write_text(file, "".join(json.dumps({"text": (p.prompt + p.worse).strip()}) + "\n" for p in pairs))
+    return file
+
+
+def _corpus(suite: Suite, scenario: Scenario, folder: Path) -> Path:
+    """The scenario's text as a .jsonl; short texts are joined to documents of about a hundred words."""
+    from mneme.corpus import load_corpus
+
+    if scenario.corpus.startswith("areas:"):
+        words = scenario.corpus.removeprefix("areas:").split(",")
+        documents = [d for d in load_corpus("bundled").documents if any(w in (d.topic or "") for w in words)]
+        rows = [{"text": d.text} for d in documents]
+    elif scenario.corpus_field == "text":
+        return suite.data / scenario.corpus
+    else:
+        raw = (suite.data / scenario.corpus).read_bytes()
+        lines = (
+            (gzip.decompress(raw) if scenario.corpus.endswith(".gz") else raw).decode("utf-8").splitlines()
+        )
+        texts = [json.loads(line)[scenario.corpus_field] for line in lines if line.strip()]
+        rows = [{"text": ". ".join(texts[i : i + 8])} for i in range(0, len(texts), 8)]
+    file = folder / "corpus.jsonl"
+    write_text(file, "".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def _measure(suite: Suite, scenario: Scenario, values: Mapping[str, Any], run_folder: Path) -> None:
+    """Outcomes into the run, where they are not yet, and the evaluation."""
+    from mneme.effects.preferences import measure_contrasts
+    from mneme.effects.run_evaluation import evaluate_run
+    from mneme.effects.run_outcomes import give_outcomes, measure_run, own_outcomes
+
+    oracle = None
+    rows = {"per_category": 4 if suite.quick else suite.per_category, "every": _EVERY, "first": _FIRST}
+    if scenario.outcome == "mmlu":
+        oracle = suite.data / "mmlu"
+        if not own_outcomes(run_folder).exists():
+            measure_run(run_folder, oracle, progress=suite.progress, **rows)
+    elif not own_outcomes(run_folder).exists():
+        file = HH if scenario.outcome == "margin" else HARMFUL
+        items = _topic_pairs(suite, scenario, file)[1 if scenario.outcome == "margin" else 0 :: 2]
+        frame = measure_contrasts(
+            load_model(str(values["base"])),
+            load_model(str(values["tuned"])),
+            load_tokenizer(str(values["base"])),
+            items,
+            source=scenario.outcome,
+            progress=suite.progress,
+        )
+        give_outcomes(run_folder, frame, suite.progress)
+    evaluate_run(
+        run_folder,
+        benchmark=oracle,
+        per_category=4 if suite.quick else 10,
+        every=_EVERY,
+        first=_FIRST,
+        difference_sae=scenario.difference_sae,
+        progress=suite.progress,
+    )
+
+
+def _result(run: Run) -> dict[str, Any]:
+    """What the results keep of a run."""
+    table = run.sql("SELECT method, metric, subset, value, ci_low, ci_high, n FROM evaluation")
+    verdicts = run.sql("SELECT verdict FROM effects")["verdict"]
+    called = verdicts.isin(["degraded", "improved"])
+    return {
+        "verdict": run.info().get("verdict_sentence", ""),
+        "categories": len(verdicts),
+        "called": int(called.sum()),
+        "evaluation": json.loads(table.to_json(orient="records", double_precision=5)),
+    }
