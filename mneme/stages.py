@@ -176,6 +176,7 @@ def labels_stage(bench: Workbench) -> StageResult:
     from mneme.interpret.labels.explain import explain_all
     from mneme.interpret.labels.explainers import explainer_names
     from mneme.interpret.labels.stage import label_latents
+    from mneme.interpret.scores.choose import choose_judge
     from mneme.interpret.tokens import TokenTexts
     from mneme.store.queries.meaning import found_contexts, near_latents, promoted_tokens
 
@@ -197,6 +198,7 @@ def labels_stage(bench: Workbench) -> StageResult:
         config,
         interpret=bench.config.interpret,
         explained=explained,
+        judge=choose_judge(names, config, bench.folder / "labels", bench.progress),
         encoder=bench.encoder,
         progress=bench.progress,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from tiny_models import changed_in_layer, save, tiny_llama, tiny_tokenizer
 
+from mneme.cli import main
 from mneme.config import make_config
 from mneme.pipeline import run_pipeline
 from mneme.store.run import Run
@@ -77,3 +79,17 @@ def whole_run(settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
         return run_pipeline(make_config(settings), tmp_path_factory.mktemp("runs") / "whole")
     finally:
         torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
+    """Call `mneme` with words; gives (exit code, stdout, stderr)."""
+
+    def call(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["mneme", *map(str, words)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        captured = capsys.readouterr()
+        return int(ended.value.code or 0), captured.out, captured.err
+
+    return call

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import socket
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,26 +14,12 @@ import pytest
 from interpret.chat_server import serving
 
 import mneme
-from mneme.cli import app, main
+from mneme.cli import app
 from mneme.store.run import Run
 from mneme.store.schema import SCHEMA_VERSION
 
 REPOSITORY = Path(mneme.__file__).resolve().parent.parent
 TINY = ["--set", "crosscoder.latents=32", "--set", "crosscoder.k=4", "--set", "crosscoder.epochs=1"]
-
-
-@pytest.fixture
-def cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Any:
-    """Call `mneme` with words; gives (exit code, stdout, stderr)."""
-
-    def call(*words: object) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["mneme", *map(str, words)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        captured = capsys.readouterr()
-        return int(ended.value.code or 0), captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture
@@ -305,35 +290,3 @@ def test_labels_that_cannot_be_made_are_told_before_any_work(
     code, _, err = cli("label", tmp_path / "run", "--model", "a")
     assert code == 2 and "can't be reached" in err
     assert (tmp_path / "run" / "run.toml").read_text() == before
-
-
-def test_explainers_compared_are_printed_kept_and_reported(
-    cli: Any, whole_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shutil.copytree(whole_run.path, tmp_path / "run")
-    answer = {"label": "a made-up label", "sentence": "It fires.", "role": "detects", "confidence": 0.5}
-
-    def reply(number: int, request: dict[str, Any]) -> str:
-        return json.dumps(answer) if request["model"] == "A" else "I would rather not."
-
-    with serving(reply) as server:
-        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-        monkeypatch.setenv("OPENAI_API_KEY", "sk-very-secret")
-        words = ("--compare", "A,B,offline", "--latents", "3", "--price", "A=1,2")
-        code, out, err = cli("label", tmp_path / "run", *words)
-        assert code == 0, err
-        asked = len(server.requests)
-    run = Run(tmp_path / "run")
-    assert run.rows("SELECT method, n_asked, n_labelled FROM label_comparison ORDER BY rowid") == [
-        ("llm:A", 3, 3), ("llm:B", 3, 0), ("offline", 3, 3),
-    ]  # fmt: skip
-    assert asked == 6 and run.rows("SELECT count(*) FROM label_failures WHERE method = 'llm:B'") == [(3,)]
-    assert "llm:A and offline: cosine" in out and "3 without a label by llm:B: the reply is not JSON" in out
-    assert "made-up" in run.rows("SELECT label FROM labels WHERE method = 'llm:A'")[0][0]
-    assert "explain.txt" in json.loads((run.path / "manifest.json").read_text())["prompts"]
-    for path in run.path.rglob("*"):
-        content = path.read_bytes() if path.is_file() else b""
-        assert b"sk-very-secret" not in content and server.url.encode() not in content, path
-    for form in ("report.html", "report.md", "report.json"):
-        written = (run.path / "report" / form).read_text().replace("\\", "")  # Markdown escapes the colon
-        assert "llm:B" in written, form

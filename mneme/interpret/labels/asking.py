@@ -111,17 +111,20 @@ def ask_all(
     asking = _Asking(chat, Receipts(folder), read, budget or Budget(), wait)
     found: dict[K, Answer[T]] = {}
     reasons: dict[K, str] = {}
+    same: dict[Prompt, list[K]] = {}  # one question, asked for several keys, is paid for once
+    for key, prompt in prompts.items():
+        same.setdefault(prompt, []).append(key)
     began = time.monotonic()
     with progress.task(name, total=len(prompts), unit=unit) as task:
         pool = ThreadPoolExecutor(min(concurrency, chat.most_at_once or concurrency))
         try:
-            jobs = {pool.submit(asking.ask, prompt): key for key, prompt in prompts.items()}
+            jobs = {pool.submit(asking.ask, prompt): keys for prompt, keys in same.items()}
             for job in as_completed(jobs):
                 try:
-                    found[jobs[job]] = job.result()
+                    found |= dict.fromkeys(jobs[job], job.result())
                 except LabelError as error:
-                    reasons[jobs[job]] = str(error)
-                task.advance()
+                    reasons |= dict.fromkeys(jobs[job], str(error))
+                task.advance(len(jobs[job]))
                 task.note(asking.note(len(reasons), time.monotonic() - began))
         finally:
             asking.stop("interrupted")

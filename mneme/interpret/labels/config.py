@@ -65,6 +65,14 @@ class LabelConfig:
     llm_concurrency: int = field(default=4, metadata={"doc": "requests in flight at once"})
     llm_timeout: float = field(default=60.0, metadata={"doc": "seconds to wait for one reply"})
 
+    llm_score: bool = field(
+        default=False,
+        metadata={
+            "doc": "the first explainer also judges the labels of the latents it labels: about as many tokens again,"
+            " under a budget of the same size"
+        },
+    )
+
     def __post_init__(self) -> None:
         if self.llm_concurrency < 1:
             raise ValueError("llm_concurrency must be at least 1")

@@ -21,7 +21,7 @@ from mneme.interpret.labels.explain import LabelRun
 from mneme.interpret.labels.explainers import most_changed
 from mneme.interpret.labels.offline import offline_labels
 from mneme.interpret.labels.overlap import label_overlap
-from mneme.interpret.scores.grade import grade_labels
+from mneme.interpret.scores.grade import Judge, grade_labels
 from mneme.interpret.selection import Codes
 from mneme.interpret.tokens import TokenTexts
 from mneme.interpret.words import Words, read_words
@@ -56,6 +56,7 @@ def label_latents(
     *,
     interpret: InterpretConfig | None = None,
     explained: Sequence[LabelRun] = (),
+    judge: Judge | None = None,
     encoder: SentenceEncoder | None = None,
     progress: Progress = NULL_PROGRESS,
 ) -> Labels:
@@ -64,7 +65,8 @@ def label_latents(
     `lens`: columns latent, model, token, the tokens each decoder promotes most, strongest first. `neighbours`: columns
     latent, kind, rank, neighbour, for hard negatives. `latents`: the attribution's frame: its flags tell position-bound
     and dense latents apart, its verdicts and severities which labels are scored first. `interpret`: the settings that
-    the contexts were found with. `explained`: labels by language models.
+    the contexts were found with. `explained`: labels by language models. `judge`: a language model that judges the
+    labels of the same latents.
     """
     interpret = interpret or InterpretConfig()
     words = read_words(cache, contexts.document, texts, interpret.window)
@@ -93,6 +95,8 @@ def label_latents(
             interpret,
             first=most_changed(latents, len(latents)),
             most=config.score_windows,
+            judge=judge,
+            judged=np.unique(np.concatenate([run.labels.latent for run in explained])) if explained else None,
             progress=progress,
         )._asdict()
         labels = graded.pop("labels")

@@ -75,7 +75,7 @@ def grade_labels(
         nonsense = score_nonsense(exam, contexts.n_active, cache, words, encoder, config)
     failures = pd.DataFrame({"latent": [], "method": [], "reason": []})
     if judge is not None and judged is not None and len(judged):
-        sheets = {int(j): sheet(exam, fuzz, words, int(j)) for j in judged}
+        sheets = {int(j): sheet(exam, fuzz, words, int(j), train=True) for j in judged}
         for method, own in labels[labels.latent.isin(judged)].groupby("method", sort=True):
             named = dict(zip(own.latent.astype(int).tolist(), own.label.tolist(), strict=True))
             said = judge(named, {j: sheets[j] for j in named})

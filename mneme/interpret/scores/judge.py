@@ -49,7 +49,7 @@ def judge_labels(
 ) -> Judged:
     """Ask about each latent's label, and about another latent's label on the same windows.
 
-    `labels`: of one method, by latent. `sheets`: the held-out windows of those latents (`sheet`).
+    `labels`: of one method, by latent. `sheets`: windows of those latents (`sheet`); it reads the held-out ones.
     """
     latents = list(labels)
     other = shuffled(len(latents), seed) if len(latents) > 1 else np.zeros(0, dtype=np.int64)
@@ -62,7 +62,7 @@ def judge_labels(
     order: dict[tuple[int, str], list[int]] = {}
     for latent in latents:
         for test in _PROMPTS:
-            mine = [i for i, item in enumerate(sheets[latent]) if item.test == test]
+            mine = [i for i, item in enumerate(sheets[latent]) if item.held_out and item.test == test]
             if not mine:
                 continue
             turn = uniform_hash(seed + 1, np.full(len(mine), latent, np.int64), np.array(mine, np.int64))
