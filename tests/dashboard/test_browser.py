@@ -183,6 +183,9 @@ def test_a_click_on_the_map_opens_the_latent(server: str, page: Any) -> None:
 def test_keys_review_a_latent_and_go_on(server: str, page: Any, runs: Path) -> None:
     history = History(runs / "whole")
     go(page, f"{server}/latent?run=whole&latent=7")
+    # The last of the panel: keys work from here.
+    page.get_by_role("button", name="Notes").wait_for(timeout=30_000)
+    settle(page)
     page.wait_for_timeout(700)
     for key, verdict in (("1", "accept"), ("2", "reject"), ("3", "needs-work"), ("u", "reject"), ("4", "")):
         page.keyboard.press(key)
