@@ -8,23 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
-import numpy as np
 import openai
-import pandas as pd
 import pytest
 
-from mneme.errors import LabelError
 from mneme.interpret.labels.asking import Budget, Prices
-from mneme.interpret.labels.chat import ServerChat, open_chat
-from mneme.interpret.labels.config import LabelConfig
+from mneme.interpret.labels.chat import ServerChat
 from mneme.interpret.labels.explain import LabelRun, explain
-from mneme.interpret.labels.explainers import (
-    budget_of,
-    check_explainers,
-    explainer_names,
-    most_changed,
-)
-from mneme.interpret.labels.prompt import read_explanation
 from mneme.interpret.labels.receipts import Prompt, Receipts
 
 from .chat_server import completion, serving
@@ -238,106 +227,10 @@ def test_no_server_there(http, tmp_path) -> None:
     assert set(run.failures.reason) == {"the server can't be reached"} and run.usage.tokens == 0
 
 
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({"label": 3}, "no label"),
-        ({"label": " \u0000 "}, "empty"),
-        ({"label": "…"}, "empty"),
-        ({"label": "w " * 13}, "12 words"),
-        ({"label": "At most 12 words"}, "repeats the instructions"),
-        ({"sentence": None}, "no sentence"),
-        ({"sentence": ["x"]}, "no sentence"),
-        ({"role": "boss"}, "what the latent does"),
-        ({"role": None}, "what the latent does"),
-        ({"confidence": 7}, "confidence"),
-        ({"confidence": True}, "confidence"),
-        ({"confidence": "high"}, "confidence"),
-        ({"confidence": float("nan")}, "confidence"),
-    ],
-)
-def test_replies_that_are_no_label_are_refused(change, reason) -> None:
-    with pytest.raises(LabelError, match=reason):
-        read_explanation(json.dumps({**json.loads(GOOD), **change}))
-
-
-@pytest.mark.parametrize("reply", ["", "{}", '["label"]', '{"label": {"label": {', "{" * 5000])
-def test_replies_that_are_no_object_are_refused(reply) -> None:
-    with pytest.raises(LabelError):
-        read_explanation(reply)
-
-
-def test_a_small_models_chatter_around_the_object_is_passed_over() -> None:
-    found = {"label": "a\n\u202eb", "sentence": "It fires.", "role": "Says next", "confidence": "0.5"}
-    answer = read_explanation(f"Sure {{here}}!\n```json\n{json.dumps(found)}\n``` {{more}}")
-    assert answer == ("a b", "It fires.", "says", 0.5)
-
-
-def test_the_environment_names_the_server(monkeypatch) -> None:
-    for name in ("OPENAI_MODEL", "OPENAI_BASE_URL", "OPENAI_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    assert explainer_names(LabelConfig()) == []
-    with pytest.raises(LabelError, match="OPENAI_BASE_URL"):
-        explainer_names(LabelConfig(llm="on"))
-    monkeypatch.setenv("OPENAI_API_KEY", "k")
-    with pytest.raises(LabelError, match="--model"):
-        explainer_names(LabelConfig(llm="on"))
-    assert explainer_names(LabelConfig()) == []
-    assert open_chat("other").method == "llm:other"
-    monkeypatch.setenv("OPENAI_MODEL", "m")
-    assert explainer_names(LabelConfig(llm="off")) == []
-    assert explainer_names(LabelConfig()) == ["m"]
-    assert explainer_names(LabelConfig(llm="on", model="n")) == ["n"]
-    assert explainer_names(LabelConfig(local="folder")) == ["local:folder"]
-    assert explainer_names(LabelConfig(compare=("a", "offline"))) == ["a"]
-
-
-def test_a_server_that_is_not_there_is_told_before_any_work(monkeypatch) -> None:
+def test_a_question_asked_for_several_latents_is_sent_once_and_answers_all(http, tmp_path) -> None:
+    same = dict.fromkeys(range(8), questions(1)[0])
     with serving(lambda n, body: GOOD) as server:
-        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-        check_explainers(LabelConfig(llm="on", model="m"))  # it has no list of models
-        server.models = 200, {"object": "list", "data": [{"id": "small-one", "object": "model"}]}
-        check_explainers(LabelConfig(llm="on", model="small-one"))
-        with pytest.raises(LabelError, match=r"no model smal-one: did you mean 'small-one'\?"):
-            check_explainers(LabelConfig(llm="on", model="smal-one"))
-        server.models = 401, {}
-        with pytest.raises(LabelError, match="OPENAI_API_KEY"):
-            check_explainers(LabelConfig(llm="on", model="m"))
-        assert not server.requests
-    with pytest.raises(LabelError, match="OPENAI_BASE_URL"):
-        check_explainers(LabelConfig(llm="on", model="m"))
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"compare": ("a",)},
-        {"compare": ("a", "a")},
-        {"prices": ("1",)},
-        {"prices": ("a=1,-1",)},
-        {"max_cost": 1.0},
-    ],
-)
-def test_settings_that_make_no_sense_are_refused(settings) -> None:
-    with pytest.raises(ValueError, match=r"compare|price"):
-        LabelConfig(**settings)
-
-
-def test_prices_are_of_one_model_or_of_all() -> None:
-    config = LabelConfig(prices=("1,2", "org/a=3,4"))
-    assert config.price_of("org/a") == (3, 4) and config.price_of("b") == (1, 2)
-    assert LabelConfig().price_of("b") is None
-    with pytest.raises(LabelError, match="--price b=IN,OUT"):
-        budget_of("b", LabelConfig(prices=("a=1,2",), max_cost=1.0))
-
-
-def test_the_most_severe_changed_latents_come_first() -> None:
-    latents = pd.DataFrame(
-        {
-            "latent": [0, 1, 2, 3, 4],
-            "verdict": ["unchanged", "amplified", "suppressed", "amplified", "dead"],
-            "severity": [9.0, 0.1, np.nan, 0.7, np.nan],
-        }
-    )
-    assert most_changed(latents, 2).tolist() == [3, 1]
-    assert most_changed(latents, 9, unchanged=True).tolist() == [3, 1, 2, 0]
+        client = openai.OpenAI(api_key="sk-secret", base_url=server.url, http_client=http)
+        run = explain(same, ServerChat(client, "m"), tmp_path, concurrency=8)
+    assert len(server.requests) == run.usage.asked == 1
+    assert run.labels.latent.tolist() == list(range(8)) and run.failures.empty
