@@ -27,7 +27,8 @@ from mneme.config import RunConfig
 from mneme.console import BothProgress, FileProgress
 from mneme.errors import MnemeError, RunError
 from mneme.progress import NULL_PROGRESS, Progress
-from mneme.stages import STAGES, Stage, StageResult
+from mneme.stage import Stage, StageResult
+from mneme.stages import STAGES
 from mneme.store.files import only_writer, read_manifest, write_manifest, write_text
 from mneme.store.run import Run, StageWriter, open_run, translate_os_errors
 from mneme.workbench import Workbench

@@ -5,15 +5,12 @@ No SQL here and no maths: a stage calls its room and names the tables that the r
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
-import pyarrow as pa
 
 from mneme.interpret.labels.prompt import prompts_fingerprint
+from mneme.stage import Stage, StageResult
 from mneme.store.files import sha256
 
 if TYPE_CHECKING:
@@ -21,38 +18,6 @@ if TYPE_CHECKING:
 
 
 _SPLICED = 512  # tokens both models read again with the reconstruction in place of the residual stream
-
-
-@dataclass(frozen=True)
-class StageResult:
-    """What a stage leaves in the database."""
-
-    tables: Mapping[str, pd.DataFrame | pa.Table] = field(default_factory=dict)
-    latent_columns: pd.DataFrame | None = None
-    """Further columns of `latents`: a `latent` column and those to set."""
-    health: pd.DataFrame | None = None
-    info: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One arrow of the data flow."""
-
-    name: str
-    function: Callable[[Workbench], StageResult]
-    settings: tuple[str, ...]
-    """Sections and sources of the settings that its result depends on."""
-    tables: tuple[str, ...]
-    """Tables that are its own."""
-    artefacts: tuple[str, ...] = ()
-    """Files of the run that later stages need from it."""
-    inputs: Callable[[Workbench], str] = lambda bench: ""
-    """What else its result depends on, as a text."""
-    revision: int = 1
-    """Raised when its code changes what it writes: runs made before are then made again."""
-
-    def artefacts_exist(self, folder: Path) -> bool:
-        return all((folder / name).exists() for name in self.artefacts)
 
 
 def harvest_stage(bench: Workbench) -> StageResult:

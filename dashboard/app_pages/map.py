@@ -43,16 +43,7 @@ else:
         )
     else:
         st.html(looks.legend(queries.verdict_counts(run, where)))
-        figure = charts.verdict_scatter(
-            points,
-            axes=("umap_x", "umap_y"),
-            titles=("across", "up"),
-            bounds=bounds,
-            boxes=where.boxes,
-            density=density,
-            bare=True,
-            height=HEIGHT,
-        )
+        figure = plots.map_figure(points, density, bounds, where, HEIGHT)
     plots.linked(figure, "map", "umap_x", "umap_y", "Map of the latents", charts.MAP_CONFIG)
     st.caption(
         f"{len(points):,} latents drawn"

@@ -1,4 +1,4 @@
-"""The two linked plots of latents, wired: a box becomes a range, a click opens a latent."""
+"""The linked plots of latents, wired: a box becomes a range, a click opens a latent."""
 
 from __future__ import annotations
 
@@ -57,7 +57,19 @@ def map_of(run: Run, where: LatentFilter, *, key: str, height: int) -> None:
     if points.empty:
         _nothing()
         return
-    figure = charts.verdict_scatter(
+    figure = map_figure(points, density, bounds, where, height)
+    linked(figure, key, "umap_x", "umap_y", "Map of the latents")
+
+
+def map_figure(
+    points: pd.DataFrame,
+    density: np.ndarray | None,
+    bounds: tuple[float, float, float, float],
+    where: LatentFilter,
+    height: int,
+) -> Figure:
+    """The map by verdict, of what `scatter_data` gives for umap_x and umap_y."""
+    return charts.verdict_scatter(
         points,
         axes=("umap_x", "umap_y"),
         titles=("across", "up"),
@@ -67,7 +79,6 @@ def map_of(run: Run, where: LatentFilter, *, key: str, height: int) -> None:
         bare=True,
         height=height,
     )
-    linked(figure, key, "umap_x", "umap_y", "Map of the latents")
 
 
 def scatter_data(
