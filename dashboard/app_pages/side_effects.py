@@ -4,6 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.components import charts, looks, state, tables, words
+from mneme.report.method import METHOD_NAMES
 from mneme.store.queries import effects as queries
 
 run = state.need_run("Side effects", "attribution", "effects")
@@ -15,6 +16,10 @@ if effects.empty:
 
 calls = effects["call"].value_counts()
 measured = int(calls.sum())
+units = effects["outcome_unit"].dropna()
+unit = (
+    words.plain(units.iloc[0], 20) if len(units) else "nats"
+)  # imported results may only tell an error rate
 moved = effects[effects["verdict"].isin(["degraded", "improved"])]
 with st.container(horizontal=True, gap="small"):
     st.metric(
@@ -51,16 +56,16 @@ with right:
     st.subheader("Predicted beside measured", help=looks.HELP["measured"])
     if measured:
         st.plotly_chart(
-            charts.predicted_against_measured(effects, height=400),
+            charts.predicted_against_measured(effects, height=400, unit=unit),
             key="effects_measured",
             config=charts.STILL,
             alt="Predicted effect against measured change, a point a category",
         )
     else:
         st.info(
-            "No outcomes were measured for this pair. Give the run a table of them (category, base, tuned, "
-            "change) in "
-            "its settings to see here how well the prediction does.",
+            "No outcomes were measured for this pair. `mneme measure RUN --benchmark FOLDER` measures them, "
+            "`mneme outcomes import BASE.json TUNED.json RUN` takes lm-evaluation-harness' results; then this page "
+            "shows how well the prediction does.",
             icon=":material/science:",
         )
 
@@ -110,7 +115,7 @@ st.dataframe(
         "verdict": st.column_config.TextColumn(width=115),
         "effect": st.column_config.NumberColumn("predicted effect", format="%.3g", help=looks.HELP["effect"]),
         "measured": st.column_config.NumberColumn(
-            "measured, nats", format="%+.3f", help=looks.HELP["measured"]
+            f"measured, {unit}", format="%+.3f", help=looks.HELP["measured"]
         ),
         "call": st.column_config.TextColumn(
             "prediction", help="Does the prediction agree with the measurement?"
@@ -168,7 +173,7 @@ if len(evaluation):
         if best != "crosscoder" and value > ours:
             st.warning(
                 f"{words.markdown(metric, 30)} {where}: the baseline "
-                f"{words.markdown(best.replace('_', ' '), 40)} does better, "
+                f"{words.markdown(METHOD_NAMES.get(best, best), 60)} does better, "
                 f"{words.number(value)} against {words.number(ours)}.",
                 icon=":material/trending_down:",
             )
@@ -186,7 +191,7 @@ if len(evaluation):
                 words.interval(v, a, b, signed=False)
                 for v, a, b in zip(own["value"], own["ci_low"], own["ci_high"], strict=True)
             ],
-            method=[words.plain(m.replace("_", " "), 40) for m in own["method"]],
+            method=[words.plain(METHOD_NAMES.get(m, m), 60) for m in own["method"]],
         )
         wide = own.pivot_table(
             index="method", columns="metric", values="shown", aggfunc="first", sort=False

@@ -221,8 +221,8 @@ def effect_bars(effects: pd.DataFrame, *, height: int, limit: int = 12, legend: 
     return fig
 
 
-def predicted_against_measured(effects: pd.DataFrame, *, height: int = 380) -> go.Figure:
-    """A point a category with an outcome: predicted effect across, measured NLL change up."""
+def predicted_against_measured(effects: pd.DataFrame, *, height: int = 380, unit: str = "nats") -> go.Figure:
+    """A point a category with an outcome: predicted effect across, measured change up, in `unit`."""
     both = effects[effects["change"].notna()]
     fig = go.Figure()
     symbols = {
@@ -259,10 +259,11 @@ def predicted_against_measured(effects: pd.DataFrame, *, height: int = 380) -> g
             name=name,
             text=_names(own),
             marker={"size": 9, "symbol": symbols.get(call, "star"), "color": colours.get(call, "#c2417c")},
-            hovertemplate="%{text}<br>predicted %{x:.3g}<br>measured %{y:+.3g} nats<extra></extra>",
+            hovertemplate=f"%{{text}}<br>predicted %{{x:.3g}}<br>measured %{{y:+.3g}} {unit}<extra></extra>",
         )
     fig.add_hline(y=0, line={"color": _FAINT, "width": 1})
-    return layout(fig, "predicted effect", "measured NLL change, nats a token", height=height)
+    measured = "measured NLL change, nats a token" if unit == "nats" else f"measured change, {unit}"
+    return layout(fig, "predicted effect", measured, height=height)
 
 
 def _bars(value: pd.Series, low: pd.Series, high: pd.Series) -> dict:

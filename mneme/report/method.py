@@ -72,6 +72,9 @@ METHOD_NAMES = {
     "delta_norm_only": "decoder norms alone",
     "random_latents": "random latents",
     "majority": "always the commonest outcome",
+    "oracle": "oracle, which has read the benchmark",
+    "difference_sae": "difference-SAE",
+    "mean_difference_lens": "logit lens of the mean difference",
 }
 """How methods of the evaluation are called in sentences; others by their own name."""
 

@@ -40,6 +40,7 @@ def effects(run: Run) -> pd.DataFrame:
         f"WITH e AS (SELECT e.*, coalesce(k.name, e.category) AS name, k.grp, k.domain,"
         " o.base AS outcome_base, o.tuned AS outcome_tuned, o.change, o.ci_low AS change_low,"
         " o.ci_high AS change_high, o.accuracy_base, o.accuracy_tuned, o.n AS n_items, o.source,"
+        " o.unit AS outcome_unit,"
         f" {_MEASURED} AS measured"
         " FROM effects e LEFT JOIN categories k USING (category) LEFT JOIN outcomes o USING (category))"
         " SELECT *, CASE WHEN measured IS NULL THEN NULL"
