@@ -28,7 +28,7 @@ if not others:
         title="Nothing to compare with",
     )
     st.code(
-        f"mneme run {run.name}/run.toml --out {run.name}-seed-1 --set crosscoder.seed=1",
+        state.run_again(run, f"{run.name}-seed-1", "--set", "crosscoder.seed=1"),
         language=None,
         wrap_lines=True,
     )

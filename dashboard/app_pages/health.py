@@ -25,7 +25,7 @@ else:
         for column, item in zip(st.columns(4), records[start : start + 4], strict=False):
             colour, icon, meaning = looks.STATUS.get(item["status"], looks.STATUS["info"])
             with column.container(border=True, height="stretch", gap="xsmall"):
-                unit = words.plain(item["unit"], 40)
+                unit = words.plain(item["unit"], 80)
                 # A share is shown as a percentage, with what it is a share of below.
                 share, of = unit.startswith("share"), unit.removeprefix("share").strip()
                 value = words.percent(item["value"]) if share else words.number(item["value"])

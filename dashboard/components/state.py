@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from pathlib import Path
 
 import streamlit as st
@@ -79,11 +80,17 @@ def need_run(title: str, *stages: str) -> Run:
             icon=":material/hourglass_empty:",
             title="Not there yet",
         )
-        # The name is shown as code: it is a folder's name and may hold anything.
-        st.code(f"mneme run {run.name}/run.toml --out {run.name}", language=None)
-        st.caption("Give the run's folder in place of its name, or start it again on the page Runs.")
+        st.code(run_again(run), language=None, wrap_lines=True)
+        st.caption("Or start it again on the page Runs.")
         st.stop()
     return run
+
+
+def run_again(run: Run, out: str = "", *more: str) -> str:
+    """A command line that goes on with a run, or with `out` makes another beside it; to be shown as code."""
+    folder = run.path.resolve()  # whole: the terminal may stand anywhere
+    target = folder.with_name(out) if out else folder
+    return shlex.join(["mneme", "run", str(folder / "run.toml"), "--out", str(target), *more])
 
 
 def _no_run() -> None:

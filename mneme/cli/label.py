@@ -105,6 +105,13 @@ def _print_estimate(run: Run, config: LabelConfig) -> None:
     out.print(table)
     if any(row.money is None for row in found):
         out.print("No price is known: give --price IN,OUT, what a million prompt and reply tokens cost.")
+    if config.llm_score:
+        out.print(
+            f"labels.llm_score is on: {found[0].method} then judges the labels too, which is not in this table:"
+            " about as many tokens again, under a budget of the same size.",
+            markup=False,
+            soft_wrap=True,
+        )
     out.print("Tokens are estimated at four characters each. Nothing was asked.")
 
 
