@@ -22,6 +22,7 @@ from typing import NamedTuple
 
 import psutil
 
+from mneme.processes import living
 from mneme.store.files import write_text
 from mneme.store.queries.runs import read_progress
 
@@ -129,15 +130,7 @@ def process_of(run: Path) -> psutil.Process | None:
     """The living process that writes a run, by its progress.json; None for one of another program."""
     status = read_progress(run) or {}
     pid = status.get("pid")
-    if status.get("state") != "running" or not isinstance(pid, int) or pid == os.getpid():
-        return None
-    try:
-        process = psutil.Process(pid)
-        # A number is used again by other programs: only one that is mneme may get a signal.
-        mine = any("mneme" in part for part in process.cmdline())
-        return process if mine and process.status() != psutil.STATUS_ZOMBIE else None
-    except psutil.Error:
-        return None
+    return None if status.get("state") != "running" or pid == os.getpid() else living(pid, "mneme")
 
 
 def anything_runs(runs: Path) -> bool:

@@ -19,12 +19,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mneme.compare.compare import Comparison, compare_runs
 from mneme.errors import MnemeError
+from mneme.processes import living
 from mneme.store.files import write_text
 
 _STARTED: list[subprocess.Popen[bytes]] = []
@@ -94,13 +94,9 @@ class CompareFile:
             return {}
         if "error" in found:
             return {"error": str(found["error"])}
-        try:
-            maker = psutil.Process(int(found["pid"]))
-            mine = any("mneme.compare" in part for part in maker.cmdline())
-            alive = mine and maker.status() != psutil.STATUS_ZOMBIE
-        except (psutil.Error, KeyError, ValueError, TypeError):
-            alive = False
-        return found if alive else {"error": "the comparison ended without a word: try again"}
+        if living(found.get("pid"), "mneme.compare"):
+            return found
+        return {"error": "the comparison ended without a word: try again"}
 
     def say(self, **body: Any) -> None:
         """Replace the state."""

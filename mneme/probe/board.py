@@ -21,8 +21,7 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import psutil
-
+from mneme.processes import living
 from mneme.store.files import write_text
 
 KEPT = 30
@@ -90,7 +89,7 @@ class Board:
             if process.poll() is not None:
                 _STARTED.remove(process)
         found = _read(self.folder / "worker.json")
-        return found if found and _is_worker(found.get("pid")) else None
+        return found if found and living(found.get("pid"), "mneme.probe.worker") is not None else None
 
     def cancel(self, key: str) -> None:
         """Take a request back; a worker that may be reading it ends."""
@@ -132,18 +131,6 @@ class Board:
 
     def _file(self, key: str, kind: str) -> Path:
         return self.folder / f"{key}.{kind}.json"
-
-
-def _is_worker(pid: object) -> bool:
-    if not isinstance(pid, int):
-        return False
-    try:
-        process = psutil.Process(pid)
-        # A number is used again by other programs.
-        mine = any("mneme.probe.worker" in part for part in process.cmdline())
-        return mine and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
 
 
 def _read(file: Path) -> dict[str, Any] | None:
