@@ -26,6 +26,8 @@ FirstOption = Annotated[
     int, typer.Option(min=0, help="Starting at this one, e.g. --every 2 --first 1: odd rows.")
 ]
 
+_ABREAST = 2  # metrics with their intervals that a terminal of 80 columns shows beside each other
+
 
 @app.command()
 def measure(
@@ -97,20 +99,23 @@ def evaluate(
         difference_sae=difference_sae,
         progress=RichProgress(out),
     )
+    metrics = list(dict.fromkeys(table["metric"]))
     for subset, rows in table.groupby("subset", sort=False):
-        out.print(_evaluation_table(str(subset), rows))
+        for start in range(0, len(metrics), _ABREAST):
+            out.print(_evaluation_table(str(subset), rows, metrics[start : start + _ABREAST]))
     out.print(escape(standing_sentence(table)), highlight=False)
 
 
-def _evaluation_table(subset: str, rows: pd.DataFrame) -> Table:
-    """A row a method, a column a metric: value and interval."""
-    metrics = list(dict.fromkeys(rows["metric"]))
+def _evaluation_table(subset: str, rows: pd.DataFrame, metrics: list[str]) -> Table:
+    """A row a method, a column each of a few metrics: value and interval."""
     title = f"{subset.replace('_', ' ')}: {int(rows['n'].max())} categories"
-    shown = Table("method", *metrics, box=None, header_style="dim", title=title, title_justify="left")
-    for method, own in rows.groupby("method", sort=False):
+    shown = Table(box=None, header_style="dim", title=title, title_justify="left")
+    for name in ("method", *metrics):
+        shown.add_column(name, no_wrap=True)
+    for method, own in rows[rows["metric"].isin(metrics)].groupby("method", sort=False):
         cells = dict.fromkeys(metrics, "–")
         for row in own.dropna(subset=["value"]).to_dict("records"):
-            cells[row["metric"]] = f"{row['value']:.2f} ({row['ci_low']:.2f} … {row['ci_high']:.2f})"
+            cells[row["metric"]] = f"{row['value']:.2f} ({row['ci_low']:.2f}…{row['ci_high']:.2f})"
         shown.add_row(escape(str(method)), *cells.values())
     return shown
 
