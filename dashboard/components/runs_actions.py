@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import os
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import streamlit as st
 
 from dashboard.components import jobs, words
+from mneme.interpret.labels.chat import named_model
+from mneme.interpret.labels.config import LabelConfig
+from mneme.interpret.labels.estimate import expected
 from mneme.store.queries.runs import RunEntry
+from mneme.store.run import open_run
 
-TOKENS_A_LABEL = 2000  # about 40 contexts of 32 tokens, the instructions and the answer
+_ROOM = 1.5  # the budget, over the estimate of the prompts: tokenizers differ
 
 
 def actions(folder: Path, entries: Sequence[RunEntry]) -> None:
@@ -48,14 +52,17 @@ def _labelling(folder: Path, names: Sequence[str]) -> None:
     price = float(
         b.number_input("Price of a million tokens", 0.0, 1000.0, 0.0, 0.5, key="label_price") or 0.0
     )
-    budget = TOKENS_A_LABEL * latents
+    server = named_model() is not None
+    asked, prompt, reply = _expected(
+        folder / name, (folder / name / "run.duckdb").stat().st_mtime_ns, latents
+    )
+    budget = math.ceil(prompt * _ROOM) + reply
     cost = f", at most {budget / 1e6 * price:,.2f} at this price" if price else ""
     st.markdown(
-        f"The most severe changed latents, {latents:,} at most: about {budget:,} tokens{cost}. No more than that "
-        "is spent; what was paid for before is not asked again."
+        f"{words.count(asked)} changed latents to ask about, the most severe first: about {prompt:,} tokens of "
+        f"prompts, at most {reply:,} of replies{cost}. No more than {budget:,} are spent; what was paid for before "
+        "is not asked again."
     )
-    names_server = os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_KEY")
-    server = bool(os.environ.get("OPENAI_MODEL") and names_server)
     if not server:
         st.info(
             "Name the model and its server in the environment of the dashboard (OPENAI_MODEL, OPENAI_BASE_URL, "
@@ -66,7 +73,14 @@ def _labelling(folder: Path, names: Sequence[str]) -> None:
         "Label now",
         type="primary",
         key="label_now",
-        disabled=not server,
+        disabled=not server or not asked,
         on_click=jobs.label_now,
         args=(folder, name, latents, budget),
     )
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _expected(run: Path, stamp: int, latents: int) -> tuple[int, int, int]:
+    """Requests, prompt tokens, most reply tokens. `stamp`: when the run was written; one that went on is read again."""
+    found = expected(open_run(run), LabelConfig(llm_max_latents=latents), named_model())
+    return found.calls, found.prompt_tokens, found.reply_tokens

@@ -112,7 +112,7 @@ def _print_estimate(run: Run, config: LabelConfig) -> None:
             markup=False,
             soft_wrap=True,
         )
-    out.print("Tokens are estimated at four characters each. Nothing was asked.")
+    out.print("Tokens are estimated at three characters each. Nothing was asked.")
 
 
 def _print_labels(run: Run) -> None:

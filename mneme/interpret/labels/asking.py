@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
 from mneme.errors import LabelError
-from mneme.interpret.labels.chat import Chat, Reply, ReplyError
+from mneme.interpret.labels.chat import CHARACTERS, Chat, Reply, ReplyError
 from mneme.interpret.labels.receipts import Prompt, Receipt, Receipts, receipt_of
 from mneme.progress import NULL_PROGRESS, Progress
 
@@ -28,7 +28,6 @@ T = TypeVar("T")
 ATTEMPTS = 2  # paid replies a question may have before it is given up
 _RETRIES = 5
 _LONGEST_WAIT = 300.0  # seconds: a server that asks for more is left for another day
-_CHARACTERS = 4  # a token has about so many; corrected by what the server counts
 
 
 class Prices(NamedTuple):
@@ -138,8 +137,8 @@ def ask_all(
 
 
 def estimated_tokens(prompt: Prompt) -> int:
-    """About how many tokens a prompt has."""
-    return (len(prompt.system) + len(prompt.user)) // _CHARACTERS + 1
+    """About how many tokens a prompt has; what the server counts corrects it."""
+    return (len(prompt.system) + len(prompt.user)) // CHARACTERS + 1
 
 
 class _Asking(Generic[T]):

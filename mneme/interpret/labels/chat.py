@@ -21,6 +21,7 @@ from mneme.errors import LabelError
 from mneme.settings import suggest
 
 REPLY_TOKENS = 300
+CHARACTERS = 3  # of a token of these prompts: marked words and JSON take more tokens than plain text
 LOCAL = "local:"
 _AGAIN = {408, 409, 425, 429}  # and every 5xx
 _FATAL = {401, 403, 404}  # key or model: no other question will fare better
@@ -190,10 +191,10 @@ def _read(found: Any, asked: str) -> Reply:
     text = (message.content or "") if message else ""
     if not isinstance(text, str):
         raise TypeError("content is no text")
-    # Four characters a token is near enough where a server does not count.
+    # Near enough where a server does not count.
     usage = found.usage
-    prompt = usage.prompt_tokens if usage else len(asked) // 4
-    reply = usage.completion_tokens if usage else len(text) // 4
+    prompt = usage.prompt_tokens if usage else len(asked) // CHARACTERS
+    reply = usage.completion_tokens if usage else len(text) // CHARACTERS
     return Reply(text, int(prompt), int(reply), bool(getattr(message, "refusal", None)))
 
 

@@ -25,7 +25,7 @@ class Estimate(NamedTuple):
     calls: int
     """Requests that are not answered yet."""
     prompt_tokens: int
-    """Of those requests, at about four characters a token."""
+    """Of those requests, at about three characters a token."""
     reply_tokens: int
     """The most they may be answered with."""
     money: float | None
@@ -47,13 +47,20 @@ def estimate(run: Run, config: LabelConfig) -> list[Estimate]:
     return [_estimate(name, prompts, run.path / "labels", config) for name in names]
 
 
-def _estimate(name: str, prompts: dict[int, Prompt], folder: Path, config: LabelConfig) -> Estimate:
-    receipts, whose = Receipts(folder), identity(name)
-    left = [prompt for prompt in prompts.values() if not _kept(receipts, prompt.key(whose))]
+def expected(run: Run, config: LabelConfig, name: str | None) -> Estimate:
+    """What one explainer would cost; None: any server's model, of which no reply is kept."""
+    return _estimate(name, questions(run, config), run.path / "labels", config)
+
+
+def _estimate(name: str | None, prompts: dict[int, Prompt], folder: Path, config: LabelConfig) -> Estimate:
+    left = list(prompts.values())
+    if name is not None:
+        receipts, whose = Receipts(folder), identity(name)
+        left = [prompt for prompt in left if not _kept(receipts, prompt.key(whose))]
     tokens = sum(map(estimated_tokens, left)), REPLY_TOKENS * len(left)
-    prices = budget_of(name, config).prices
+    prices = budget_of(name or "", config).prices
     return Estimate(
-        method_of(name),
+        method_of(name or "a model"),
         len(prompts),
         len(left),
         *tokens,
