@@ -128,20 +128,18 @@ def _print_labels(run: Run) -> None:
     found = comparison.method_rows(run)
     if not found:
         return
-    table = Table(
-        "explainer", "labelled", "score", "95 % interval", "shuffled", "tokens", "money", "seconds",
-        box=None, header_style="dim",
-    )  # fmt: skip
+    table = Table(box=None, header_style="dim")
+    for name in ("explainer", "labelled", "score (95 %)", "shuffled", "tokens", "money", "seconds"):
+        table.add_column(name, no_wrap=True)
     for row in found:
         table.add_row(
             escape(row["method"]),
             f"{row['n_labelled']:,} of {row['n_asked']:,}",
-            _number(row["score"], ".3f"),
-            f"{_number(row['ci_low'], '.3f')} … {_number(row['ci_high'], '.3f')}",
+            _with_interval(row["score"], row["ci_low"], row["ci_high"]),
             _number(row["score_shuffled"], ".3f"),
             f"{row['tokens']:,}",
-            "unknown" if row["money"] is None else f"{row['money']:,.4f}",
-            _number(row["seconds"], ",.1f"),
+            "unknown" if row["money"] is None else f"{row['money']:,.2f}",
+            _number(row["seconds"], ",.0f"),
         )
     out.print(table)
     n = max(row["n_scored"] for row in found)
@@ -153,6 +151,11 @@ def _print_labels(run: Run) -> None:
             highlight=False,
             soft_wrap=True,
         )
+
+
+def _with_interval(value: float | None, low: float | None, high: float | None) -> str:
+    """0.74 (0.69…0.79)."""
+    return "–" if value is None else f"{value:.2f} ({_number(low, '.2f')}…{_number(high, '.2f')})"
 
 
 def _number(value: float | None, form: str) -> str:
