@@ -129,14 +129,14 @@ def _print_labels(run: Run) -> None:
     if not found:
         return
     table = Table(box=None, header_style="dim")
-    for name in ("explainer", "labelled", "score (95 %)", "shuffled", "tokens", "money", "seconds"):
+    for name in ("explainer", "labelled", "score (95 %)", "shuffled", "tokens", "money", "s"):
         table.add_column(name, no_wrap=True)
     for row in found:
         table.add_row(
             escape(row["method"]),
             f"{row['n_labelled']:,} of {row['n_asked']:,}",
             _with_interval(row["score"], row["ci_low"], row["ci_high"]),
-            _number(row["score_shuffled"], ".3f"),
+            _number(row["score_shuffled"], ".2f"),
             f"{row['tokens']:,}",
             "unknown" if row["money"] is None else f"{row['money']:,.2f}",
             _number(row["seconds"], ",.0f"),
