@@ -265,7 +265,7 @@ STAGES = (
             "label_agreement",
         ),
         inputs=lambda bench: str(prompts_fingerprint()),
-        revision=2,
+        revision=3,
     ),
     Stage(
         "effects",

@@ -44,6 +44,30 @@ def test_the_evidence_is_counted_on_training_documents_only(world) -> None:
     assert evidence[0].firing[0].word == "virus" and evidence[0].firing[0].share == 1
 
 
+def test_phrases_are_the_words_it_fires_on_with_the_one_before_as_a_loop_counts_them(world) -> None:
+    _, _, _, contexts, words, _ = world
+    found = gather_evidence(contexts, words, 5)[0].phrases
+    weight: dict[tuple[str, int], float] = {}
+    for c in np.flatnonzero((contexts.latent == 0) & ~contexts.test):
+        if contexts.quantile[c] not in (0, 6, 7, 8, 9, 10):
+            continue
+        peak = contexts.activations[c].max()
+        for i, f in enumerate(contexts.activations[c]):
+            at = contexts.start[c] + i
+            if f >= 0.4 * peak and contexts.tokens[c, i] >= 0 and at > 0:
+                flat = int(words.flat(contexts.document[c : c + 1], np.array([at]))[0])
+                name = " ".join(words.vocabulary[w] for w in words.word[flat - 1 : flat + 1])
+                once = weight.setdefault((name, flat), 0.0)  # overlapping windows show a token once
+                weight[name, flat] = max(once, float(f / peak))
+    total: dict[str, float] = {}
+    for (name, _), value in weight.items():
+        total[name] = total.get(name, 0.0) + value
+    whole = sum(total.values())
+    assert found and all(e.word.endswith(" virus") for e in found)
+    for e in found:
+        assert e.share == pytest.approx(total[e.word] / whole, rel=1e-5)
+
+
 def test_log_odds_match_the_papers_formula_by_hand() -> None:
     count, total, corpus, whole = 8.0, 20.0, 50.0, 1000.0
     prior, a0 = 500 * 50 / 1000, 500.0
@@ -64,9 +88,9 @@ def test_labels_say_word_subject_and_form(world) -> None:
     assert (labels.label.str.split().str.len() <= 12).all() and (labels.label != "").all()
 
 
-def evidence(firing=(), following=(), window=()) -> Evidence:
+def evidence(firing=(), following=(), window=(), phrases=()) -> Evidence:
     make = lambda rows: [Enriched(word, z, share) for word, z, share in rows]  # noqa: E731
-    return Evidence(make(firing), make(following), make(window), 10)
+    return Evidence(make(firing), make(phrases), make(following), make(window), 10)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +98,15 @@ def evidence(firing=(), following=(), window=()) -> Evidence:
     [
         (evidence(firing=[("7", 5, 0.4), ("12", 4, 0.3)]), [], "numbers"),
         (evidence(firing=[("", 5, 0.9)], window=[("trade", 5, 0.6)]), [], "line breaks in text on trade"),
+        (
+            evidence(
+                firing=[("states", 9, 0.7), ("king", 2, 0.1)],
+                phrases=[("united states", 9, 0.6), ("the king", 2, 0.1)],
+                window=[("trade", 5, 0.6)],
+            ),
+            [],
+            "united states in text on trade",
+        ),
         (evidence(firing=[("of", 3, 0.1)], following=[("protein", 9, 0.3)]), [" prot"], "says: protein"),
         (evidence(following=[("the", 9, 0.7)]), [], "before: the"),
         (evidence(window=[("cell", 9, 0.5), ("cells", 8, 0.5), ("gene", 7, 0.4)]), [], "text on cell, gene"),

@@ -1,9 +1,9 @@
 """Which words a latent's training contexts have more of than the corpus.
 
-Three counts for each latent, over its train contexts of quantile 0 and of the upper deciles: words it
-fires on, words that come next after them, and words anywhere in the window. Each count is compared with the
-corpus by log-odds with an informative Dirichlet prior (Monroe, Colaresi and Quinn 2008, eqs. 16-22), whose
-z-score neither favours words seen once nor stop words.
+Four counts for each latent, over its train contexts of quantile 0 and of the upper deciles: words it
+fires on, those with the word before them (bigrams), words that come next after them, and words anywhere in the
+window. Each count is compared with the corpus by log-odds with an informative Dirichlet prior (Monroe, Colaresi and
+Quinn 2008, eqs. 16-22), whose z-score neither favours words seen once nor stop words.
 """
 
 from __future__ import annotations
@@ -28,13 +28,15 @@ class Enriched(NamedTuple):
     word: str
     z: float
     share: float
-    """Of the latent's count (firing, next) or of its contexts (window)."""
+    """Of the latent's count (firing, phrases, next) or of its contexts (window)."""
 
 
 class Evidence(NamedTuple):
     """What stands out for one latent, most striking first."""
 
     firing: list[Enriched]
+    phrases: list[Enriched]
+    """The same with the word before: "united states"."""
     following: list[Enriched]
     window: list[Enriched]
     n_contexts: int
@@ -59,6 +61,7 @@ def gather_evidence(
     place = flat[context, column]
     weight = chosen.activations[context, column] / peak[context]
     firing = _once_a_word(chosen.latent[context], words.number[place], words.word[place], weight, shape)
+    phrases, pairs, names = _phrases(chosen, words, context, place, weight, n_latents)
     following = _following(chosen, words, context, place, shape)
     bounds = np.r_[0, np.cumsum(chosen.length)]
     in_context = sparse.csr_matrix(
@@ -76,10 +79,20 @@ def gather_evidence(
     usable = np.array([len(w) > 2 and w.isalpha() for w in words.vocabulary], dtype=bool)
     usable &= windows <= max(_COMMON * words.n_windows, 3)
     firing_words = _strongest(firing, corpus, n_words, words.vocabulary)
+    spelled = np.array(
+        [all(any(map(str.isalpha, part)) for part in name.split(" ")) for name in names], dtype=bool
+    )
+    firing_phrases = _strongest(phrases, pairs, n_words, names, usable=spelled)
     next_words = _strongest(following, corpus, n_words, words.vocabulary)
     around = _strongest(seen_in, windows, n_words, words.vocabulary, usable=usable, total=n_contexts)
     return {
-        j: Evidence(firing_words.get(j, []), next_words.get(j, []), around.get(j, []), int(n_contexts[j]))
+        j: Evidence(
+            firing_words.get(j, []),
+            firing_phrases.get(j, []),
+            next_words.get(j, []),
+            around.get(j, []),
+            int(n_contexts[j]),
+        )
         for j in np.flatnonzero(n_contexts).tolist()
     }
 
@@ -136,6 +149,28 @@ def _once_a_word(
     new = np.ones(len(latent), dtype=bool)
     new[1:] = (latent[1:] != latent[:-1]) | (index[1:] != index[:-1])
     return sparse.csr_matrix((weight[new].astype(np.float64), (latent[new], word[new])), shape=shape)
+
+
+def _phrases(
+    chosen: Contexts, words: Words, context: np.ndarray, place: np.ndarray, weight: np.ndarray, n_latents: int
+) -> tuple[sparse.csr_matrix, np.ndarray, list[str]]:
+    """Each strong word with the one before it in its document: (F, P) weights, (P,) counts in the corpus, P names."""
+    V = len(words.vocabulary)
+    starts = _word_starts(words) > 0
+    spoken = words.word[starts].astype(np.int64)
+    opens = np.zeros(len(spoken), dtype=bool)  # the first word of a document has none before it
+    opens[words.number[words.first[:-1][np.diff(words.first) > 0]]] = True
+    pair = np.r_[-1, spoken[:-1]] * V + spoken
+    known, count = np.unique(pair[~opens], return_counts=True)
+    number = words.number[place]
+    ok = ~opens[number]
+    of_pair = np.searchsorted(known, pair[number[ok]])
+    shape = (n_latents, len(known))
+    found = _once_a_word(chosen.latent[context[ok]], number[ok], of_pair, weight[ok], shape)
+    names = [
+        f"{words.vocabulary[a]} {words.vocabulary[b]}" for a, b in zip(known // V, known % V, strict=True)
+    ]
+    return found, count.astype(np.float64), names
 
 
 def _following(

@@ -2,6 +2,7 @@
 
 Which kind of label depends on where the evidence is concentrated:
 
+    united states, supreme court            it fires on few phrases
     virus, infection, viral                 it fires on few words
     says: protein, cell                     what it promotes is what then follows
     before: of, the                         the next word is more predictable than its own
@@ -26,6 +27,7 @@ MAX_WORDS = 12
 _CONCENTRATED = 0.5  # share of the firing that the named words hold
 _SUBJECT_Z = 2.5
 _MIN_SHARE = 0.04
+_MIN_PHRASE = 0.15  # of the firing, for a phrase to be named
 _MIN_SUBJECT_SHARE = 0.15  # of the contexts, for a word to be called their subject
 _FORM_NAMES = {",": "commas", ".": "full stops", "": "line breaks", ":": "colons", "-": "hyphens"}
 
@@ -48,6 +50,7 @@ def offline_labels(
         detail = {
             "kind": kind,
             "fires_on": [_short(e) for e in found.firing[:6]],
+            "phrases": [_short(e) for e in found.phrases[:4]],
             "next": [_short(e) for e in found.following[:6]],
             "around": [_short(e) for e in found.window[:8]],
             "says": promoted[:6],
@@ -71,6 +74,9 @@ def _label(found: Evidence, promoted: Sequence[str], *, position_bound: bool) ->
         return "position", _fit(f"first tokens of a text{on.removeprefix(' in text')}")
     if sum(e.share for e in form) >= _CONCENTRATED:
         return "form", _fit(_name_form([e.word for e in form]) + on)
+    phrases = [e for e in found.phrases if e.share >= _MIN_PHRASE and "<0x" not in e.word][:3]
+    if sum(e.share for e in phrases) >= _CONCENTRATED:
+        return "phrases", _fit(", ".join(e.word for e in phrases) + on)
     if sum(e.share for e in words) >= _CONCENTRATED:
         return "words", _fit(", ".join(e.word for e in words) + on)
     follows = [e for e in found.following if e.share >= _MIN_SHARE][:3]
