@@ -80,7 +80,7 @@ def measure(
     results = {}
     with progress.task("measure", total=2 * len(items), unit="items") as task:
         for name, model in (("base", base), ("tuned", tuned)):
-            store = _Partial(partial, items, model)
+            store = Kept(partial, items, model)
             for rows in _batches(tokenizer, items, max_tokens, batch_tokens):
                 wanted = [row for row in rows if row.item not in store.done]
                 if wanted:
@@ -195,10 +195,12 @@ def _letter_token(tokenizer: PreTrainedTokenizerBase, choice: int) -> int:
     return tokenizer(f" {LETTERS[choice]}", add_special_tokens=False)["input_ids"][-1]
 
 
-class _Partial:
+class Kept:
     """Measured items of one model on disk, a JSON line a batch; other items' or models' lines stay."""
 
-    def __init__(self, path: str | Path | None, items: Sequence[Item], model: PreTrainedModel) -> None:
+    def __init__(
+        self, path: str | Path | None, items: Sequence[Sequence[Any]], model: PreTrainedModel
+    ) -> None:
         self.path = None if path is None else Path(path)
         self.done: dict[int, Measured] = {}
         if self.path is None:
@@ -207,14 +209,15 @@ class _Partial:
         for parameter in model.parameters():  # a sum a tensor tells apart models that differ in any of them
             digest.update(str(float(parameter.detach().double().sum())).encode())
         self.key = digest.hexdigest()
-        lines = self.path.read_text(encoding="utf-8").split("\n")[:-1] if self.path.exists() else []
+        text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
+        *lines, cut = text.split("\n")
         for line in lines:
             entry = json.loads(line)
             if entry["key"] == self.key:
                 self.done |= {int(i): Measured(*m) for i, m in entry["items"].items()}
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        # A killed write leaves a line without its end: it goes.
-        self.path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        if cut:  # a killed write leaves a line without its end: it goes
+            self.path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
 
     def add(self, measured: dict[int, Measured]) -> None:
         self.done |= measured

@@ -21,7 +21,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mneme.effects.assign import Encoder, category_vectors
 from mneme.effects.categories import Taxonomy
-from mneme.effects.outcomes import summarise_items
+from mneme.effects.outcomes import Kept, Measured, summarise_items
 from mneme.errors import OutcomesError
 from mneme.progress import NULL_PROGRESS, Progress
 
@@ -84,25 +84,26 @@ def measure_contrasts(
     *,
     source: str,
     max_tokens: int = 256,
+    kept: str | Path | None = None,
     progress: Progress = NULL_PROGRESS,
 ) -> pd.DataFrame:
     """Outcomes (a row a category, COLUMNS): the mean margin or refusal NLL of both models, paired intervals.
 
-    accuracy: share of pairs whose better answer is the likelier (NaN for refusals).
+    accuracy: share of pairs whose better answer is the likelier (NaN for refusals). `kept` names a file of what is
+    measured already, of these models or others (outcomes.Kept).
     """
     values = {}
     with progress.task("measure answers", total=2 * len(items), unit="items") as task:
         for name, model in (("base", base), ("tuned", tuned)):
-            found = []
-            for item in items:
-                worse = (
-                    0.0
-                    if item.worse is None
-                    else answer_nll(model, tokenizer, item.prompt, item.worse, max_tokens)
-                )
-                found.append(answer_nll(model, tokenizer, item.prompt, item.better, max_tokens) - worse)
+            store = Kept(kept, items, model)
+            for i, item in enumerate(items):
+                if i not in store.done:
+                    margin = answer_nll(model, tokenizer, item.prompt, item.better, max_tokens)
+                    if item.worse is not None:
+                        margin -= answer_nll(model, tokenizer, item.prompt, item.worse, max_tokens)
+                    store.add({i: Measured(margin, None)})
                 task.advance()
-            values[name] = np.array(found)
+            values[name] = np.array([store.done[i].nll for i in range(len(items))])
     pair = np.array([item.worse is not None for item in items])
     frame = pd.DataFrame({"category": [item.category for item in items], **values})
     for name, value in values.items():

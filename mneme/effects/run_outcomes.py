@@ -44,11 +44,13 @@ def measure_run(
     per_category: int | None = None,
     every: int = 1,
     first: int = 0,
+    kept: str | Path | None = None,
     progress: Progress = NULL_PROGRESS,
 ) -> tuple[pd.DataFrame, Coverage]:
     """Measure both models of a finished run on a benchmark (see `load_benchmark`); returns the outcomes.
 
-    Goes on after an interruption: finished batches are kept in the run. Raises OutcomesError for a benchmark that
+    Goes on after an interruption: finished batches are kept in the run until the end; or for good in a file `kept`,
+    so that other runs that share a model measure it once. Raises OutcomesError for a benchmark that
     can't be read or names categories that the run has not, RunError for a folder that is no finished run.
     """
     from mneme.effects.outcomes import measure
@@ -58,7 +60,7 @@ def measure_run(
     items = load_benchmark(benchmark, per_category=per_category, every=every, first=first)
     keys = load_taxonomy(config.effects.taxonomy).keys
     check_categories(benchmark, sorted({item.category for item in items}), keys)
-    partial = Path(folder) / "outcomes.partial"
+    partial = Path(folder) / "outcomes.partial" if kept is None else Path(kept)
     frame = measure(
         load_model(config.base, config.harvest.dtype, config.harvest.device),
         load_model(config.tuned, config.harvest.dtype, config.harvest.device),
@@ -69,7 +71,8 @@ def measure_run(
         progress=progress,
     )
     covered = give_outcomes(folder, frame, progress)
-    partial.unlink(missing_ok=True)
+    if kept is None:
+        partial.unlink(missing_ok=True)
     return frame, covered
 
 

@@ -12,6 +12,7 @@ import dataclasses
 import gzip
 import hashlib
 import json
+import shutil
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -116,10 +117,19 @@ def _run(suite: Suite, scenario: Scenario, seed: int, folder: Path) -> dict[str,
     if scenario.corpus:
         values["corpus"] = str(_corpus(suite, scenario, folder))
     run_folder = folder / "run"
+    if scenario.of and not scenario.corpus and "harvest" not in scenario.run:
+        _same_activations(suite.out / scenario.of / f"seed-{seed}" / "run", run_folder)
     run = run_pipeline(make_config(values), run_folder, suite.progress)
     if scenario.outcome != "none":
         _measure(suite, scenario, values, run_folder)
     return _result(Run(run.path))
+
+
+def _same_activations(earlier: Path, run_folder: Path) -> None:
+    """A second look at an organism starts from the activations of the first; the harvest checks that they fit."""
+    source, target = earlier / "activations", run_folder / "activations"
+    if source.is_dir() and not target.exists():
+        shutil.copytree(source, target)
 
 
 def _organism(suite: Suite, scenario: Scenario, seed: int, values: Mapping[str, Any]) -> Path:
@@ -214,11 +224,12 @@ def _measure(suite: Suite, scenario: Scenario, values: Mapping[str, Any], run_fo
     from mneme.effects.run_outcomes import give_outcomes, measure_run, own_outcomes
 
     oracle = None
+    kept = suite.out / "measured" / f"{scenario.outcome}.jsonl"  # the base answers once, an organism once
     rows = {"per_category": 4 if suite.quick else suite.per_category, "every": _EVERY, "first": _FIRST}
     if scenario.outcome == "mmlu":
         oracle = suite.data / "mmlu"
         if not own_outcomes(run_folder).exists():
-            measure_run(run_folder, oracle, progress=suite.progress, **rows)
+            measure_run(run_folder, oracle, kept=kept, progress=suite.progress, **rows)
     elif not own_outcomes(run_folder).exists():
         file = HH if scenario.outcome == "margin" else HARMFUL
         items = _topic_pairs(suite, scenario, file)[1 if scenario.outcome == "margin" else 0 :: 2]
@@ -228,6 +239,7 @@ def _measure(suite: Suite, scenario: Scenario, values: Mapping[str, Any], run_fo
             load_tokenizer(str(values["base"])),
             items,
             source=scenario.outcome,
+            kept=kept,
             progress=suite.progress,
         )
         give_outcomes(run_folder, frame, suite.progress)
