@@ -65,7 +65,7 @@ def main() -> int:
             "-m",
             "streamlit",
             "run",
-            str(ROOT / "dashboard" / "app.py"),
+            str(ROOT / "dashboard" / "serve.py"),
             f"--server.port={port}",
         ],
         env={**os.environ, "MNEME_RUNS": str(run.parent), "MNEME_RUN": run.name},

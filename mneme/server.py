@@ -47,7 +47,7 @@ def serve_dashboard(runs: Path, *, run: str | None = None, port: int = 8501, hea
 
 def app_file() -> Path:
     """The dashboard's entry file, beside this package."""
-    file = Path(__file__).resolve().parent.parent / "dashboard" / "app.py"
+    file = Path(__file__).resolve().parent.parent / "dashboard" / "serve.py"
     if not file.exists():
         raise MnemeError(f"{file} is missing: install mneme from its repository (make setup)")
     return file

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard.components import charts, looks, plots, state, tables, words
+from dashboard.components import bars, charts, looks, plots, state, tables, words
 from mneme.store.queries import effects as effect_queries
 from mneme.store.queries import latents as latent_queries
 from mneme.store.queries import overview, quality
@@ -71,7 +71,7 @@ with first:
     plots.norms(run, everything, key="overview_norms", height=210)
 with second:
     st.subheader("How much each contains", help=looks.HELP["beta"])
-    plots.betas(run, everything, key="overview_betas", height=210)
+    plots.betas(run, everything, key="overview_betas", height=210, most=charts.MAX_SHAPES)
 with third:
     st.subheader("Subject areas", help=looks.HELP["effect"])
     if effects is None or effects.empty:
@@ -79,16 +79,19 @@ with third:
     elif (effects["effect"] == 0).all():
         st.info("No changed latent fires in any area: every predicted effect is 0.", icon=":material/check:")
     else:
-        st.plotly_chart(
-            charts.effect_bars(effects, height=210, limit=7, legend=False),
-            key="overview_effects",
-            config=charts.STILL,
-            alt="Predicted effect of the seven most affected categories, with intervals",
-        )
-latents_legend, areas_legend = st.columns([2.05, 1.1], gap="medium")
+        st.html(bars.effect_bars(effects))
+        st.html(looks.effect_legend())
+latents_legend, all_areas = st.columns([2.05, 1.1], gap="medium", vertical_alignment="center")
 latents_legend.html(looks.legend())
 if effects is not None:
-    areas_legend.html(looks.effect_legend())
+    all_areas.button(
+        "All areas",
+        type="tertiary",
+        icon=":material/balance:",
+        key="overview_areas",
+        on_click=state.go,
+        args=("app_pages/side_effects.py",),
+    )
 dead = f" Dead latents ({counts['dead']:,}) are not drawn." if counts["dead"] else ""
 st.subheader(
     "Look at these first",

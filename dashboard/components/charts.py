@@ -15,6 +15,8 @@ import plotly.graph_objects as go
 from dashboard.components import looks, words
 
 MAX_POINTS = 30_000
+MAX_SHAPES = 500
+"""Points up to which a plot is drawn as shapes of the page: without a graphics card WebGL takes a second to start."""
 CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "autoScale2d", "toImage"]}
 MAP_CONFIG = {**CONFIG, "displayModeBar": True, "scrollZoom": True}
 STILL = {"displayModeBar": False}
@@ -27,7 +29,7 @@ def layout(fig: go.Figure, x: str, y: str, *, height: int, legend: bool = True) 
     """Margins, legend and axis titles (`x`, `y`) as on every figure; `height` in pixels."""
     fig.update_layout(
         height=height,
-        margin={"l": 8, "r": 8, "t": 30, "b": 8},
+        margin={"l": 8, "r": 8, "t": 30 if legend else 10, "b": 8},
         showlegend=legend,
         legend={"orientation": "h", "y": 1.0, "yanchor": "bottom", "x": 0, "font": {"size": 12}},
         hoverlabel={"font": {"size": 12}},
@@ -159,12 +161,13 @@ def _scatter(
             showscale=False,
             hoverinfo="skip",
         )
+    add = fig.add_scattergl if len(points) > MAX_SHAPES else fig.add_scatter
     for name, colour, marker, mask in groups:
         own = points[mask]
         if own.empty:
             continue
         size = 9 if marker.startswith("triangle") else 6  # the few that changed must not drown
-        fig.add_scattergl(
+        add(
             x=own["x"].to_numpy(np.float32),
             y=own["y"].to_numpy(np.float32),
             customdata=own["latent"].to_numpy(np.int32),
@@ -195,7 +198,7 @@ def _scatter(
     return fig
 
 
-def effect_bars(effects: pd.DataFrame, *, height: int, limit: int = 12, legend: bool = True) -> go.Figure:
+def effect_bars(effects: pd.DataFrame, *, height: int, limit: int = 12) -> go.Figure:
     """Predicted effects of the `limit` largest categories, the largest on top, with intervals."""
     top = effects.head(limit).iloc[::-1]
     names = _names(top)
@@ -215,7 +218,7 @@ def effect_bars(effects: pd.DataFrame, *, height: int, limit: int = 12, legend: 
             error_x=_bars(part["effect"], part["ci_low"], part["ci_high"]),
             hovertemplate="%{y}<br>predicted effect %{x:.3g}<extra></extra>",
         )
-    layout(fig, "predicted effect", "", height=height, legend=legend)
+    layout(fig, "predicted effect", "", height=height)
     fig.update_yaxes(categoryorder="array", categoryarray=names, showgrid=False, tickfont={"size": 12})
     fig.update_xaxes(rangemode="tozero", fixedrange=True)
     return fig

@@ -32,9 +32,9 @@ def norms(run: Run, where: LatentFilter, *, key: str, height: int) -> None:
     )
 
 
-def betas(run: Run, where: LatentFilter, *, key: str, height: int) -> None:
-    """beta(b) against beta(f)."""
-    points, density, bounds = scatter_data(run, where, "beta_base", "beta_tuned")
+def betas(run: Run, where: LatentFilter, *, key: str, height: int, most: int = charts.MAX_POINTS) -> None:
+    """beta(b) against beta(f), at most `most` points."""
+    points, density, bounds = scatter_data(run, where, "beta_base", "beta_tuned", most)
     if points.empty:
         _nothing()
         return
@@ -82,14 +82,14 @@ def map_figure(
 
 
 def scatter_data(
-    run: Run, where: LatentFilter, x: str, y: str
+    run: Run, where: LatentFilter, x: str, y: str, most: int = charts.MAX_POINTS
 ) -> tuple[pd.DataFrame, np.ndarray | None, tuple[float, float, float, float]]:
     """Points that pass the filter, and a density of all where a filter is on or points are too many."""
     bounds = (*_padded(queries.span(run, x)), *_padded(queries.span(run, y)))
     total = queries.count(run, where)
-    many = total > charts.MAX_POINTS
+    many = total > most
     shown = replace(where, verdicts=where.verdicts or ("amplified", "suppressed")) if many else where
-    points = queries.points(run, shown, x, y, limit=charts.MAX_POINTS)
+    points = queries.points(run, shown, x, y, limit=most)
     density = queries.density(run, LatentFilter(), x, y, bounds) if many or not where.empty else None
     return points, density, bounds
 

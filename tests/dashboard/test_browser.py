@@ -18,7 +18,7 @@ import pytest
 
 from mneme.analyst import History
 
-APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
+APP = Path(__file__).resolve().parents[2] / "dashboard" / "serve.py"
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = [
     "--no-sandbox",
@@ -167,7 +167,7 @@ def test_a_click_on_the_map_opens_the_latent(server: str, page: Any) -> None:
     x, y, latent = page.evaluate(
         """() => {
             const plot = document.querySelector('.js-plotly-plot'), layout = plot._fullLayout
-            const trace = plot._fullData.find(t => t.type === 'scattergl'), at = plot.getBoundingClientRect()
+            const trace = plot._fullData.find(t => t.type.startsWith('scatter')), at = plot.getBoundingClientRect()
             return [at.x + layout.xaxis._offset + layout.xaxis.l2p(trace.x[0]),
                     at.y + layout.yaxis._offset + layout.yaxis.l2p(trace.y[0]), trace.customdata[0]]
         }"""

@@ -154,13 +154,15 @@ def table(run: Run, where: LatentFilter, *, sort: str = "severity", limit: int =
 def points(run: Run, where: LatentFilter, x: str, y: str, *, limit: int = 30_000) -> pd.DataFrame:
     """At most `limit` latents that pass and have both axes: latent, x, y, verdict.
 
-    Changed latents first: where there are more than fit, it is unchanged ones that are left to the density.
+    Changed latents first, the most severe before others: where there are more than fit, it is those that moved
+    least that are left to the density.
     """
     source, values = _source(where)
     return run.sql(
         f"SELECT l.latent, {AXES[x]}::FLOAT AS x, {AXES[y]}::FLOAT AS y, l.verdict {source}"
         f" AND {AXES[x]} IS NOT NULL AND {AXES[y]} IS NOT NULL"
-        f" ORDER BY l.verdict IN ('amplified', 'suppressed') DESC, l.latent LIMIT {int(limit)}",
+        f" ORDER BY l.verdict IN ('amplified', 'suppressed') DESC, l.severity DESC NULLS LAST, l.latent"
+        f" LIMIT {int(limit)}",
         values,
     )
 

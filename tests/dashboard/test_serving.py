@@ -1,0 +1,84 @@
+"""What the server adds to Streamlit: files from memory, links to code that is needed soon, one visit before all."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+
+import pytest
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.responses import PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+from streamlit import file_util
+
+from dashboard import warm
+from dashboard.assets import FIRST, Assets
+
+STATIC = Path(file_util.get_static_dir())
+
+
+@pytest.fixture
+def client() -> TestClient:
+    """Assets before an app that says that it was asked."""
+
+    async def asked(request: object) -> PlainTextResponse:
+        return PlainTextResponse("passed on")
+
+    routes = [Route("/{path:path}", asked)]
+    return TestClient(Starlette(routes=routes, middleware=[Middleware(Assets)]))
+
+
+def test_a_file_is_served_as_it_is_and_may_be_kept(client: TestClient) -> None:
+    for file in [
+        next((STATIC / "static" / "js").glob("*.js")),
+        next((STATIC / "static" / "css").glob("*.css")),
+    ]:
+        for _ in range(2):
+            found = client.get(f"/{file.relative_to(STATIC).as_posix()}")
+            assert found.content == file.read_bytes()
+            assert "immutable" in found.headers["cache-control"]
+            assert found.headers["content-type"].startswith(("text/javascript", "text/css"))
+
+
+def test_the_page_names_the_code_it_needs_first(client: TestClient) -> None:
+    page = client.get("/latents?run=x", headers={"accept": "text/html,*/*"})
+    assert page.headers["cache-control"] == "no-cache"
+    plain = (STATIC / "index.html").read_text()
+    added = re.compile('<link rel="modulepreload" fetchpriority="low"[^>]*>\n')
+    assert added.sub("", page.text) == plain
+    for name in FIRST:
+        (file,) = (STATIC / "static" / "js").glob(f"{name}.*.js")
+        assert page.text.count(file.name) == 1, (
+            "this Streamlit names its pieces otherwise: FIRST is out of date"
+        )
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/static/js/none.js",
+        "/static/..%2f..%2fetc/passwd",
+        "/static/%2e%2e%2findex.html",
+        "/_stcore/health",
+        "/media/x",
+    ],
+)
+def test_everything_else_is_streamlits(client: TestClient, path: str) -> None:
+    assert client.get(path, headers={"accept": "text/html"}).text == "passed on"
+    assert client.post("/", headers={"accept": "text/html"}).status_code == 405, "only GET is answered"
+
+
+def test_a_visit_that_fails_stops_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(runtime: object) -> None:
+        raise RuntimeError("no")
+
+    async def life() -> bool:
+        async with warm.warming(None):
+            return True
+
+    monkeypatch.setattr(warm, "visit", broken)
+    monkeypatch.setattr(warm.Runtime, "instance", lambda: None)
+    assert asyncio.run(life())
