@@ -1,128 +1,257 @@
-"""Memory and time of a large run, computed from sizes: nothing is run here (docs/scaling.md says what it means).
+"""The attribution pass against encoding alone, and latent scaling against its published closed form.
 
-    python benchmarks/scaling.py [--tokens 200e6] [--gpus 1 8 64]
+    python benchmarks/scaling.py [--rounds 5] [--threads 2]
 
-The pair is two full 8B models of Llama 3's shape that share no layer. Rates of GPUs, links and storage are
-assumed, those of processors measured (RATES): no GPU was at hand. FLOP and bytes are counted from the
-algorithms as they are written.
+Made-up activations (bfloat16, in memory) and a random dictionary whose threshold lets k latents a token fire; d = 576,
+k = 32, documents of 256 tokens that share a direction, batches of 2,048. All ways take turns in one process; a ratio
+is the median over rounds of the ratios within a round.
+
+Against encoding:
+
+    encode      `Crosscoder.encode_sparse` on every batch, nothing else
+    pass        `attribute` up to its sums: the same encoding, the sums of all twelve betas, document moments, firing
+                statistics, fit, codes written to disk
+    contexts    `find_contexts` on those codes, read from disk, where the next stage chooses them
+    conclude    from the sums to verdicts, with the joint solution
+
+Closed form. The code published with latent scaling (Minder et al., arXiv 2504.02922) calls for each target, for each
+model, a function that encodes all of the data anew, densely, and adds up A = sum f y and C = sum f^2:
+
+    beta_j = d_j . A_j / (C_j |d_j|^2)
+
+Targets activation and reconstruction are one (B, d) array for all latents, a product y^T f. For the target error
+each latent is taken out of the reconstruction: an (L, B, d) tensor, a row of products for each latent. `published`
+below is written anew from that description, for one probe (the tuned decoder), L latents at a time; it is run
+on two small numbers of latents, and the line through both gives what all F latents would take (a few minutes to
+hours). `one product` is what it could be: d_j . f_j d_j put back afterwards, so that the error too is one product
+for all latents. Both encode six times. Ours gives both probes of all latents. Betas of all three must agree.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
-from dataclasses import dataclass
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-from common import print_result
+import numpy as np
+import torch
+from common import floor, forget_peak, peak_since_gb, print_result, resident_gb
 
-from mneme.crosscoder.config import CrosscoderConfig
-from mneme.crosscoder.memory import training_bytes
-from mneme.harvest import HarvestConfig, estimated_bytes
+from mneme.attribution import latent_scaling
+from mneme.attribution.attribute import Pass, _read, conclude
+from mneme.attribution.config import AttributionConfig
+from mneme.attribution.geometry import make_geometry
+from mneme.attribution.memory import MemoryCache
+from mneme.attribution.scaling import TARGETS
+from mneme.crosscoder import CodeCache, Crosscoder, CrosscoderConfig
+from mneme.interpret.config import InterpretConfig
+from mneme.interpret.contexts import find_contexts
+from mneme.progress import NULL_PROGRESS
 
-RATES = {
-    # assumed, one H100 SXM of 80 GB
-    "flops": 0.4 * 989e12,  # bf16 products, a second: 40% of the data sheet
-    "memory": 0.8 * 3.35e12,  # bytes a second: 80% of the data sheet
-    "links": {1: math.inf, 8: 350e9, 64: 300e9},  # bus bandwidth of an all-reduce, bytes a second
-    "storage": 20e9,  # bytes a second that a shared file system gives all machines together
-    # measured on one core of an AMD EPYC, files in the page cache, d = 4,096
-    "read": 71_000,  # tokens a second of shuffled batches, of which a process reads its own share
-    "write": 13_400,  # tokens a second of shards: safetensors, SHA-256, fsync
-    "attribution": 39_000,  # tokens a second of the sums on the host: F = 131,072, 61 active latents a token
-}
-
-
-@dataclass(frozen=True)
-class Pair:
-    """Llama 3 8B."""
-
-    width: int = 4096
-    inner: int = 14336
-    key_values: int = 1024
-    layers: int = 32
-    read_layers: int = 15  # up to layer 14's output
-    vocabulary: int = 128_256
-    window: int = 256
-
-    def flop_a_token(self, layers: int) -> float:
-        """One model's forward pass: two FLOP a weight, and attention over half a window on average."""
-        weights = 2 * self.width**2 + 2 * self.width * self.key_values + 3 * self.width * self.inner
-        return layers * (2 * weights + 2 * self.width * self.window)
-
-    def parameters(self) -> float:
-        weights = 2 * self.width**2 + 2 * self.width * self.key_values + 3 * self.width * self.inner
-        return self.layers * weights + 2 * self.vocabulary * self.width
-
-    def harvest_flop(self, behaviour_share: float) -> float:
-        """Both models a token: to the layer, or to the logits on a share of the text."""
-        whole = self.flop_a_token(self.layers) + 2 * self.width * self.vocabulary
-        return 2 * ((1 - behaviour_share) * self.flop_a_token(self.read_layers) + behaviour_share * whole)
+WIDTH, K, BATCH, DOCUMENT = 576, 32, 2048, 256
+ENCODING = ((4096, 65536), (8192, 32768), (18432, 16384))  # latents, tokens
+CLOSED_FORM = ((8192, 4096), (18432, 4096))
+FEW, MORE = 16, 48  # latents that the published form is run on
 
 
-def step_seconds(pair: Pair, latents: int, k: int, batch: int, gpus: int) -> dict[str, float]:
-    """One training step of `batch` tokens a GPU: where its time goes."""
-    D, weights = 2 * pair.width, 2 * latents * 2 * pair.width  # encoder and decoder
-    traffic = {
-        "pre-activations": batch * latents * 2 * 5,  # written, scaled (read, written), compared, found
-        "active rows": batch
-        * k
-        * D
-        * 4
-        * 4,  # decode, its gradient, the codes' gradient, the encoder's gradient
-        "weights": weights
-        * 4
-        * 13,  # bf16 copy, norms, gradients written, their norm, clipping, Adam's seven passes
+class Text(MemoryCache):
+    """Activations with the tokens that contexts are cut from."""
+
+    @property
+    def n_documents(self) -> int:
+        return int(self.document[-1]) + 1
+
+    def document_tokens(self, document: int) -> np.ndarray:
+        return np.full(int((self.document == document).sum()), 7, dtype=np.int32)
+
+
+def make(F: int, n: int, seed: int = 0) -> tuple[Crosscoder, Text]:
+    """A dictionary of F latents, K of which fire on the average of n tokens; some often, most seldom."""
+    g = torch.Generator().manual_seed(seed)
+    crosscoder = Crosscoder(CrosscoderConfig(latents=F, k=K), WIDTH)
+    unit = torch.nn.functional.normalize(torch.randn(2, F, WIDTH, generator=g), dim=2)
+    unit[1] = torch.nn.functional.normalize(unit[0] + 0.3 * unit[1], dim=1)
+    crosscoder.W_dec.copy_(unit * (0.5 + torch.rand(2, F, 1, generator=g)))
+    crosscoder.W_enc.copy_(unit.transpose(1, 2) * (0.5 + torch.rand(F, generator=g)))
+    crosscoder.mean.zero_()
+    crosscoder.scale.fill_(1)
+    document = np.arange(n) // DOCUMENT
+    topic = torch.randn(document[-1] + 1, 1, WIDTH, generator=g)[torch.from_numpy(document)]
+    x = topic + torch.randn(n, 1, WIDTH, generator=g) + 0.3 * torch.randn(n, 2, WIDTH, generator=g)
+    x = x.bfloat16()
+    crosscoder.threshold.fill_(0)
+    some = x[:: max(1, n // 512)][:512]
+    selection = crosscoder.encode(some) * crosscoder.decoder_norms().sum(0)
+    crosscoder.threshold.copy_(selection.flatten().topk(K * len(some)).values[-1])
+    return crosscoder, Text(x, document)
+
+
+def encode_all(crosscoder: Crosscoder, cache: Text) -> None:
+    for x in cache.batches(BATCH):
+        crosscoder.encode_sparse(x)
+
+
+def run_pass(crosscoder: Crosscoder, cache: Text, folder: Path) -> Pass:
+    config = AttributionConfig(batch_size=BATCH)
+    state = Pass(make_geometry(crosscoder), config)
+    _read(crosscoder, cache, folder, state, NULL_PROGRESS)
+    return state
+
+
+def published(
+    crosscoder: Crosscoder, cache: Text, latents: torch.Tensor, *, each: bool = True
+) -> dict[str, np.ndarray]:
+    """Target -> (2 models, L) betas of `latents` (L,) on the tuned decoder's probe.
+
+    each: the error is one (L, B, d) tensor, as published; else the latent is put back after one product.
+    """
+    decoder, bias = crosscoder.raw_decoder()[:, latents], crosscoder.raw_bias()
+    probe = decoder[1]
+    found = {}
+    for target in TARGETS:
+        betas = []
+        for m in (0, 1):
+            A = torch.zeros(len(latents), WIDTH)
+            C = torch.zeros(len(latents))
+            for x in cache.batches(BATCH):
+                all_f = crosscoder.encode(x)
+                x_hat = crosscoder.decode(all_f)[:, m] if target != "activation" else None
+                f = all_f[:, latents]
+                if target == "activation":
+                    y = x[:, m].float() - bias[m]
+                elif target == "reconstruction":
+                    y = x_hat - bias[m]
+                else:
+                    y = x[:, m].float() - x_hat
+                    if each:
+                        y = y.repeat(len(latents), 1, 1) + f.T[:, :, None] * decoder[m, :, None]
+                A += torch.bmm(f.T[:, None], y)[:, 0] if y.ndim == 3 else f.T @ y
+                C += f.square().sum(0)
+            B = (A * probe).sum(1)
+            if target == "error" and not each:
+                B += C * (decoder[m] * probe).sum(1)
+            betas.append((B / (C * probe.square().sum(1))).numpy())
+        found[target] = np.stack(betas)
+    return found
+
+
+def timed(ways: dict[str, Callable[[], Any]], rounds: int) -> dict[str, np.ndarray]:
+    """(rounds,) seconds of each, in turn; a first round warms up."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for round_ in range(rounds + 1):
+        for name, way in ways.items():
+            start = time.perf_counter()
+            way()
+            if round_ > 0:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: np.array(times) for name, times in seconds.items()}
+
+
+def peak_mb(way: Callable[[], Any]) -> float | None:
+    """Memory that `way` takes at its height beyond what is held before; None where the system doesn't tell."""
+    before = resident_gb()
+    forget_peak()
+    way()
+    peak = peak_since_gb()
+    return None if peak is None else 1000 * (peak - before)
+
+
+def against_encoding(F: int, n: int, rounds: int, folder: Path) -> dict[str, Any]:
+    crosscoder, cache = make(F, n)
+    state = run_pass(crosscoder, cache, folder)
+    config = InterpretConfig()
+    ways: dict[str, Callable[[], Any]] = {
+        "encode": lambda: encode_all(crosscoder, cache),
+        "pass": lambda: run_pass(crosscoder, cache, folder),
+        "contexts": lambda: find_contexts(CodeCache(folder), cache, F, config),
     }
-    seconds = {name: n_bytes / RATES["memory"] for name, n_bytes in traffic.items()}
-    seconds["encoder"] = batch * 2 * D * latents / RATES["flops"]
-    seconds["all-reduce"] = 2 * (gpus - 1) / gpus * weights * 4 / RATES["links"][gpus]
-    return seconds
-
-
-def plan(pair: Pair, tokens: float, gpus: int, batch: int, behaviour: float) -> dict[str, float]:
-    """Rows of the table; one process a GPU, and nothing overlaps that the code does not overlap."""
-    latents, k = 32 * pair.width, 100
-    config = CrosscoderConfig(latents=latents, k=k)
-    cache = estimated_bytes(int(tokens), pair.width, HarvestConfig())
-    stored = cache / RATES["storage"]
-    harvest = tokens * (pair.harvest_flop(behaviour) / RATES["flops"] + 1 / RATES["write"]) / gpus
-    step = sum(step_seconds(pair, latents, k, batch, gpus).values())
-    reading = batch / RATES["read"]
-    steps = tokens / (batch * gpus)
-    encoder = 4 * pair.width * latents / RATES["flops"]
-    attribution = tokens * (encoder + 1 / RATES["attribution"]) / gpus
+    seconds = timed(ways, rounds)
+    start = time.perf_counter()
+    conclude(state, crosscoder, CodeCache(folder).shards())
+    concluding = time.perf_counter() - start
+    encode = seconds["encode"]
     return {
-        "activations on disk, GB": cache / 1e9,
-        "harvest: memory of a GPU, GB": 4 * pair.parameters() / 1e9,
-        "harvest, min": max(harvest, stored) / 60,
-        "training: memory of a GPU, GB": training_bytes(latents, batch, pair.width, config, True) / 1e9,
-        "training: tokens a step": batch * gpus,
-        "training: steps": steps,
-        "training: GPU's part of a step, ms": 1000 * step,
-        "training: reading's part of a step, ms": 1000 * reading,
-        "training, min": max(steps * (step + reading), stored) / 60,
-        "attribution, min": max(attribution, stored) / 60,
+        "tokens": n,
+        "encode_tokens_per_second": n / statistics.median(encode),
+        "pass": statistics.median(seconds["pass"] / encode),
+        "contexts": statistics.median(seconds["contexts"] / encode),
+        "pass_and_contexts": statistics.median((seconds["pass"] + seconds["contexts"]) / encode),
+        "conclude": concluding / statistics.median(encode),
+        **{f"{name}_adds_mb": peak_mb(way) for name, way in ways.items()},
     }
+
+
+def against_closed_form(F: int, n: int, rounds: int) -> dict[str, Any]:
+    crosscoder, cache = make(F, n, seed=1)
+    every = torch.arange(F)
+    ways: dict[str, Callable[[], Any]] = {
+        "ours": lambda: latent_scaling(crosscoder, cache, batch_size=BATCH),
+        "few": lambda: published(crosscoder, cache, every[:FEW]),
+        "more": lambda: published(crosscoder, cache, every[:MORE]),
+        "one product": lambda: published(crosscoder, cache, every, each=False),
+    }
+    mine = ways["ours"]()
+    seconds = timed(ways, rounds)
+    a_latent = (seconds["more"] - seconds["few"]) / (MORE - FEW)
+    whole = seconds["more"] + a_latent * (F - MORE)
+    return {
+        "tokens": n,
+        "published": statistics.median(whole / seconds["ours"]),
+        "one_product": statistics.median(seconds["one product"] / seconds["ours"]),
+        "largest_difference_published": difference(mine, ways["more"](), MORE),
+        "largest_difference_one_product": difference(mine, ways["one product"](), F),
+        "ours_adds_mb": peak_mb(ways["ours"]),
+        "published_adds_mb_at_48_latents": peak_mb(ways["more"]),
+        "one_product_adds_mb": peak_mb(ways["one product"]),
+    }
+
+
+def difference(mine: Any, theirs: dict[str, np.ndarray], n: int) -> float:
+    """The largest between betas of the first n latents, tuned probe."""
+    return max(
+        float(np.nanmax(np.abs(mine[f"beta_{target}_{model}_tuned"].to_numpy()[:n] - theirs[target][m])))
+        for target in TARGETS
+        for m, model in enumerate(("base", "tuned"))
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--tokens", type=float, default=200e6)
-    parser.add_argument("--gpus", type=int, nargs="+", default=[1, 8, 64], choices=RATES["links"])
-    parser.add_argument("--behaviour", type=float, default=0.02, help="harvest.behaviour_share")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
-    pair, batches = Pair(), {1: 8192, 8: 4096, 64: 1024}
-    print(f"{pair.parameters() / 1e9:.2f}B parameters a model; GFLOP a token, both models:")
-    for share in (0.0, options.behaviour, 0.3):
-        print(f"  behaviour on {share:4.0%}: {pair.harvest_flop(share) / 1e9:.1f}")
-    plans = {n: plan(pair, options.tokens, n, batches[n], options.behaviour) for n in options.gpus}
-    print(f"{'GPUs':42}" + "".join(f"{n:>12}" for n in options.gpus))
-    for name in plans[options.gpus[0]]:
-        print(f"{name:42}" + "".join(f"{found[name]:12,.0f}" for found in plans.values()))
-    for n in options.gpus:
-        parts = step_seconds(pair, 32 * pair.width, 100, batches[n], n)
-        print(f"step on {n}: " + ", ".join(f"{name} {1000 * s:.0f} ms" for name, s in parts.items()))
-    print_result("scaling", {"assumed": True, **{str(n): found for n, found in plans.items()}}, {})
+    torch.set_num_threads(options.threads)
+    results: dict[str, Any] = {"encoding": {}, "closed_form": {}}
+    floors: dict[str, dict[str, Any]] = {}
+    print(f"{'over encoding':24}{'pass':>8}{'contexts':>10}{'both':>8}{'conclude':>10}   adds MB: pass, contexts")
+    with tempfile.TemporaryDirectory() as folder:
+        for F, n in ENCODING:
+            row = against_encoding(F, n, options.rounds, Path(folder) / str(F))
+            results["encoding"][str(F)] = row
+            print(
+                f"F = {F:6,}, N = {n:6,}{'':3}{row['pass']:8.2f}{row['contexts']:10.2f}{row['pass_and_contexts']:8.2f}"
+                f"{row['conclude']:10.2f}   {row['pass_adds_mb']:.0f}, {row['contexts_adds_mb']:.0f}",
+                flush=True,
+            )
+            for name in ("pass", "pass_and_contexts"):
+                value = row[name]
+                floors[f"{name} over encoding, F={F}"] = {"value": value, "floor": 1.3, "met": value <= 1.3}
+    print(f"\n{'times ours':24}{'published':>10}{'one product':>13}   largest difference of a beta")
+    for F, n in CLOSED_FORM:
+        row = against_closed_form(F, n, options.rounds)
+        results["closed_form"][str(F)] = row
+        print(
+            f"F = {F:6,}, N = {n:6,}{'':3}{row['published']:10.0f}{row['one_product']:13.1f}"
+            f"   {row['largest_difference_published']:.1e}, {row['largest_difference_one_product']:.1e}",
+            flush=True,
+        )
+        floors[f"published closed form over ours, F={F}"] = floor(row["published"], 20)
+    print()
+    print_result("scaling", results, floors)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from mneme import distributed
-from mneme.crosscoder.kernels import largest, positions_above
+from mneme.crosscoder.kernels import largest, largest_products, positions_above
 from mneme.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -135,6 +135,12 @@ class Grid:
         if self.n_ranks > 1:
             for value in values:
                 dist.broadcast(value, src=0)
+
+    def largest_products(self, pre: Tensor, norms: Tensor, n: int, hint: float) -> tuple[Tensor, float]:
+        """`kernels.largest_products` of all ranks' tensors together."""
+        if self.n_ranks == 1:
+            return largest_products(pre, norms, n, hint)
+        return self.largest(pre * norms.to(pre.dtype), n, hint)
 
     def largest(self, values: Tensor, n: int, hint: float) -> tuple[Tensor, float]:
         """`kernels.largest` of all ranks' tensors together: this rank's flat indices, the least value kept.

@@ -10,14 +10,16 @@ import importlib
 import importlib.util
 from functools import cache
 from types import ModuleType
+from typing import Any
 
 import numpy as np
-import scipy.sparse
 import torch
 from torch import Tensor
 
+from mneme.crosscoder import fused
 from mneme.crosscoder.codes import SparseCodes
 from mneme.crosscoder.config import CrosscoderConfig
+from mneme.grouping import group_entries
 
 _AT_ONCE = 2**30
 
@@ -36,6 +38,15 @@ def triton_kernels(device: torch.device) -> ModuleType | None:
     if device.type != "cuda" or importlib.util.find_spec("triton") is None:
         return None
     return importlib.import_module("mneme.crosscoder.triton_kernels")
+
+
+def runs_fused(x: Tensor) -> bool:
+    """Whether the compiled loops for processors (fused.py) take such a tensor."""
+    return (
+        x.device.type == "cpu"
+        and x.dtype in (torch.float32, torch.bfloat16)
+        and triton_kernels(x.device) is None
+    )
 
 
 def encodes_in_bf16(config: CrosscoderConfig, device: torch.device) -> bool:
@@ -78,6 +89,32 @@ def pair_dots(left: Tensor, right: Tensor, row: Tensor, latent: Tensor) -> Tenso
     return torch.cat(parts) if parts else left.new_zeros(0)
 
 
+def residual_and_dots(
+    codes: SparseCodes, x: Tensor, dec: Tensor, b_dec: Tensor, grid: Any = None
+) -> tuple[Tensor, Tensor]:
+    """x - x_hat (B, D), and its dot product (n,) with the decoder of each active pair. dec: (F, D), b_dec: (D,).
+
+    `grid`: of the ranks that have other latents; x_hat is the sum over them.
+    """
+    if runs_fused(x) and (grid is None or grid.shards == 1):
+        return fused.decode(_pointers(codes.row, len(x)), codes.latent, codes.value, x, dec, b_dec)
+    x_hat = sparse_decode(codes, dec, len(x))
+    residual = x - ((x_hat if grid is None else grid.total(x_hat)) + b_dec)
+    return residual, pair_dots(residual, dec, codes.row, codes.latent)
+
+
+def latent_order(latent: Tensor, n_latents: int) -> Tensor:
+    """(n,) latents of pairs -> the permutation that sorts them, equal ones kept in order."""
+    if latent.device.type != "cpu":
+        return torch.argsort(latent, stable=True)
+    return torch.from_numpy(group_entries(latent.numpy(), n_latents)[0])
+
+
+def _pointers(row: Tensor, n: int) -> np.ndarray:
+    """(n + 1,): where the pairs of each row begin; `row` ascending."""
+    return np.concatenate([[0], np.cumsum(np.bincount(row.numpy(), minlength=n))])
+
+
 def positions_above(flat: Tensor, bound: float) -> Tensor:
     """Ascending positions of the entries over a bound; a GPU's nonzero takes fewer than 2^31 at once."""
     parts = [
@@ -96,21 +133,34 @@ def largest(values: Tensor, n: int, hint: float) -> tuple[Tensor, float]:
     survivors = positions_above(flat, max(hint, 0.0))
     if len(survivors) < n and hint > 0:
         survivors = positions_above(flat, 0.0)
-    found = flat[survivors]
-    if len(survivors) > n:
-        kept = torch.zeros_like(survivors, dtype=torch.bool)
-        kept[found.topk(n, sorted=False).indices] = True
-        survivors, found = survivors[kept], found[kept]
-    smallest = float(found.min()) if len(found) else 0.0
-    return survivors, smallest
+    return _largest_of(survivors, flat[survivors], n)
 
 
-def latent_order(latent: Tensor, n_latents: int) -> Tensor:
-    """(n,) latents of pairs -> the permutation that sorts them, equal ones kept in order."""
-    if latent.device.type != "cpu":
-        return torch.argsort(latent, stable=True)
-    # On CPU a counting sort, which is what transposing a sparse matrix of one column is, beats torch's sort.
-    n = len(latent)
-    pointers, columns = np.arange(n + 1, dtype=np.int32), latent.numpy().astype(np.int32)
-    rows = scipy.sparse.csr_matrix((columns, columns, pointers), shape=(n, n_latents))
-    return torch.from_numpy(rows.tocsc().indices.astype(np.int64))
+def largest_products(pre: Tensor, norms: Tensor, n: int, hint: float) -> tuple[Tensor, float]:
+    """`largest` of pre (B, F) times norms (F,), in the precision of pre."""
+    norms = norms.to(pre.dtype)
+    if hint > 0 and runs_fused(pre):
+        survivors = fused.scan(pre, norms, hint, 2 * n)
+        found = pre.view(-1)[survivors] * norms[survivors % len(norms)]
+        if len(found) >= n:
+            kept, smallest = _largest_of(survivors, found, n)
+            if smallest > hint:  # all that is over the hint is among the survivors
+                return kept, smallest
+    return largest(pre * norms, n, hint)
+
+
+def _largest_of(survivors: Tensor, found: Tensor, n: int) -> tuple[Tensor, float]:
+    """`largest` of entries whose flat positions, ascending, and values are given; on CPU the first of equal ones."""
+    if len(survivors) > n and found.device.type == "cpu":
+        # Positive floats compare like their bits, and numpy's partition of integers is several times torch's topk.
+        bits = found.float().view(torch.int32).numpy()
+        least = np.partition(bits, len(bits) - n)[len(bits) - n]
+        kept = bits > least
+        kept[np.flatnonzero(bits == least)[: n - np.count_nonzero(kept)]] = True
+        chosen = torch.from_numpy(np.flatnonzero(kept))
+        survivors, found = survivors[chosen], found[chosen]
+    elif len(survivors) > n:
+        mark = torch.zeros_like(survivors, dtype=torch.bool)
+        mark[found.topk(n, sorted=False).indices] = True
+        survivors, found = survivors[mark], found[mark]
+    return survivors, float(found.min()) if len(found) else 0.0

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mneme.crosscoder.codes import SparseCodes
 from mneme.crosscoder.grid import ONE_RANK, Grid
-from mneme.crosscoder.kernels import latent_order, pair_dots, sparse_decode, weighted_bags
+from mneme.crosscoder.kernels import latent_order, residual_and_dots, weighted_bags
 
 
 class Weights(NamedTuple):
@@ -100,15 +100,15 @@ def select(pre: Tensor, norms: Tensor, rule: Rule, grid: Grid = ONE_RANK) -> tup
     if rule.variant == "l1":
         row, latent = (pre > 0).nonzero(as_tuple=True)
         return SparseCodes(row, latent, pre[row, latent].float()), 0.0
-    selection = pre * norms.to(pre.dtype)
     B, F = pre.shape
     if rule.variant == "topk":
+        selection = pre * norms.to(pre.dtype)
         row, latent = grid.top_of_rows(selection, round(rule.k)).nonzero(as_tuple=True)
         least = float(selection[row, latent].min()) if len(row) else torch.inf
         least = grid.smallest(least, pre.device)
         smallest = least if least < torch.inf else 0.0
     else:
-        flat, smallest = grid.largest(selection, round(rule.k * B * grid.n_parts), rule.hint)
+        flat, smallest = grid.largest_products(pre, norms, round(rule.k * B * grid.n_parts), rule.hint)
         row, latent = flat // F, flat % F
     return SparseCodes(row, latent, pre[row, latent].float()), smallest
 
@@ -152,15 +152,15 @@ def sparse_step(
     pre = encode_dense(x, weights, rule, bf16_enc)
     norms = weights.norms()
     codes, smallest = select(pre, norms, rule, grid)
-    residual = x - (grid.total(sparse_decode(codes, weights.dec, B)) + weights.b_dec)
+    residual, dots = residual_and_dots(codes, x, weights.dec, weights.b_dec, grid)
     loss = residual.square().sum(1).mean()
 
-    grad_out = residual.mul(-2 / B)  # dL/dx_hat
-    order = latent_order(codes.latent, len(weights.dec))
+    to_x_hat = -2 / B  # dL/dx_hat = to_x_hat * residual
+    grad_f = dots.mul_(to_x_hat)
+    F = len(norms)
+    order = latent_order(codes.latent, F)
     row, latent, value = (part[order] for part in codes)
-    F = len(weights.dec)
-    grad_dec = weighted_bags(row, latent, value, grad_out, F)
-    grad_f = pair_dots(grad_out, weights.dec, codes.row, codes.latent)
+    grad_dec = weighted_bags(row, latent, value * to_x_hat, residual, F)
     if rule.variant == "l1":
         total = torch.zeros_like(norms).index_add_(0, codes.latent, codes.value)
         loss = loss + rule.l1_weight * grid.total((total * norms).sum()) / B
@@ -169,7 +169,7 @@ def sparse_step(
         grad_dec += directions * (rule.l1_weight / B * total)[:, None]
     grad_enc = weighted_bags(row, latent, grad_f[order], x, F)
     grad_b_enc = torch.zeros_like(norms).index_add_(0, codes.latent, grad_f)
-    grads = Weights(grad_enc, grad_b_enc, grad_dec, grad_out.sum(0))
+    grads = Weights(grad_enc, grad_b_enc, grad_dec, residual.sum(0).mul_(to_x_hat))
 
     aux = loss.new_zeros(())
     if rule.aux_alpha > 0 and grid.any(dead.any()):

@@ -16,10 +16,11 @@ import numpy as np
 import pyarrow as pa
 
 from mneme.errors import RunError
+from mneme.interpret.best import group_entries
 from mneme.interpret.config import InterpretConfig
+from mneme.interpret.deciles import decile_firings
 from mneme.interpret.selection import (
     Codes,
-    Firings,
     plain_shards,
     rank_in_group,
     select_firings,
@@ -98,7 +99,7 @@ def find_contexts(
     chosen = select_firings(
         codes, unit, n_latents, top=config.top_contexts, seed=config.seed, progress=progress
     )
-    deciles, quantile = _deciles(chosen.sample, chosen.top, unit, config)
+    deciles, quantile = decile_firings(chosen.sample, chosen.top, unit, n_latents, config)
     latent = np.concatenate([chosen.top.latent, deciles.latent])
     row = np.concatenate([chosen.top.row, deciles.row])
     value = np.concatenate([chosen.top.value, deciles.value])
@@ -205,30 +206,6 @@ def read_contexts(table: pa.Table, cache: Activations, n_active: np.ndarray) -> 
     )
 
 
-def _deciles(
-    sample: Firings, top: Firings, unit: np.ndarray, config: InterpretConfig
-) -> tuple[Firings, np.ndarray]:
-    """A few firings of each tenth of a latent's sample, which comes weakest first; and their tenth, 1..10."""
-    rank = rank_in_group(sample.latent)
-    size = np.bincount(sample.latent, minlength=1)[sample.latent] if len(sample.latent) else rank
-    quantile = rank * 10 // np.maximum(size, 1) + 1
-    units = int(unit.max(initial=0)) + 1
-    pair = sample.latent * units + unit[sample.row]
-    turn = (uniform_hash(config.seed + 2, sample.latent, sample.row) * 2**31).astype(np.int64)
-    by_pair = np.lexsort((turn, pair))
-    repeated = np.ones(len(pair), dtype=bool)
-    repeated[by_pair[rank_in_group(pair[by_pair]) == 0]] = False
-    repeated |= np.isin(pair, top.latent * units + unit[top.row])
-    group = sample.latent * 11 + quantile
-    # One integer to sort by: decile of a latent, new documents first, then by chance.
-    order = np.argsort((group << 32) | (repeated.astype(np.int64) << 31) | turn, kind="stable")
-    keep = order[rank_in_group(group[order]) < config.decile_contexts]
-    # The very token of a top context is not shown again.
-    rows = int(sample.row.max(initial=0)) + 1
-    keep = keep[~np.isin(sample.latent[keep] * rows + sample.row[keep], top.latent * rows + top.row)]
-    return Firings(*(column[keep] for column in sample)), quantile[keep]
-
-
 def _windows(
     cache: Activations, document: np.ndarray, position: np.ndarray, window: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -273,9 +250,9 @@ def _activations(codes: Codes, latent: np.ndarray, first_row: np.ndarray, rows: 
         here = np.flatnonzero((first_row < first + n_tokens) & (last_row >= first))
         if not len(here):
             continue
-        key = of_latent * n_tokens + row
-        order = np.argsort(key, kind="stable")
-        key, row, value = key[order], row[order], value[order]
+        order, _ = group_entries(of_latent, int(of_latent.max(initial=0)) + 1)  # rows come in order
+        row, value = row[order], value[order]
+        key = of_latent[order] * n_tokens + row
         low = np.maximum(first_row[here] - first, 0)
         high = np.minimum(last_row[here] - first, n_tokens - 1)
         base = latent[here] * n_tokens

@@ -12,11 +12,11 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from mneme.interpret.best import Best, sort_groups
 from mneme.progress import NULL_PROGRESS, Progress
 
 SAMPLE_ENTRIES = 2**24  # of the sample, over all latents: 300 MB at most
 MIN_SAMPLE, MAX_SAMPLE = 100, 1024  # firings a latent
-_PENDING = 2**21  # entries gathered before they are merged
 
 
 class Codes(Protocol):
@@ -52,63 +52,21 @@ def select_firings(
 ) -> Selection:
     """One pass over all codes. `unit` (N,): what may give a latent only one of its `top`."""
     n_sample = int(np.clip(SAMPLE_ENTRIES // n_latents, MIN_SAMPLE, MAX_SAMPLE))
-    strongest = _Best(n_latents, top, one_per_unit=True)
-    sample = _Best(n_latents, n_sample, one_per_unit=False)
+    strongest, sample = Best(n_latents, top, unit), Best(n_latents, n_sample)
     n_active = np.zeros(n_latents, dtype=np.int64)
     with progress.task("contexts", total=len(unit), unit="tokens") as task:
         for first, row, latent, value, n_tokens in plain_shards(codes):
             row = row + first
             n_active += np.bincount(latent, minlength=n_latents)
-            strongest.offer(latent, row, value, _ordered(value), unit)
-            sample.offer(
-                latent, row, value, (uniform_hash(seed, latent, row) * 2**32).astype(np.uint32), unit
-            )
+            strongest.offer(latent, row, value, _ordered(value))
+            sample.offer(latent, row, value, (uniform_hash(seed, latent, row) * 2**32).astype(np.uint32))
             task.advance(n_tokens)
-    kept = sample.result(unit)
-    order = np.lexsort((kept.row, kept.value, kept.latent))
-    return Selection(strongest.result(unit), Firings(*(a[order] for a in kept)), n_active)
-
-
-class _Best:
-    """The n entries with the largest key (uint32) of each latent; of equal ones, those of the first rows."""
-
-    def __init__(self, n_latents: int, n: int, *, one_per_unit: bool) -> None:
-        self.n, self.one_per_unit = n, one_per_unit
-        self.floor = np.full(n_latents, -1, dtype=np.int64)  # a key up to it can't be among the n any more
-        self.kept = Firings(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))
-        self.kept_key = np.zeros(0, dtype=np.uint32)
-        self.parts: list[tuple[np.ndarray, ...]] = []
-        self.pending = 0
-
-    def offer(
-        self, latent: np.ndarray, row: np.ndarray, value: np.ndarray, key: np.ndarray, unit: np.ndarray
-    ) -> None:
-        chosen = np.flatnonzero(key > self.floor[latent])
-        self.parts.append((latent[chosen], row[chosen], value[chosen], key[chosen]))
-        self.pending += len(chosen)
-        if self.pending > _PENDING:
-            self._merge(unit)
-
-    def result(self, unit: np.ndarray) -> Firings:
-        self._merge(unit)
-        return self.kept
-
-    def _merge(self, unit: np.ndarray) -> None:
-        parts = [(*self.kept, self.kept_key), *self.parts]
-        latent, row, value, key = (np.concatenate(column) for column in zip(*parts, strict=True))
-        # One integer to sort by: latent, then the key downwards. Stable, and rows come in order.
-        order = np.argsort((latent << 32) | (2**32 - 1 - key.astype(np.int64)), kind="stable")
-        if self.one_per_unit:
-            pair = latent[order] * (int(unit.max(initial=0)) + 1) + unit[row[order]]
-            by_pair = np.argsort(pair, kind="stable")  # the first of each pair is its strongest
-            order = order[np.sort(by_pair[rank_in_group(pair[by_pair]) == 0])]
-        latent, row, value, key = (column[order] for column in (latent, row, value, key))
-        rank = rank_in_group(latent)
-        full = rank == self.n - 1
-        self.floor[latent[full]] = key[full]
-        best = rank < self.n
-        self.kept, self.kept_key = Firings(latent[best], row[best], value[best]), key[best]
-        self.parts, self.pending = [], 0
+    *best, _ = strongest.result()
+    *kept, begins = sample.result()
+    latent, row, value = best
+    down = np.lexsort((row, -value, latent))
+    up = sort_groups(begins, kept[2])
+    return Selection(Firings(*(a[down] for a in best)), Firings(*(a[up] for a in kept)), n_active)
 
 
 def _ordered(value: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mneme.crosscoder import kernels
-from mneme.crosscoder.kernels import largest
+from mneme.crosscoder.kernels import largest, largest_products
 from mneme.crosscoder.step import Rule, Weights, training_step
 
 B, D_WIDTH, F, K, AUX_K = 6, 4, 12, 2, 2
@@ -119,6 +119,45 @@ def test_selection_is_exact_whatever_the_hint(hint):
     order = np.argsort(-values.double().numpy().ravel())[:120]
     assert sorted(order.tolist()) == kept.tolist()
     assert smallest == pytest.approx(float(values.ravel()[order[-1]]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("hint", [0.3, 1.0, 1.9, 50.0], ids=["low", "near", "at the edge", "too high"])
+def test_the_compiled_search_selects_what_a_sort_does(dtype, threads, hint):
+    generator = torch.Generator().manual_seed(7)
+    pre = torch.randn(50, 130, generator=generator).to(dtype)  # no multiple of the search's blocks
+    norms = (0.5 + torch.rand(130, generator=generator)).index_fill(0, torch.tensor([4]), 0.0)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        kept, smallest = largest_products(pre, norms, 400, hint)
+    finally:
+        torch.set_num_threads(before)
+    values = (pre * norms.to(dtype)).float().numpy().ravel()
+    order = np.argsort(-values, kind="stable")[:400]  # of equal ones the first
+    assert kept.tolist() == sorted(order.tolist())
+    assert smallest == values[order[-1]]
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_compiled_decoding_equals_a_dense_product(threads):
+    generator = torch.Generator().manual_seed(2)
+    x, dec = torch.randn(9, 14, generator=generator), torch.randn(20, 14, generator=generator)
+    b_dec = torch.randn(14, generator=generator)
+    f = torch.randn(9, 20, generator=generator) * (torch.rand(9, 20, generator=generator) < 0.4)
+    f[3] = 0  # a token on which nothing fires
+    row, latent = f.nonzero(as_tuple=True)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        codes = kernels.SparseCodes(row, latent, f[row, latent])
+        residual, dots = kernels.residual_and_dots(codes, x, dec, b_dec)
+    finally:
+        torch.set_num_threads(before)
+    expected = x - f @ dec - b_dec
+    torch.testing.assert_close(residual, expected)
+    torch.testing.assert_close(dots, (expected @ dec.T)[row, latent])
 
 
 def test_what_is_too_large_for_one_search_is_searched_in_pieces(monkeypatch):
