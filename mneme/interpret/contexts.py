@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from mneme.errors import RunError
-from mneme.interpret.best import group_entries
+from mneme.grouping import group_entries
 from mneme.interpret.config import InterpretConfig
 from mneme.interpret.deciles import decile_firings
 from mneme.interpret.selection import (
