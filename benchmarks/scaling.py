@@ -227,7 +227,9 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     results: dict[str, Any] = {"encoding": {}, "closed_form": {}}
     floors: dict[str, dict[str, Any]] = {}
-    print(f"{'over encoding':24}{'pass':>8}{'contexts':>10}{'both':>8}{'conclude':>10}   adds MB: pass, contexts")
+    print(
+        f"{'over encoding':24}{'pass':>8}{'contexts':>10}{'both':>8}{'conclude':>10}   adds MB: pass, contexts"
+    )
     with tempfile.TemporaryDirectory() as folder:
         for F, n in ENCODING:
             row = against_encoding(F, n, options.rounds, Path(folder) / str(F))
