@@ -89,12 +89,9 @@ def find_contexts(
     progress: Progress = NULL_PROGRESS,
 ) -> Contexts:
     """Choose the contexts of all latents and read the activations in them: two passes over the codes."""
-    unit = cache.document
+    unit = cache.document.astype(np.int64)
     if cache.n_documents < _FEW_DOCUMENTS:
-        pieces = (
-            cache.document.astype(np.int64) * (int(cache.position.max(initial=0)) + 1)
-            + cache.position // _PIECE
-        )
+        pieces = unit * (int(cache.position.max(initial=0)) + 1) + cache.position // _PIECE
         unit = np.unique(pieces, return_inverse=True)[1]
     chosen = select_firings(
         codes, unit, n_latents, top=config.top_contexts, seed=config.seed, progress=progress

@@ -13,7 +13,10 @@ their nearest neighbours in it: the time then grows only with the search for tho
 
 from __future__ import annotations
 
+import contextlib
 import warnings
+from functools import cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -83,11 +86,7 @@ def _layout(points: np.ndarray, neighbours: int, seed: int) -> np.ndarray:
 
 def _umap(points: np.ndarray, neighbours: int, seed: int) -> np.ndarray:
     """(n, c) -> (n, 2): the neighbour graph, then its layout by sampled gradient steps."""
-    with warnings.catch_warnings():
-        # Of its optional parametric variant, which isn't used.
-        warnings.filterwarnings("ignore", message="Tensorflow not installed", category=ImportWarning)
-        from umap import umap_
-
+    umap_ = _umap_learn()
     index, distance = _nearest(points, points, neighbours)
     random = np.random.RandomState(seed)
     graph, _, _ = umap_.fuzzy_simplicial_set(
@@ -100,6 +99,22 @@ def _umap(points: np.ndarray, neighbours: int, seed: int) -> np.ndarray:
         "euclidean", {}, densmap=False, densmap_kwds={}, output_dens=False,
     )  # fmt: skip
     return layout
+
+
+@cache
+def _umap_learn() -> Any:
+    """umap-learn's steps, whose compiled loops are kept on disk: it compiles them anew in each process, for 20 s."""
+    with warnings.catch_warnings():
+        # Of its optional parametric variant, which isn't used.
+        warnings.filterwarnings("ignore", message="Tensorflow not installed", category=ImportWarning)
+        from umap import layouts, umap_
+    loops = [umap_.smooth_knn_dist, umap_.compute_membership_strengths, layouts.clip]
+    loops.append(getattr(layouts, "_nb_optimize_layout_euclidean_single_epoch", None))
+    for loop in loops:
+        # Where neither the package's folder nor the user's cache can be written, they are compiled again.
+        with contextlib.suppress(AttributeError, RuntimeError):
+            loop.enable_caching()
+    return umap_
 
 
 def _nearest(points: np.ndarray, others: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
