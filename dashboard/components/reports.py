@@ -13,13 +13,12 @@ KINDS = {
 
 
 @st.cache_data(max_entries=4, show_spinner="Writing the report …")
-def build(path: str, stamp: tuple[int, ...]) -> dict[str, str] | None:
+def build(path: str, stamp: tuple[int, ...]) -> dict[str, str | bytes] | None:
     """Kind -> text of the report on the run at `path`; `stamp` (of its files) keys the cache."""
     try:
-        from mneme.report import build_report, to_html, to_json, to_markdown
+        from mneme.report import build_report, to_csv, to_html, to_json, to_markdown
     except ImportError:
         return None
-    from mneme.report.analyst import with_reviews
     from mneme.store.run import open_run
 
     run = open_run(path)
@@ -28,5 +27,5 @@ def build(path: str, stamp: tuple[int, ...]) -> dict[str, str] | None:
         "html": to_html(report),
         "md": to_markdown(report),
         "json": to_json(report),
-        "csv": with_reviews(run.latents(), run.path).to_csv(index=False),
+        "csv": to_csv(run, "latents"),
     }

@@ -44,11 +44,16 @@ def write_report(
         for name, render in texts.items():
             keep(name, render(report).encode("utf-8"))
         for name in EXPORTS:
-            rows = export_table(run, name)
-            keep(f"{name}.csv", _csv(rows.column_names, _rows(rows)))
+            keep(f"{name}.csv", to_csv(run, name))
             if name == "latents":
-                keep("latents.parquet", _parquet(rows))
+                keep("latents.parquet", _parquet(export_table(run, name)))
     return written
+
+
+def to_csv(run: Run, name: str) -> bytes:
+    """A table of EXPORTS as the file of its name: UTF-8, null as nothing, texts that a spreadsheet won't calculate."""
+    rows = export_table(run, name)
+    return _csv(rows.column_names, _rows(rows))
 
 
 def _write(path: Path, content: bytes) -> None:

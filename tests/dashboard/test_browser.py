@@ -1,126 +1,16 @@
-"""The dashboard in a real browser: every page, hostile text, gestures, links, keys; and no word to the network."""
+"""The dashboard in a real browser: gestures, links, keys."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
-import subprocess
-import sys
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
+from browsing import IN_CHROMIUM, go, settle
 
 from mneme.analyst import History
 
-APP = Path(__file__).resolve().parents[2] / "dashboard" / "serve.py"
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--enable-unsafe-swiftshader",
-]
-PAGES = [
-    *["", "side_effects", "latents", "latent", "map", "review", "try_text", "compare", "health", "report"],
-    "runs",
-]
-
-pytestmark = [
-    pytest.mark.browser,
-    # Playwright's own transports are closed by the garbage collector.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-    pytest.mark.skipif(
-        CHROMIUM is None and not os.environ.get("MNEME_REQUIRE_CHROMIUM"), reason="Chromium is not installed"
-    ),
-]
-
-
-@pytest.fixture(scope="module")
-def server(runs: Path) -> Iterator[str]:
-    """The app on a free port; its address."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "streamlit", "run", str(APP), f"--server.port={port}"],
-        env={**os.environ, "MNEME_RUNS": str(runs)},
-        cwd=APP.parent.parent,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    address = f"http://127.0.0.1:{port}"
-    for _ in range(150):
-        try:
-            urllib.request.urlopen(f"{address}/_stcore/health", timeout=1).close()
-            break
-        except (urllib.error.URLError, OSError):
-            time.sleep(0.2)
-    yield address
-    process.terminate()
-    process.wait()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        instance = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        yield instance
-        instance.close()
-
-
-@pytest.fixture
-def page(browser: Any) -> Iterator[Any]:
-    """A tab of 1280x720 that remembers what it asked other hosts for."""
-    context = browser.new_context(viewport={"width": 1280, "height": 720})
-    tab = context.new_page()
-    tab.elsewhere = []
-    tab.on(
-        "request",
-        lambda r: (
-            None if r.url.startswith(("http://127.0.0.1", "data:", "blob:")) else tab.elsewhere.append(r.url)
-        ),
-    )
-    yield tab
-    context.close()
-
-
-def settle(page: Any) -> None:
-    """Wait until the script has run and plots are drawn."""
-    page.wait_for_timeout(250)
-    page.wait_for_function(
-        "document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'",
-        timeout=30_000,
-    )
-    page.wait_for_timeout(300)
-
-
-def go(page: Any, address: str) -> None:
-    page.goto(address)
-    page.wait_for_selector("h1", timeout=30_000)
-    settle(page)
-
-
-def test_every_page_opens_and_hostile_text_does_nothing(server: str, page: Any) -> None:
-    for name in PAGES:
-        go(page, f"{server}/{name}?run=hostile")
-        assert page.locator("[data-testid=stException]").count() == 0, name
-        assert page.evaluate("window.hacked") is None, name
-        assert page.locator('a[href^="javascript"], img[src*="pixel.png"], a[href*=":9/"]').count() == 0, name
-        wide = "(e => e.scrollWidth - e.clientWidth)(document.querySelector('[data-testid=stMain]'))"
-        assert page.evaluate(wide) <= 1, f"{name} is wider than the window"
-    assert page.elsewhere == []
+pytestmark = IN_CHROMIUM
 
 
 def test_a_box_filters_all_and_is_in_the_link(server: str, page: Any) -> None:

@@ -69,4 +69,5 @@ HOSTILE = [
     "new\nline\ttab\x00nul\x1b[31m",
     "' OR 1=1; DROP TABLE latents; --",
     "![pixel](http://127.0.0.1:9/pixel.png)",
+    '=HYPERLINK("http://127.0.0.1:9/","x")',
 ]
