@@ -28,4 +28,4 @@ with st.container(horizontal=True, gap="small"):
             on_click="ignore",
             key=f"download_{kind}",
         )
-st.iframe(built["html"], height=900, alt="Preview of the report")
+st.iframe(str(built["html"]), height=900, alt="Preview of the report")
