@@ -187,7 +187,9 @@ def labels_stage(bench: Workbench) -> StageResult:
 
 def effects_stage(bench: Workbench) -> StageResult:
     """Categories, predicted effects, baselines, measured outcomes and how well the one foretold the other."""
+    from mneme.attribution.health_later import category_answers_health
     from mneme.crosscoder import CodeCache
+    from mneme.effects.ask import named_categories
     from mneme.effects.stage import predict_effects
     from mneme.effects.verdict import verdict_facts
     from mneme.store.queries.latent import telling_labels
@@ -196,6 +198,7 @@ def effects_stage(bench: Workbench) -> StageResult:
     latents = bench.run.sql("SELECT * FROM latents ORDER BY latent")
     labels = telling_labels(bench.run)
     outcomes = bench.outcomes
+    named = named_categories(bench, latents, labels)
     found = predict_effects(
         bench.cache,
         CodeCache(bench.folder / "codes"),
@@ -204,6 +207,7 @@ def effects_stage(bench: Workbench) -> StageResult:
         bench.encoder,
         bench.config.effects,
         labels=labels,
+        named=named.weights if named else None,
         outcomes=outcomes,
         progress=bench.progress,
     )
@@ -211,7 +215,8 @@ def effects_stage(bench: Workbench) -> StageResult:
     if outcomes is not None:
         tables["outcomes"] = outcomes
     facts = verdict_facts(found.effects, found.categories, latents, null_rate(bench.run))
-    return StageResult(tables, info=facts)
+    health = category_answers_health(named.weights, named.reasons) if named else None
+    return StageResult(tables, info=facts, health=health)
 
 
 def report_stage(bench: Workbench) -> StageResult:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mneme.config import RunConfig
+from mneme.errors import LabelError
 from mneme.progress import Progress
 from mneme.store.run import Run
 
@@ -112,7 +113,12 @@ class Workbench:
         from mneme.interpret.labels.explainers import explainer_names
 
         _ = self.outcomes
-        explainer_names(self.config.labels)
+        names = explainer_names(self.config.labels)
+        if self.config.effects.assign != "encoder" and not names:
+            raise LabelError(
+                f"effects.assign = {self.config.effects.assign} asks a labelling model, and none is named: set"
+                " OPENAI_MODEL and OPENAI_BASE_URL or OPENAI_API_KEY, or labels.local"
+            )
         if self.config.load_crosscoder is not None:
             from mneme.crosscoder.formats import load_crosscoder
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 
 import numpy as np
 import pandas as pd
@@ -65,9 +65,28 @@ def label_scores_health(labels: pd.DataFrame, summary: pd.DataFrame) -> pd.DataF
     )
 
 
+def category_answers_health(answered: Sized, reasons: Mapping[int, str]) -> pd.DataFrame:
+    """The row for latents whose categories the labelling model was asked for."""
+    asked = len(answered) + len(reasons)
+    return pd.DataFrame(
+        [
+            grade(
+                "category_answers",
+                "Latents that the labelling model laid to categories",
+                len(answered) / asked if asked else float("nan"),
+                f"share of {asked} asked",
+                f"{_counted(reasons.values())}: the sentence encoder laid the others; run it again, answers already"
+                " paid for are kept",
+                warn=0.9,
+                low_is_bad=True,
+            )
+        ]
+    )
+
+
 def label_failures_health(failures: pd.DataFrame) -> pd.DataFrame:
     """The row for latents that a labelling model was asked about in vain; columns latent, method, reason."""
-    why = "; ".join(f"{reason} ({n})" for reason, n in Counter(failures["reason"].tolist()).items())
+    why = _counted(failures["reason"])
     return pd.DataFrame(
         [
             grade(
@@ -145,3 +164,8 @@ def null_health(rate: float, margin: float, used: float) -> pd.DataFrame:
 
 def _mean(values: Sequence[float]) -> float:
     return float(np.mean(values)) if len(values) else float("nan")
+
+
+def _counted(reasons: Iterable[str]) -> str:
+    """Each reason and how often it was given."""
+    return "; ".join(f"{reason} ({n})" for reason, n in Counter(reasons).items())

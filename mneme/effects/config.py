@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,13 @@ class EffectsConfig:
     )
     min_weight: float = field(
         default=0.05, metadata={"doc": "smaller weights, a share in [0, 1), are dropped"}
+    )
+    assign: Literal["encoder", "llm", "both"] = field(
+        default="encoder",
+        metadata={
+            "doc": "who lays a latent's label to categories: the sentence encoder, the labelling model, or the mean of"
+            " both; the model is asked about as many latents as it labels, under a budget of the same size"
+        },
     )
     label_weight: float = field(
         default=0.25,

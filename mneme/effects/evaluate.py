@@ -10,8 +10,9 @@ All methods are judged on the same categories (those with an outcome and a value
 A category is degraded when its outcome's interval lies above nll_margin (without an interval: its change).
 The crosscoder flags by its verdicts; a baseline has none, so it flags as many categories as the crosscoder
 does, its highest. `crosscoder_lower` ranks by the lower end of the effect's interval: by what is sure, not
-by what is likely; so a category whose effect hangs on one document ranks low. `majority` always gives the commoner
-answer. Intervals: bootstrap over categories.
+by what is likely; so a category whose effect hangs on one document ranks low. Two constants have read the outcomes:
+`majority` always gives the commoner answer, `aggregate_drop` calls every category degraded when the benchmark's mean
+change is above nll_margin: what its one overall score says. Intervals: bootstrap over categories.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ SIGNED = {"improved": -1.0}
 OWN = ("crosscoder", "crosscoder_lower")
 NO_RIVALS = (*OWN, "oracle")
 """Methods that are no baseline: the crosscoder's own, and the oracle, which alone has read the benchmark."""
+CONSTANTS = ("majority", "aggregate_drop")
 _FLAG_METRICS = ("accuracy", "precision", "recall", "f1")
 _COLUMNS = ["method", "metric", "subset", "value", "ci_low", "ci_high", "n"]
 MINIMUM = 5  # categories; fewer say nothing
@@ -46,7 +48,7 @@ def evaluate(
     parts = []
     for subset, rows in _subsets(table, config).items():
         if len(rows) >= MINIMUM:
-            parts += [_judge(rows, method, subset, config) for method in [*methods, "majority"]]
+            parts += [_judge(rows, method, subset, config) for method in [*methods, *CONSTANTS]]
     if not parts:
         return pd.DataFrame(columns=_COLUMNS)
     return pd.concat(parts, ignore_index=True)[_COLUMNS]
@@ -97,8 +99,9 @@ def _subsets(table: pd.DataFrame, config: EffectsConfig) -> dict[str, pd.DataFra
 def _judge(rows: pd.DataFrame, method: str, subset: str, config: EffectsConfig) -> pd.DataFrame:
     change, degraded = rows["change"].to_numpy(float), rows["degraded"].to_numpy(bool)
     found: dict[str, Callable[[np.ndarray], float]] = {}
-    if method == "majority":
-        flagged = np.full(len(rows), degraded.mean() > 0.5)
+    if method in CONSTANTS:
+        drop = degraded.mean() > 0.5 if method == "majority" else change.mean() > config.nll_margin
+        flagged = np.full(len(rows), drop)
     else:
         value = rows[method].to_numpy(float)
         flagged = rows["flagged"].to_numpy(bool)

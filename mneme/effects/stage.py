@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,6 +46,7 @@ def predict_effects(
     config: EffectsConfig | None = None,
     *,
     labels: pd.DataFrame | None = None,
+    named: Mapping[int, np.ndarray] | None = None,
     outcomes: pd.DataFrame | None = None,
     progress: Progress = NULL_PROGRESS,
 ) -> Effects:
@@ -53,7 +54,8 @@ def predict_effects(
 
     cache: ActivationCache; codes: its CodeCache; latents: a row a latent, columns of table `latents` as
     attribution fills them; decode: token ids -> text; labels: columns latent, label (the first row of a latent
-    counts); outcomes: columns of table `outcomes`, to evaluate against.
+    counts); named: latent -> (C,) weights that a labelling model gave its label (ask.py); outcomes: columns of
+    table `outcomes`, to evaluate against.
 
     Raises ConfigError for a bad taxonomy, ActivationError when cache, codes and latents don't fit together.
     """
@@ -81,7 +83,7 @@ def predict_effects(
     tokens = weights.T.astype(np.float64) @ windows.n_rows
     prior = shares.T.astype(np.float64) @ windows.n_rows / cache.n
     firing, firing_shares = np.split(sums.firing, 2)
-    members = _latent_categories(vectors, encoder, firing_shares, sums.total, prior, labels, config)
+    members = _latent_categories(vectors, encoder, firing_shares, sums.total, prior, labels, named, config)
     amount = amount_of_text(weights, windows)
     return Effects(
         categories=taxonomy.frame().join(amount[["n_tokens", "n_documents"]]),
@@ -155,9 +157,10 @@ def _latent_categories(
     total: np.ndarray,
     prior: np.ndarray,
     labels: pd.DataFrame | None,
+    named: Mapping[int, np.ndarray] | None,
     config: EffectsConfig,
 ) -> np.ndarray:
-    """(F, C) weights, from firing (latent_weights) and labels."""
+    """(F, C) weights, from firing (latent_weights) and labels, which the encoder or a model lays to categories."""
     shape = (len(total), len(vectors))
     from_labels, has_label = np.zeros(shape, dtype=np.float32), np.zeros(shape[0], dtype=bool)
     if labels is not None and len(labels) and config.label_weight > 0:
@@ -165,6 +168,9 @@ def _latent_categories(
         rows = first["latent"].to_numpy()
         from_labels[rows] = text_weights(encoder, vectors, first["label"].tolist(), config).share
         has_label[rows] = True
+        for latent, weights in (named or {}).items():
+            both = config.assign == "both"
+            from_labels[latent] = (from_labels[latent] + weights) / 2 if both else weights
     return latent_weights(firing, total, prior, from_labels, has_label, config)
 
 

@@ -72,6 +72,7 @@ METHOD_NAMES = {
     "delta_norm_only": "decoder norms alone",
     "random_latents": "random latents",
     "majority": "always the commonest outcome",
+    "aggregate_drop": "the benchmark's mean change, for every category",
     "oracle": "oracle, which has read the benchmark",
     "difference_sae": "difference-SAE",
     "mean_difference_lens": "logit lens of the mean difference",

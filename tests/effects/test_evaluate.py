@@ -61,6 +61,17 @@ def test_a_true_prediction_scores_one_and_noise_does_not():
     assert "leads the best baseline, weak" in standing_sentence(found)
 
 
+def test_the_overall_drop_is_called_for_every_category_or_for_none():
+    effects, weak, outcomes = tables()
+    found = evaluate(effects, weak, outcomes, CONFIG)
+    assert value(found, "aggregate_drop", "recall")["value"] == 1
+    assert value(found, "aggregate_drop", "precision")["value"] == pytest.approx(8 / 20)
+    assert "auroc" not in set(found.query("method == 'aggregate_drop'")["metric"])  # a constant ranks nothing
+    outcomes["change"] -= 1
+    found = evaluate(effects, weak, outcomes, CONFIG)
+    assert value(found, "aggregate_drop", "recall")["value"] == 0
+
+
 def test_baselines_flag_as_many_as_the_crosscoder():
     effects, baselines, outcomes = tables()
     found = evaluate(effects, baselines, outcomes, CONFIG)
@@ -84,7 +95,13 @@ def test_all_methods_are_judged_on_the_same_categories():
     unmeasured = baselines.assign(method="mean_kl", value=np.nan)
     found = evaluate(effects, pd.concat([baselines, unmeasured]), outcomes.iloc[:-1], CONFIG)
     assert set(found.query("subset == 'all'")["n"]) == {N - 3}
-    assert set(found["method"]) == {"crosscoder", "crosscoder_lower", "weak", "majority"}
+    assert set(found["method"]) == {
+        "crosscoder",
+        "crosscoder_lower",
+        "weak",
+        "majority",
+        "aggregate_drop",
+    }
 
 
 def test_improved_predictions_rank_below_unaffected_ones():

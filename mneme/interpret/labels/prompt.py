@@ -89,7 +89,7 @@ def read_explanation(reply: str) -> Explanation:
     text = reply.strip()
     if not text:
         raise LabelError("empty reply")
-    found = _first_object(text)
+    found = first_object(text)
     if not isinstance(found.get("label"), str):
         raise LabelError("the reply has no label")
     label = _plain(found["label"])
@@ -119,7 +119,7 @@ def _shown(train: pd.DataFrame, examples: int) -> pd.DataFrame:
     return train[train.groupby("latent").cumcount() < examples]
 
 
-def _first_object(text: str) -> dict[str, Any]:
+def first_object(text: str) -> dict[str, Any]:
     """The first JSON object in a text, whatever stands around it."""
     begin = text.find("{")
     while begin >= 0:

@@ -43,13 +43,13 @@ def labels(run: Run, latent: int) -> pd.DataFrame:
 
 
 def telling_labels(run: Run) -> pd.DataFrame:
-    """Labels of all latents that may say what a latent is about: latent, label; an LLM's before the offline ones.
+    """Labels that may say what a latent is about: latent, label, detail; an LLM's before the offline ones.
 
     They tell what the text says (not "promotes: ...", a place or a mark) and fit held-out contexts better than
     other latents' labels do.
     """
     return run.sql(
-        "SELECT latent, label FROM labels"
+        "SELECT latent, label, detail FROM labels"
         f" WHERE NOT {UNRELIABLE}"
         " AND coalesce(json_extract_string(detail, '$.kind'), 'llm') IN ('llm', 'words', 'subject', 'mixed')"
         " ORDER BY latent, method <> 'offline' DESC"
