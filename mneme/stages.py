@@ -208,6 +208,7 @@ def effects_stage(bench: Workbench) -> StageResult:
         bench.config.effects,
         labels=labels,
         named=named.weights if named else None,
+        decoder=bench.crosscoder.raw_decoder(),
         outcomes=outcomes,
         progress=bench.progress,
     )
@@ -282,12 +283,13 @@ STAGES = (
             "latent_categories",
             "effects",
             "effect_latents",
+            "effect_groups",
             "baselines",
             "outcomes",
             "evaluation",
         ),
         inputs=lambda bench: sha256(bench.outcomes_file) if bench.outcomes_file else "",
-        revision=2,
+        revision=3,
     ),
     Stage("report", report_stage, (), (), ("report/report.html",)),
 )

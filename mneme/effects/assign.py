@@ -22,6 +22,9 @@ import pandas as pd
 from mneme.effects.categories import Taxonomy
 from mneme.effects.config import EffectsConfig
 
+NO_GROUP = "no one subject"
+_HOME = 0.1  # a smaller weight in its best group is no home
+
 
 class Encoder(Protocol):
     """What is needed of mneme.interpret.encoder.SentenceEncoder."""
@@ -98,6 +101,15 @@ def latent_weights(
     small[np.arange(len(weights)), weights.argmax(1)] = False
     weights[small] = 0
     return weights
+
+
+def home_groups(weights: np.ndarray, taxonomy: Taxonomy) -> np.ndarray:
+    """(F,) names: the group of categories that each latent, (F, C) weights, belongs to most, or NO_GROUP."""
+    names, of = np.unique([category.group for category in taxonomy.categories], return_inverse=True)
+    sums = np.zeros((len(weights), len(names)))
+    np.add.at(sums.T, of, weights.T)
+    home: np.ndarray = np.where(sums.max(1) >= _HOME, names[sums.argmax(1)], NO_GROUP)
+    return home
 
 
 def long_form(weights: np.ndarray, keys: Sequence[str], row_name: str) -> pd.DataFrame:

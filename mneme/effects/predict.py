@@ -4,8 +4,13 @@
     step_j      = how far one unit of the latent moves the tuned model from the base (sums.py)
     typical     = the base's root-mean-square deviation from its mean
 
+    reach_c     = mean over the category's tokens of 1 - exp(-e_w / min_effect), e_w the effect in the token's window
+
 so an effect of 0.1 means: on the category's text, changed latents move the average token by a tenth of what
 tokens usually differ by. Latents count as changed by their verdict (amplified, suppressed), or if redirected.
+Reach says how much of the text is touched at all: one window moved a hundred times min_effect counts as one. What a
+benchmark asks of a category is spread over it, so a category whose effect hangs on a few passages, which may not even
+belong to it, reaches little.
 The size says nothing about better or worse: the direction comes from behaviour, the change of next-token NLL
 on the same text. Intervals are over documents (intervals.py).
 """
@@ -16,6 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy import sparse
 
 from mneme.effects.config import EffectsConfig
 from mneme.effects.intervals import Ratio, per_document, ratio_intervals
@@ -88,6 +94,8 @@ def predict(
         mean_over_documents(weights, windows, moved / scale, rows, config)
         for moved in (sums.moved[0] + sums.moved[1], sums.moved[0], sums.moved[1])
     )
+    moved = sums.moved[0] + sums.moved[1]
+    reach = mean_over_documents(weights, windows, reached(moved / scale, rows, config), rows, config)
     amount = amount_of_text(weights, windows)
     frame = pd.DataFrame(
         {
@@ -95,6 +103,9 @@ def predict(
             "effect": total.value,
             "ci_low": total.low,
             "ci_high": total.high,
+            "reach": reach.value,
+            "reach_low": reach.low,
+            "reach_high": reach.high,
             "nll_change": behaviour.nll_change.value,
             "kl": behaviour.kl.value,
             "amplified": up.value,
@@ -105,6 +116,12 @@ def predict(
     )
     direction, verdict = judge(total, behaviour.nll_change, amount["documents"].to_numpy(), config)
     return frame.assign(direction=direction, verdict=verdict)
+
+
+def reached(moved: np.ndarray, rows: np.ndarray, config: EffectsConfig) -> np.ndarray:
+    """(W,): rows of each window, times how far the window is reached. moved: (W,), sum over rows of the effect."""
+    mean = np.divide(moved, rows, out=np.zeros(len(rows)), where=rows > 0)
+    return rows * -np.expm1(-mean / config.min_effect)
 
 
 def amount_of_text(weights: np.ndarray, windows: Windows) -> pd.DataFrame:
@@ -148,6 +165,32 @@ def judge(
         "uncertain",
     )
     return direction, verdict
+
+
+def group_parts(
+    keys: list[str],
+    firing: np.ndarray,
+    steps: np.ndarray,
+    tokens: np.ndarray,
+    typical: float,
+    group: np.ndarray,
+) -> pd.DataFrame:
+    """Table `effect_groups`: what each group of latents adds to each category's effect; all of them make it up.
+
+    firing, steps, tokens: as for top_latents. group: (F,), each latent's.
+    """
+    names, of = np.unique(group.astype(str), return_inverse=True)
+    onto = sparse.csr_array((steps, (np.arange(len(steps)), of)), shape=(len(steps), len(names)))
+    size = np.where(tokens > 0, tokens, np.nan)[:, None] * (typical if typical > 0 else np.nan)
+    parts = (firing @ onto) / size  # (C, G)
+    row, column = np.nonzero(np.nan_to_num(parts))
+    return pd.DataFrame(
+        {
+            "category": np.asarray(keys, dtype=object)[row],
+            "grp": names[column],
+            "contribution": parts[row, column],
+        }
+    )
 
 
 def top_latents(

@@ -8,14 +8,31 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 
 from mneme.crosscoder.codes import CodeCache
-from mneme.effects.assign import Encoder, Weights, category_vectors, latent_weights, long_form, text_weights
+from mneme.effects.assign import (
+    Encoder,
+    Weights,
+    category_vectors,
+    home_groups,
+    latent_weights,
+    long_form,
+    text_weights,
+)
 from mneme.effects.baselines import baseline_frame, baseline_steps
 from mneme.effects.categories import Taxonomy, load_taxonomy
 from mneme.effects.config import EffectsConfig
 from mneme.effects.evaluate import evaluate
-from mneme.effects.predict import amount_of_text, changed_steps, measure_behaviour, predict, top_latents
+from mneme.effects.explained import directions, share_explained, sum_squares
+from mneme.effects.predict import (
+    amount_of_text,
+    changed_steps,
+    group_parts,
+    measure_behaviour,
+    predict,
+    top_latents,
+)
 from mneme.effects.sums import sum_activations, sum_codes
 from mneme.effects.windows import Windows, cut_windows
 from mneme.errors import ActivationError
@@ -32,6 +49,7 @@ class Effects(NamedTuple):
     latent_categories: pd.DataFrame
     effects: pd.DataFrame
     effect_latents: pd.DataFrame
+    effect_groups: pd.DataFrame
     baselines: pd.DataFrame
     evaluation: pd.DataFrame
     """Empty without outcomes."""
@@ -47,6 +65,7 @@ def predict_effects(
     *,
     labels: pd.DataFrame | None = None,
     named: Mapping[int, np.ndarray] | None = None,
+    decoder: torch.Tensor | None = None,
     outcomes: pd.DataFrame | None = None,
     progress: Progress = NULL_PROGRESS,
 ) -> Effects:
@@ -54,8 +73,8 @@ def predict_effects(
 
     cache: ActivationCache; codes: its CodeCache; latents: a row a latent, columns of table `latents` as
     attribution fills them; decode: token ids -> text; labels: columns latent, label (the first row of a latent
-    counts); named: latent -> (C,) weights that a labelling model gave its label (ask.py); outcomes: columns of
-    table `outcomes`, to evaluate against.
+    counts); named: latent -> (C,) weights that a labelling model gave its label (ask.py); decoder: (2, F, d), raw
+    units, for the share explained, NaN without; outcomes: columns of table `outcomes`, to evaluate against.
 
     Raises ConfigError for a bad taxonomy, ActivationError when cache, codes and latents don't fit together.
     """
@@ -78,6 +97,10 @@ def predict_effects(
     behaviour = measure_behaviour(cache, windows, weights, config)
 
     effects = predict(keys, windows, weights, sums, activations.typical, behaviour, config)
+    effects["explained"] = np.nan
+    if decoder is not None:
+        moving = directions(latents, steps.sum(0), decoder)
+        effects["explained"] = share_explained(weights, sum_squares(cache, codes, windows, moving, progress))
     moved = dict(zip(others, sums.moved[2:], strict=True))
     baselines = baseline_frame(keys, windows, weights, behaviour, activations, moved)
     tokens = weights.T.astype(np.float64) @ windows.n_rows
@@ -92,6 +115,9 @@ def predict_effects(
         effects=effects,
         effect_latents=top_latents(
             keys, firing, steps.sum(0), tokens, activations.typical, config.top_latents
+        ),
+        effect_groups=group_parts(
+            keys, firing, steps.sum(0), tokens, activations.typical, home_groups(members, taxonomy)
         ),
         baselines=baselines,
         evaluation=evaluate(effects, baselines, outcomes if outcomes is not None else _no_outcomes(), config),

@@ -105,6 +105,14 @@ def m006_beta_intervals(db: duckdb.DuckDBPyConnection) -> None:
     )
 
 
+def m007_effect_parts(db: duckdb.DuckDBPyConnection) -> None:
+    """How much of a category's text is reached, how much of its change is explained, and by which kind of latents."""
+    for column in ("reach DOUBLE", "reach_low DOUBLE", "reach_high DOUBLE", "explained DOUBLE"):
+        db.execute(f"ALTER TABLE effects ADD COLUMN {column}")
+    # grp: of `categories`, where the latents belong most
+    db.execute("CREATE TABLE effect_groups (category VARCHAR, grp VARCHAR, contribution DOUBLE)")
+
+
 MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     m001_initial,
     m002_labels_stage,
@@ -112,6 +120,7 @@ MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     m004_outcome_units,
     m005_label_comparison,
     m006_beta_intervals,
+    m007_effect_parts,
 ]
 SCHEMA_VERSION = len(MIGRATIONS)
 

@@ -83,6 +83,7 @@ class World(SimpleNamespace):
             nll_base=nll,
             nll_tuned=nll + np.where(about_cells, 2.0, 0.0).astype(np.float32),
             batches=lambda size: iter(torch.from_numpy(x).split(size)),
+            read=lambda start, stop: torch.from_numpy(x)[start:stop],
         )
         return cls(cache=cache, dense=dense, x=x, codes=folder, latents=latents(), about_cells=about_cells)
 

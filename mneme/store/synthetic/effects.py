@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from mneme.effects.assign import NO_GROUP
 from mneme.store.run import StageWriter
 from mneme.store.synthetic.words import CATEGORIES, HOSTILE
 
@@ -43,6 +44,10 @@ def write_effects(
                 "effect": effect,
                 "ci_low": (effect - 0.08).clip(0),
                 "ci_high": effect + 0.08,
+                "reach": 1 - np.exp(-effect / 0.1),
+                "reach_low": 1 - np.exp(-(effect - 0.08).clip(0) / 0.1),
+                "reach_high": 1 - np.exp(-(effect + 0.08) / 0.1),
+                "explained": np.clip(truth, 0, 0.9),
                 "direction": direction,
                 "verdict": verdict,
                 "nll_change": truth * 0.8,
@@ -87,6 +92,20 @@ def write_effects(
             )
         )
     writer.replace("effect_latents", pd.concat(parts))
+    groups = sorted({CATEGORIES[k][1] for k in keys} | {NO_GROUP})
+    share = rng.dirichlet(np.full(len(groups), 0.3), n)
+    for row, key in enumerate(keys):  # most of a category's effect is made by latents of its own group
+        share[row] = 0.4 * share[row] + 0.6 * (np.array(groups) == CATEGORIES[key][1])
+    writer.replace(
+        "effect_groups",
+        pd.DataFrame(
+            {
+                "category": np.repeat(keys, len(groups)),
+                "grp": groups * n,
+                "contribution": (share * effect[:, None]).ravel(),
+            }
+        ),
+    )
     methods = {"mean_kl": 0.12, "activation_difference_norm": 0.2, "random_latents": 1.0}
     writer.replace(
         "baselines",
