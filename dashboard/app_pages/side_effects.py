@@ -3,8 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard.components import charts, looks, state, tables, words
-from mneme.report.method import METHOD_NAMES
+from dashboard.components import charts, effect_charts, evaluation, looks, state, tables, words
 from mneme.store.queries import effects as queries
 
 run = state.need_run("Side effects", "attribution", "effects")
@@ -47,16 +46,31 @@ left, right = st.columns([1.05, 1], gap="medium")
 with left:
     st.subheader("Predicted", help=looks.HELP["effect"])
     st.plotly_chart(
-        charts.effect_bars(effects, height=400, limit=15),
+        effect_charts.effect_bars(effects, height=400, limit=15),
         key="effects_bars",
         config=charts.STILL,
         alt="Predicted effect by category, with intervals",
     )
+baselines = queries.baselines(run)
+names = {k: words.plain(n, 60) for k, n in zip(effects["category"], effects["name"], strict=True)}
 with right:
     st.subheader("Predicted beside measured", help=looks.HELP["measured"])
     if measured:
+        by = st.selectbox(
+            "Predicted by",
+            ["crosscoder", *(c for c in baselines.columns if c != "category")],
+            key="by",
+            bind="query-params",
+            format_func=evaluation.method_name,
+            help="What lies across: the crosscoder's effect, or a baseline's value on the same text.",
+        )
         st.plotly_chart(
-            charts.predicted_against_measured(effects, height=400, unit=unit),
+            effect_charts.predicted_against_measured(
+                effects,
+                height=330,
+                unit=unit,
+                baseline=None if by == "crosscoder" else baselines[["category", by]],
+            ),
             key="effects_measured",
             config=charts.STILL,
             alt="Predicted effect against measured change, a point a category",
@@ -79,6 +93,7 @@ shown = pd.DataFrame(
             words.between(a, b, signed=False)
             for a, b in zip(effects["ci_low"], effects["ci_high"], strict=True)
         ],
+        "reach": 100 * effects["reach"],
         "measured": effects["change"],
         "its interval": [
             words.between(a, b) for a, b in zip(effects["change_low"], effects["change_high"], strict=True)
@@ -87,6 +102,7 @@ shown = pd.DataFrame(
             looks.CALL_SIGN.get(c, "not measured") if not words.missing(c) else "not measured"
             for c in effects["call"]
         ],
+        "explained": 100 * effects["explained"],
         "accuracy": 100 * (effects["accuracy_tuned"] - effects["accuracy_base"]),
         "own NLL change": effects["nll_change"],
         "KL": effects["kl"],
@@ -120,6 +136,10 @@ st.dataframe(
         "call": st.column_config.TextColumn(
             "prediction", help="Does the prediction agree with the measurement?"
         ),
+        "reach": st.column_config.NumberColumn("reach", format="%.0f %%", help=looks.HELP["reach"]),
+        "explained": st.column_config.NumberColumn(
+            "explained", format="%.0f %%", help=looks.HELP["explained"]
+        ),
         "accuracy": st.column_config.NumberColumn(
             "accuracy, points",
             format="%+.1f",
@@ -139,7 +159,6 @@ st.dataframe(
     alt="Predicted and measured change of every category",
 )
 
-names = {k: words.plain(n, 60) for k, n in zip(effects["category"], effects["name"], strict=True)}
 st.subheader("Which latents make up an effect")
 area = st.selectbox(
     "Category",
@@ -161,47 +180,27 @@ else:
         alt="Latents that make up the effect",
     )
 
-evaluation = queries.evaluation(run)
-if len(evaluation):
+groups = queries.groups(run)
+if len(groups):
     st.subheader(
-        "Is the crosscoder worth it?",
-        help="The same comparison for cheap baselines that need no crosscoder, on the same text and "
-        "categories.",
+        "Categories by kind of latent",
+        help="What latents of each kind add to a category's predicted effect. A latent's kind is the group of subjects "
+        "that it fires on most, beyond what the text as a whole would give. Off the diagonal: categories that latents "
+        "of another subject move.",
     )
-    for subset, metric, best, value, ours in queries.winners(run):
-        where = "outside the forget set" if subset == "outside_forget" else "over all categories"
-        if best != "crosscoder" and value > ours:
-            st.warning(
-                f"{words.markdown(metric, 30)} {where}: the baseline "
-                f"{words.markdown(METHOD_NAMES.get(best, best), 60)} does better, "
-                f"{words.number(value)} against {words.number(ours)}.",
-                icon=":material/trending_down:",
-            )
-    for column, (subset, title) in zip(
-        st.columns(2, gap="medium"),
-        (("all", "All categories"), ("outside_forget", "Outside the forget set")),
-        strict=True,
-    ):
-        own = evaluation[evaluation["subset"] == subset]
-        if own.empty:
-            continue
-        column.markdown(f"**{title}** ({words.count(own['n'].max())} categories)")
-        own = own.assign(
-            shown=[
-                words.interval(v, a, b, signed=False)
-                for v, a, b in zip(own["value"], own["ci_low"], own["ci_high"], strict=True)
-            ],
-            method=[words.plain(METHOD_NAMES.get(m, m), 60) for m in own["method"]],
-        )
-        wide = own.pivot_table(
-            index="method", columns="metric", values="shown", aggfunc="first", sort=False
-        ).reset_index()
-        wide = wide.sort_values("method", key=lambda s: s != "crosscoder", kind="stable")
-        column.dataframe(wide, hide_index=True, height="content", placeholder="–", alt=f"Evaluation, {title}")
+    st.plotly_chart(
+        effect_charts.group_heatmap(effects, groups),
+        key="effects_groups",
+        config=charts.STILL,
+        alt="Heat map: what each group of latents adds to each category's effect",
+    )
 
-baselines = queries.baselines(run)
+judged = queries.evaluation(run)
+if len(judged):
+    evaluation.show(judged)
+
 if len(baselines):
     with st.expander("Baselines by category"):
-        baselines["category"] = [names.get(k, words.plain(k, 60)) for k in baselines["category"]]
-        baselines.columns = [words.plain(c.replace("_", " "), 40) for c in baselines.columns]
-        st.dataframe(baselines, hide_index=True, placeholder="–", alt="Baselines by category")
+        shown = baselines.assign(category=[names.get(k, words.plain(k, 60)) for k in baselines["category"]])
+        shown.columns = [words.plain(c.replace("_", " "), 40) for c in shown.columns]
+        st.dataframe(shown, hide_index=True, placeholder="–", alt="Baselines by category")

@@ -21,7 +21,7 @@ CONFIG = {"displaylogo": False, "modeBarButtonsToRemove": ["lasso2d", "autoScale
 MAP_CONFIG = {**CONFIG, "displayModeBar": True, "scrollZoom": True}
 STILL = {"displayModeBar": False}
 _GRID = "rgba(128,128,128,0.18)"
-_FAINT = "rgba(128,128,128,0.45)"
+FAINT = "rgba(128,128,128,0.45)"
 Box = Mapping[str, tuple[float, float]]
 
 
@@ -46,7 +46,7 @@ def _outline(fig: go.Figure, boxes: Box, x: str, y: str | None) -> None:
     """The range in force, as a frame."""
     if x not in boxes and y not in boxes:
         return
-    frame: dict = {"type": "rect", "line": {"color": _FAINT, "width": 1.5, "dash": "dot"}, "layer": "below"}
+    frame: dict = {"type": "rect", "line": {"color": FAINT, "width": 1.5, "dash": "dot"}, "layer": "below"}
     for name, ref, axis in (("x", "x", x), ("y", "y", y)):
         bounds = boxes.get(axis) if axis else None
         frame[f"{name}ref"] = ref if bounds else f"{ref} domain"
@@ -187,7 +187,7 @@ def _scatter(
             y0=low,
             y1=high,
             layer="below",
-            line={"color": _FAINT, "width": 1, "dash": "dash"},
+            line={"color": FAINT, "width": 1, "dash": "dash"},
         )
     _outline(fig, boxes, *axes)
     layout(fig, *(("", "") if bare else titles), height=height, legend=legend)
@@ -196,99 +196,3 @@ def _scatter(
     fig.update_xaxes(range=[x0, x1], showticklabels=not bare, showgrid=not bare)
     fig.update_yaxes(range=[y0, y1], showticklabels=not bare, showgrid=not bare)
     return fig
-
-
-def effect_bars(effects: pd.DataFrame, *, height: int, limit: int = 12) -> go.Figure:
-    """Predicted effects of the `limit` largest categories, the largest on top, with intervals."""
-    top = effects.head(limit).iloc[::-1]
-    names = _names(top)
-    fig = go.Figure()
-    for verdict, colour in looks.EFFECT_COLOUR.items():
-        own = (top["verdict"] == verdict).to_numpy()
-        if not own.any():
-            continue
-        part = top[own]
-        fig.add_bar(
-            y=[names[i] for i in np.flatnonzero(own)],
-            x=part["effect"].to_numpy(np.float32),
-            customdata=np.flatnonzero(own),
-            orientation="h",
-            name=f"{looks.EFFECT_SIGN[verdict]} {verdict}",
-            marker={"color": colour},
-            error_x=_bars(part["effect"], part["ci_low"], part["ci_high"]),
-            hovertemplate="%{y}<br>predicted effect %{x:.3g}<extra></extra>",
-        )
-    layout(fig, "predicted effect", "", height=height)
-    fig.update_yaxes(categoryorder="array", categoryarray=names, showgrid=False, tickfont={"size": 12})
-    fig.update_xaxes(rangemode="tozero", fixedrange=True)
-    return fig
-
-
-def predicted_against_measured(effects: pd.DataFrame, *, height: int = 380, unit: str = "nats") -> go.Figure:
-    """A point a category with an outcome: predicted effect across, measured change up, in `unit`."""
-    both = effects[effects["change"].notna()]
-    fig = go.Figure()
-    symbols = {
-        "hit": "circle",
-        "agreed none": "circle-open",
-        "miss": "x",
-        "false alarm": "diamond-open",
-        "undecided": "circle-dot",
-    }
-    names = {
-        "hit": "hit",
-        "agreed none": "no change, as predicted",
-        "undecided": "no change, undecided",
-        "miss": "miss",
-        "false alarm": "false alarm",
-    }
-    colours = {
-        "hit": "#1f9e89",
-        "agreed none": "#8c9299",
-        "miss": "#d55e00",
-        "false alarm": "#b89b3c",
-        "undecided": "#b89b3c",
-    }
-    for call, name in {**names, "wrong direction": "wrong direction"}.items():
-        own = both[both["call"] == call]
-        if own.empty:
-            continue
-        fig.add_scatter(
-            x=own["effect"].to_numpy(np.float32),
-            y=own["change"].to_numpy(np.float32),
-            error_x=_bars(own["effect"], own["ci_low"], own["ci_high"]),
-            error_y=_bars(own["change"], own["change_low"], own["change_high"]),
-            mode="markers",
-            name=name,
-            text=_names(own),
-            marker={"size": 9, "symbol": symbols.get(call, "star"), "color": colours.get(call, "#c2417c")},
-            hovertemplate=f"%{{text}}<br>predicted %{{x:.3g}}<br>measured %{{y:+.3g}} {unit}<extra></extra>",
-        )
-    fig.add_hline(y=0, line={"color": _FAINT, "width": 1})
-    measured = "measured NLL change, nats a token" if unit == "nats" else f"measured change, {unit}"
-    return layout(fig, "predicted effect", measured, height=height)
-
-
-def _bars(value: pd.Series, low: pd.Series, high: pd.Series) -> dict:
-    if low.isna().all():
-        return {}
-    return {
-        "type": "data",
-        "symmetric": False,
-        "array": (high - value).clip(0).fillna(0).to_numpy(np.float32),
-        "arrayminus": (value - low).clip(0).fillna(0).to_numpy(np.float32),
-        "color": _FAINT,
-        "thickness": 1.2,
-        "width": 2,
-    }
-
-
-def _names(rows: pd.DataFrame) -> list[str]:
-    """Escaped names of categories, each once: Plotly merges bars of the same name."""
-    seen: dict[str, int] = {}
-    names = []
-    for name in rows["name"]:
-        short = words.plotly(name, 34)
-        seen[short] = seen.get(short, 0) + 1
-        names.append(short + "\u2009" * (seen[short] - 1))
-    return names

@@ -88,7 +88,7 @@ def evaluate(
     """How good was the prediction? The crosscoder beside every baseline, on the outcomes of the run."""
     from mneme.console import RichProgress
     from mneme.effects.run_evaluation import evaluate_run
-    from mneme.effects.verdict import standing_sentence
+    from mneme.effects.standing import standing_sentence
 
     table = evaluate_run(
         run_folder,

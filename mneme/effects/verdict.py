@@ -1,16 +1,13 @@
-"""The run in one sentence, and the crosscoder's standing against the baselines in another."""
+"""The run in one sentence."""
 
 from __future__ import annotations
 
 import pandas as pd
 
 from mneme.attribution.nulls import side_effect_found
-from mneme.effects.evaluate import NO_RIVALS
 
 _NAMED = 4  # categories named in the sentence
 _MOSTLY = 0.5  # with a larger share of uncertain latents, finding nothing says nothing
-_RANKING = {"spearman": "ranking (Spearman)", "auroc": "detecting degraded categories (AUROC)"}
-_SUBSETS = {"all": "over all categories", "outside_forget": "outside the forget set"}
 
 
 def verdict_facts(
@@ -52,32 +49,6 @@ def verdict_facts(
     moved = f"{amplified:,} of {len(live):,} live latents amplified, {suppressed:,} suppressed, {uncertain:,} uncertain"
     joined = ": " if side_effect == "none" else "; "
     return {"verdict_sentence": f"{head}{joined}{moved}{note}.", "side_effect": side_effect}
-
-
-def standing_sentence(evaluation: pd.DataFrame) -> str:
-    """Whether the crosscoder earned its keep: where it leads every baseline, where one leads it.
-
-    Empty when nothing was evaluated.
-    """
-    parts = []
-    for subset, where in _SUBSETS.items():
-        for metric, what in _RANKING.items():
-            rows = evaluation[(evaluation["subset"] == subset) & (evaluation["metric"] == metric)]
-            rows = rows.dropna(subset=["value"])
-            own = rows[rows["method"] == "crosscoder"]
-            others = rows[~rows["method"].isin(NO_RIVALS)].sort_values("value", ascending=False)
-            if not len(own) or not len(others):
-                continue
-            mine, best = float(own["value"].iloc[0]), others.iloc[0]
-            word = "leads" if mine > best["value"] else "trails" if mine < best["value"] else "equals"
-            parts.append(
-                f"{where}, in {what}, the crosscoder {word} the best baseline, {best['method']}"
-                f" ({mine:.2f} against {best['value']:.2f})"
-            )
-    if not parts:
-        return ""
-    text = "; ".join(parts)
-    return text[0].upper() + text[1:] + "."
 
 
 def _named(rows: pd.DataFrame) -> str:

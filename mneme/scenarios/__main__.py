@@ -31,6 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--docs", type=Path, default=Path("docs"), help="where results.md and .json go")
     parser.add_argument("--list", type=Path, default=LIST, help="a TOML list of scenarios")
     parser.add_argument("--only", action="append", help="only this scenario; may be repeated")
+    parser.add_argument("--seed", type=int, action="append", help="only this seed; may be repeated")
     parser.add_argument("--base", help="another base model")
     parser.add_argument("--quick", action="store_true", help="tiny settings, for tests")
     given = parser.parse_args(arguments)
@@ -56,6 +57,7 @@ def _main(given: argparse.Namespace) -> int:
     )
     wanted = [s for s in scenarios.values() if not given.only or s.name in given.only]
     jobs = [(scenario, seed) for scenario in wanted for seed in scenario.seeds]
+    jobs = [job for job in jobs if not given.seed or job[1] in given.seed]
     failed = False
     for number, (scenario, seed) in enumerate(jobs, 1):
         typer.echo(f"[{number}/{len(jobs)}] {scenario.title}, seed {seed}")

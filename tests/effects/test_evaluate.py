@@ -6,7 +6,7 @@ from sklearn import metrics
 
 from mneme.effects.config import EffectsConfig
 from mneme.effects.evaluate import auroc, degraded_outcomes, evaluate, flag_metric, pearson
-from mneme.effects.verdict import standing_sentence
+from mneme.effects.standing import standing_sentence
 
 N = 20
 KEYS = [f"c{i}" for i in range(N)]

@@ -91,6 +91,11 @@ def top_latents(run: Run, category: str, limit: int = 12) -> pd.DataFrame:
     )
 
 
+def groups(run: Run) -> pd.DataFrame:
+    """What each group of latents adds to each category's effect: category, grp, contribution."""
+    return run.sql("SELECT category, grp, contribution FROM effect_groups ORDER BY category, grp")
+
+
 def category_names(run: Run) -> dict[str, str]:
     """Key -> name, of the categories that have latents; sorted by name."""
     return dict(

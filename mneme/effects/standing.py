@@ -1,0 +1,38 @@
+"""Whether the crosscoder earned its keep, in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from mneme.effects.evaluate import NO_RIVALS
+
+_RANKING = {"spearman": "ranking (Spearman)", "auroc": "detecting degraded categories (AUROC)"}
+_SUBSETS = {"all": "over all categories", "outside_forget": "outside the forget set"}
+
+
+def standing_sentence(evaluation: pd.DataFrame, names: Mapping[str, str] | None = None) -> str:
+    """Whether the crosscoder earned its keep: where it leads every baseline, where one leads it.
+
+    Empty when nothing was evaluated. names: what methods are called, others by their own name.
+    """
+    parts = []
+    for subset, where in _SUBSETS.items():
+        for metric, what in _RANKING.items():
+            rows = evaluation[(evaluation["subset"] == subset) & (evaluation["metric"] == metric)]
+            rows = rows.dropna(subset=["value"])
+            own = rows[rows["method"] == "crosscoder"]
+            others = rows[~rows["method"].isin(NO_RIVALS)].sort_values("value", ascending=False)
+            if not len(own) or not len(others):
+                continue
+            mine, best = float(own["value"].iloc[0]), others.iloc[0]
+            word = "leads" if mine > best["value"] else "trails" if mine < best["value"] else "equals"
+            parts.append(
+                f"{where}, in {what}, the crosscoder {word} the best baseline, {(names or {}).get(best['method'], best['method'])}"
+                f" ({mine:.2f} against {best['value']:.2f})"
+            )
+    if not parts:
+        return ""
+    text = "; ".join(parts)
+    return text[0].upper() + text[1:] + "."
