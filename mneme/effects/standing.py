@@ -28,8 +28,9 @@ def standing_sentence(evaluation: pd.DataFrame, names: Mapping[str, str] | None 
                 continue
             mine, best = float(own["value"].iloc[0]), others.iloc[0]
             word = "leads" if mine > best["value"] else "trails" if mine < best["value"] else "equals"
+            name = (names or {}).get(best["method"], best["method"])
             parts.append(
-                f"{where}, in {what}, the crosscoder {word} the best baseline, {(names or {}).get(best['method'], best['method'])}"
+                f"{where}, in {what}, the crosscoder {word} the best baseline, {name}"
                 f" ({mine:.2f} against {best['value']:.2f})"
             )
     if not parts:
