@@ -13,7 +13,7 @@ from rich.console import Console
 
 from mneme.console import RichProgress
 from mneme.errors import ConfigError, UserError
-from mneme.scenarios.results import write_results
+from mneme.scenarios.results import read_results, write_results
 from mneme.scenarios.run import Suite, known_results, run_scenario
 from mneme.scenarios.spec import LIST, load_scenarios
 from mneme.settings import suggest
@@ -33,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", action="append", help="only this scenario; may be repeated")
     parser.add_argument("--seed", type=int, action="append", help="only this seed; may be repeated")
     parser.add_argument("--base", help="another base model")
+    parser.add_argument("--fresh", action="store_true", help="forget the results that lie in --docs")
     parser.add_argument("--quick", action="store_true", help="tiny settings, for tests")
     given = parser.parse_args(arguments)
     try:
@@ -58,6 +59,7 @@ def _main(given: argparse.Namespace) -> int:
     wanted = [s for s in scenarios.values() if not given.only or s.name in given.only]
     jobs = [(scenario, seed) for scenario in wanted for seed in scenario.seeds]
     jobs = [job for job in jobs if not given.seed or job[1] in given.seed]
+    earlier = [] if given.fresh else read_results(given.docs)
     failed = False
     for number, (scenario, seed) in enumerate(jobs, 1):
         typer.echo(f"[{number}/{len(jobs)}] {scenario.title}, seed {seed}")
@@ -66,7 +68,8 @@ def _main(given: argparse.Namespace) -> int:
             failed = True
             typer.echo(f"  failed: {found['error']}")
         # After each: a night that ends early leaves what it has. What was made before stays in the results.
-        whole = write_results(known_results(suite), given.docs)
+        known, missing = known_results(suite, earlier)
+        whole = write_results(known, given.docs, missing)
     typer.echo(json.dumps(whole))
     return 1 if failed else 0
 

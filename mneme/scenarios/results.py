@@ -15,7 +15,6 @@ import torch
 from mneme.effects.evaluate import NO_RIVALS
 from mneme.store.files import write_text
 
-_SHOWN = ("spearman", "auroc", "accuracy", "precision", "recall", "f1", "direction")
 FLOORS = {
     "unlearning_accuracy": 0.90,
     "unlearning_auroc": 0.93,
@@ -25,17 +24,34 @@ FLOORS = {
 }
 
 
-def write_results(results: Sequence[dict[str, Any]], folder: str | Path) -> dict[str, Any]:
-    """Write results.json and results.md into `folder`; returns the JSON's content."""
+def write_results(
+    results: Sequence[dict[str, Any]], folder: str | Path, missing: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Write results.json and results.md into `folder`; returns the JSON's content.
+
+    missing: jobs of the list that were not run.
+    """
     whole = {
         "benchmark": "scenarios",
         "machine": machine(),
         "results": list(results),
+        "missing": list(missing),
         "floors": floors(results),
     }
+    from mneme.scenarios.page import markdown
+
     write_text(Path(folder) / "results.json", json.dumps(whole, indent=1) + "\n")
     write_text(Path(folder) / "results.md", markdown(whole))
     return whole
+
+
+def read_results(folder: str | Path) -> list[dict[str, Any]]:
+    """The results in `folder`'s results.json that did not fail; none where it can't be read."""
+    try:
+        whole = json.loads((Path(folder) / "results.json").read_text(encoding="utf-8"))
+        return [result for result in whole["results"] if "error" not in result]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def machine() -> dict[str, Any]:
@@ -77,46 +93,17 @@ def score(result: dict[str, Any], method: str, metric: str, subset: str = "all")
     return None
 
 
+def best_baseline(result: dict[str, Any], metric: str, subset: str = "all") -> tuple[str, float] | None:
+    """(method, value) of the best baseline; None where there is none."""
+    rows = [r for r in result.get("evaluation", []) if (r["metric"], r["subset"]) == (metric, subset)]
+    rivals = [
+        (r["value"], r["method"]) for r in rows if r["method"] not in NO_RIVALS and r["value"] is not None
+    ]
+    return max(rivals)[::-1] if rivals else None
+
+
 def _lead(result: dict[str, Any]) -> float | None:
     """Spearman outside the forget set, above the best baseline's."""
-    rows = [r for r in result["evaluation"] if (r["metric"], r["subset"]) == ("spearman", "outside_forget")]
-    others = [r["value"] for r in rows if r["method"] not in NO_RIVALS and r["value"] is not None]
+    best = best_baseline(result, "spearman", "outside_forget")
     own = score(result, "crosscoder", "spearman", "outside_forget")
-    return None if own is None or not others else own - max(others)
-
-
-def markdown(whole: dict[str, Any]) -> str:
-    """The results as a page."""
-    lines = ["# Results", ""]
-    lines += ["Made by `make scenarios`: every figure is measured by it. Definitions: docs/method.md.", ""]
-    lines += ["| floor | value | needed | met |", "|---|---|---|---|"]
-    words = {True: "yes", False: "**no**", None: "not measured"}
-    for name, floor in whole["floors"].items():
-        needed = "> 0" if floor["floor"] == 0 else f">= {floor['floor']:g}"
-        lines.append(
-            f"| {name.replace('_', ' ')} | {_cell(floor['value'])} | {needed} | {words[floor['met']]} |"
-        )
-    good = [r for r in whole["results"] if "error" not in r]
-    for result in good:
-        lines += ["", f"## {result['title']} (seed {result['seed']})", "", result["verdict"], ""]
-        lines.append(f"{result['called']} of {result['categories']} categories called.")
-        for subset in dict.fromkeys(row["subset"] for row in result["evaluation"]):
-            lines += ["", *_table(result, subset)]
-    if failed := [r for r in whole["results"] if "error" in r]:
-        lines += ["", "## Failed", ""]
-        lines += [f"- {r['scenario']}, seed {r['seed']}: {r['error']}" for r in failed]
-    return "\n".join(lines) + "\n"
-
-
-def _table(result: dict[str, Any], subset: str) -> list[str]:
-    rows = [row for row in result["evaluation"] if row["subset"] == subset]
-    head = f"| {subset.replace('_', ' ')} ({rows[0]['n']} categories) | " + " | ".join(_SHOWN) + " |"
-    lines = [head, "|---" * (len(_SHOWN) + 1) + "|"]
-    for method in dict.fromkeys(row["method"] for row in rows):
-        cells = [_cell(score(result, method, metric, subset)) for metric in _SHOWN]
-        lines.append(f"| {method.replace('_', ' ')} | " + " | ".join(cells) + " |")
-    return lines
-
-
-def _cell(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+    return None if own is None or best is None else own - best[1]

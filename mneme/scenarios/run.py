@@ -9,12 +9,13 @@ A scenario that fails is listed with its reason, and the rest goes on.
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import gzip
 import hashlib
 import json
 import shutil
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from mneme.progress import NULL_PROGRESS, Progress
 from mneme.scenarios.spec import HARMFUL, HH, Scenario, merged
 from mneme.settings import from_mapping
 from mneme.store.files import write_text
+from mneme.store.queries.effects import effects
 from mneme.store.run import Run
 
 QUICK_RUN = {
@@ -72,6 +74,7 @@ def run_scenario(suite: Suite, scenario: Scenario, seed: int) -> dict[str, Any]:
         "kind": scenario.kind,
         "seed": seed,
         "key": key,
+        "made": datetime.date.today().isoformat(),
     }
     try:
         found |= _run(suite, scenario, seed, folder)
@@ -83,16 +86,27 @@ def run_scenario(suite: Suite, scenario: Scenario, seed: int) -> dict[str, Any]:
     return found
 
 
-def known_results(suite: Suite) -> list[dict[str, Any]]:
-    """The results that lie in the suite's folder, made with the settings it has now, in the list's order."""
-    found = []
+def known_results(
+    suite: Suite, earlier: Iterable[dict[str, Any]] = ()
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """(the results made with the settings that the suite has now, in the list's order; the jobs without one).
+
+    They lie in the suite's folder, or else in `earlier` ones, of another machine or day.
+    """
+    before = {result.get("key"): result for result in earlier}
+    found, missing = [], []
     for scenario in suite.scenarios.values():
         for seed in scenario.seeds:
+            key = _key(suite, scenario, seed)
             file = suite.out / scenario.name / f"seed-{seed}" / "result.json"
             result = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-            if result.get("key") == _key(suite, scenario, seed):
+            if result.get("key") == key:
                 found.append(result)
-    return found
+            elif key in before:
+                found.append(before[key])
+            else:
+                missing.append(f"{scenario.name} (seed {seed})")
+    return found, missing
 
 
 def _key(suite: Suite, scenario: Scenario, seed: int) -> str:
@@ -257,11 +271,16 @@ def _measure(suite: Suite, scenario: Scenario, values: Mapping[str, Any], run_fo
 def _result(run: Run) -> dict[str, Any]:
     """What the results keep of a run."""
     table = run.sql("SELECT method, metric, subset, value, ci_low, ci_high, n FROM evaluation")
-    verdicts = run.sql("SELECT verdict FROM effects")["verdict"]
-    called = verdicts.isin(["degraded", "improved"])
+    called = effects(run)
+    health = dict(run.rows("SELECT metric, value FROM health"))
     return {
         "verdict": run.info().get("verdict_sentence", ""),
-        "categories": len(verdicts),
-        "called": int(called.sum()),
+        "categories": len(called),
+        "called": int(called["verdict"].isin(["degraded", "improved"]).sum()),
+        "degraded": int((called["measured"] == "degraded").sum())
+        if called["measured"].notna().any()
+        else None,
+        "explained_variance": health.get("explained_variance_tuned"),
+        "dead_share": health.get("dead_share"),
         "evaluation": json.loads(table.to_json(orient="records", double_precision=5)),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from tiny_models import save, tiny_llama, tiny_tokenizer
 from mneme.effects.preferences import Contrast, measure_contrasts, read_pairs
 from mneme.errors import ConfigError, OutcomesError
 from mneme.scenarios.__main__ import main
-from mneme.scenarios.results import floors, markdown
+from mneme.scenarios.page import markdown
+from mneme.scenarios.results import floors
 from mneme.scenarios.spec import LIST, load_scenarios, merged
 
 AREAS = ("cells", "money", "wars", "stars", "songs", "ships")
@@ -104,12 +106,27 @@ def test_the_suite_measures_lists_failures_and_skips_what_is_finished(
     page = (place / "docs" / "results.md").read_text()
     assert "## Failed" in page and "## tune (seed 0)" in page
 
+    (place / "list.toml").write_text(
+        (place / "list.toml").read_text() + '[later]\ntitle = "later"\nkind = "null"\nof = "tune"\n'
+    )
+
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("a finished scenario was run again")
 
     monkeypatch.setattr("mneme.scenarios.run.run_pipeline", never)
     assert call(place, "--only", "tune", "--only", "same") == 0
+    whole = json.loads((place / "docs" / "results.json").read_text())
+    assert len(whole["results"]) == 4 and whole["missing"] == ["later (seed 0)"]
+    shutil.rmtree(place / "out" / "tune")  # a result stays where its files went, until it is asked for afresh
+    assert call(place, "--only", "same") == 0
     assert len(json.loads((place / "docs" / "results.json").read_text())["results"]) == 4
+    assert call(place, "--only", "same", "--fresh") == 0
+    whole = json.loads((place / "docs" / "results.json").read_text())
+    assert whole["missing"] == ["tune (seed 0)", "later (seed 0)"]
+    assert (
+        "Of the list, so not in any figure above: tune (seed 0)"
+        in (place / "docs" / "results.md").read_text()
+    )
 
 
 def test_bad_input_is_one_line(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
