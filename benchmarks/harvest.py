@@ -28,6 +28,7 @@ from transformers import PreTrainedModel
 
 from mneme.corpus import Corpus, load_corpus
 from mneme.harvest import HarvestConfig, harvest
+from mneme.harvest.limits import within_limits
 from mneme.harvest.plan import make_plan, shard_batches
 from mneme.models import ModelPair, load_model, load_tokenizer, pair_models
 from mneme.models.delta import sharing_copy
@@ -99,10 +100,11 @@ def bare_hook(pair: ModelPair, batches: list[torch.Tensor]) -> None:
 def token_batches(pair: ModelPair, corpus: Corpus, config: HarvestConfig) -> list[torch.Tensor]:
     """The token ids that the harvest of these settings runs on."""
     plan = make_plan(corpus, pair.tokenizer, config)
+    size = config.batch_tokens or 0
     return [
         torch.zeros(len(batch), 1 + batch[0].length, dtype=torch.long)
         for shard in range(len(plan.shards))
-        for batch in shard_batches(plan, shard, config, config.batch_tokens)
+        for batch in shard_batches(plan, shard, config, size)
     ]
 
 
@@ -118,6 +120,7 @@ def main() -> None:
     pairs = {n: pair_models(base, changed_from(base, n), tokenizer) for n in (0, 5, 10)}
     corpus = text(options.tokens)
     config = HarvestConfig(layer=LAYER, max_tokens=options.tokens, behaviour_share=0.0)
+    config = within_limits(config, pairs[0])
     batches = token_batches(pairs[0], corpus, config)
     measured = replace(config, behaviour_share=0.3)
 

@@ -28,7 +28,12 @@ class HarvestConfig:
         },
     )
     min_tokens: int = field(default=512, metadata={"doc": "a corpus of fewer tokens is refused"})
-    batch_tokens: int = field(default=4096, metadata={"doc": "tokens in a forward pass, padding included"})
+    batch_tokens: int | None = field(
+        default=None,
+        metadata={
+            "doc": "tokens in a forward pass, padding included; default: 1,024 on a CPU (its cache), else 4,096"
+        },
+    )
     behaviour_share: float = field(
         default=0.3,
         metadata={"doc": "share of documents on which KL and next-token NLL are measured, in [0, 1]"},

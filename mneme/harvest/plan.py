@@ -72,6 +72,7 @@ def shard_batches(plan: Plan, shard: int, config: HarvestConfig, behaviour_token
 
     `behaviour_tokens` bounds the size of the latter, whose logits must fit in memory.
     """
+    assert config.batch_tokens is not None, "within_limits sets it"
     documents = plan.shards[shard]
     found = windows([len(plan.tokens[d]) for d in documents], config.context_length, plan.bos is not None)
     found = [window._replace(document=window.document + documents.start) for window in found]

@@ -36,7 +36,7 @@ from mneme.memory import explained
 from mneme.models import ModelPair
 from mneme.progress import NULL_PROGRESS, Progress, Task
 
-_ANYHOW = ("dtype", "device", "cache_gb", "remote")
+_ANYHOW = ("dtype", "device", "cache_gb", "remote", "batch_tokens")
 
 
 def harvest(
