@@ -2,7 +2,8 @@
 
 Streamlit's static files come through a thread each, about 75 of them before anything is drawn, and the browser learns
 only from the first elements that it needs the code of plots (4.7 MB) and tables. Here a file is read once, and the page
-names that code in its head, so that it is fetched while the rest starts. Both change when bytes arrive, never which.
+names that code in its head, so that it is fetched while the rest starts. Both change when bytes arrive, never which;
+beside them the page gets history.js.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from streamlit import file_util
 FIRST = ("PlotlyChart", "Metric", "Selectbox", "Html", "DataFrame")
 """Pieces of Streamlit's front end that the Overview shows; one that another version calls otherwise is left out."""
 _ELSEWHERE = ("/_stcore/", "/media/", "/component/", "/static/", "/app/")
+_HISTORY = Path(__file__).resolve().parent / "history.js"
 _IMPORT = re.compile(rb"""(?:from|import)\s*["']\./([\w.-]+\.js)["']""")
 _YEAR = "public, immutable, max-age=31536000"  # the names hold a hash, as Streamlit itself says of them
 
@@ -67,14 +69,17 @@ class Assets:
 
     @cached_property
     def _page(self) -> bytes:
-        """index.html with links to the code of FIRST and to what that imports."""
+        """index.html with history.js, and links to the code of FIRST and to what that imports."""
         page = (self.folder / "index.html").read_bytes()
         links = "".join(
             f'<link rel="modulepreload" fetchpriority="low" crossorigin href="./static/js/{name}">\n'
             for name in self._needed()
             if name.encode() not in page
         )
-        return page.replace(b"</head>", links.encode() + b"</head>", 1)
+        script = f"<script>{_HISTORY.read_text(encoding='utf-8')}</script>\n"
+        return page.replace(b"<head>", b"<head>" + script.encode(), 1).replace(
+            b"</head>", links.encode() + b"</head>", 1
+        )
 
     def _needed(self) -> list[str]:
         scripts = self.folder / "static" / "js"

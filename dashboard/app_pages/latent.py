@@ -77,26 +77,10 @@ with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         color=looks.VERDICT_BADGE[verdict],
         help=looks.HELP["verdict"],
     )
-    for flag, shown, meaning in (
-        ("redirected", "redirected", looks.HELP["redirected"]),
-        ("dense", "dense", "It fires on a large share of the tokens (a fifth, unless set otherwise)."),
-        ("position_bound", "position bound", "It fires mostly at the first tokens of documents."),
-        ("dead", "dead", "It never fires on this text."),
-    ):
-        if row[flag]:
-            st.badge(shown, color="violet", help=meaning)
-    if len(labels) and labels["unreliable"].iloc[0] and not edited:
-        st.badge(
-            "unreliable label",
-            color="orange",
-            help="On held-out contexts it isn't shown to do better than other latents' labels do.",
-        )
-    if latent_cards.unstable(row):
-        st.badge(
-            "unstable beta",
-            color="orange",
-            help="Beta from one half of the documents differs from the other's by more than half of its size.",
-        )
+    for flag in queries.flags(run, latent):
+        if flag != "unreliable label" or not edited:
+            colour, meaning = looks.FLAGS[flag]
+            st.badge(flag, color=colour, help=meaning)
     if row["stability"] is not None:
         st.badge(
             f"{words.percent(row['stability'])} of seeds find it",

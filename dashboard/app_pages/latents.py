@@ -25,6 +25,7 @@ if mapped:
         st.markdown("**Map of directions**", help="The page Map, small: near latents have similar decoders.")
         plots.map_of(run, where, key="latents_map", height=250)
 
+filters.sort_choice()  # before its widget
 st.html(looks.legend(queries.verdict_counts(run, where)))
 count, order = st.columns([3, 1.2], vertical_alignment="bottom")
 count.markdown(

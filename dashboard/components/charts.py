@@ -36,7 +36,7 @@ def layout(fig: go.Figure, x: str, y: str, *, height: int, legend: bool = True) 
         bargap=0.05,
         uirevision="keep",
     )
-    axis = {"gridcolor": _GRID, "zeroline": False, "automargin": True}
+    axis = {"gridcolor": _GRID, "zeroline": False, "automargin": True, "ticks": ""}
     fig.update_xaxes(title={"text": x, "font": {"size": 13}, "standoff": 8}, **axis)
     fig.update_yaxes(title={"text": y, "font": {"size": 13}, "standoff": 16}, **axis)
     return fig

@@ -79,7 +79,9 @@ def read_filter(run: Run) -> LatentFilter:
 
 
 def sort_choice() -> str:
-    """The order in force."""
+    """The order in force; a link to a search that names none lists the best matches first."""
+    if "sort" not in st.session_state and "sort" not in st.query_params and searched():
+        st.session_state["sort"] = "match"
     sort = st.session_state.get("sort")
     return sort if sort in SORTS else "severity"
 
@@ -179,7 +181,14 @@ def _rare() -> None:
         bind="query-params",
         help=looks.HELP["firing_rate"] + " −3 is one token in a thousand.",
     )
-    st.pills("Flags (any of)", list(FLAGS), selection_mode="multi", key="flag", bind="query-params")
+    st.pills(
+        "Flags (any of)",
+        list(FLAGS),
+        selection_mode="multi",
+        key="flag",
+        bind="query-params",
+        help="  \n".join(f"**{flag}**: {looks.FLAGS[flag][1]}" for flag in FLAGS),
+    )
     st.pills("Review (any of)", REVIEWED, selection_mode="multi", key="said", bind="query-params")
     st.text_input(
         "Ranges",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -61,17 +60,6 @@ def contexts(run: Run, row: dict[str, Any], made: bool) -> None:
         )
         chosen = quantile if quantile in order else order[0]
         st.html(tokens.contexts_html(queries.contexts(run, latent, chosen), colouring or "activation"))
-
-
-def unstable(row: Mapping[str, Any]) -> bool:
-    """Whether beta of either model, from half of the documents each, differs by more than half of its size."""
-    return any(
-        row[f"split_half_{model}"] is not None
-        and row[f"beta_{model}"] is not None
-        and row[f"split_half_{model}"]
-        > 0.5 * max(abs(row["beta_base"] or 0), abs(row["beta_tuned"] or 0), 1e-9)
-        for model in ("base", "tuned")
-    )
 
 
 def _judged(betas: pd.DataFrame) -> str:

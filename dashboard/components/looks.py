@@ -53,6 +53,21 @@ REVIEW_ICON = {
     "reject": ":material/close:",
     "needs-work": ":material/build:",
 }
+FLAGS: dict[str, tuple[BadgeColour, str]] = {
+    "redirected": ("violet", "Its two decoders point in different directions."),
+    "dense": ("violet", "It fires on a large share of the tokens (a fifth, unless set otherwise)."),
+    "dead": ("violet", "It never fires on this text."),
+    "position bound": ("violet", "It fires mostly at the first tokens of documents (BOS, attention sinks)."),
+    "unstable": (
+        "orange",
+        "Beta from one half of the documents differs from the other's by more than half of its size.",
+    ),
+    "unreliable label": (
+        "orange",
+        "On held-out contexts it isn't shown to do better than other latents' labels do.",
+    ),
+}
+"""Colour and meaning of each of `queries.latents.FLAGS`."""
 STATUS: dict[str, tuple[BadgeColour, str, str]] = {
     "ok": ("green", ":material/check_circle:", "fine"),
     "warn": ("orange", ":material/warning:", "look"),
@@ -101,7 +116,7 @@ HELP = {
     "priority": "Severity times uncertainty, w / (1 + w) for a 95 % interval w wide: 0 sure, 1 nothing known.",
     "review": "What analysts said: accept, reject or needs-work; ★ is a bookmark.",
     "firing_rate": "Share of tokens the latent fires on.",
-    "redirected": "Its two decoders point in different directions.",
+    "redirected": FLAGS["redirected"][1],
     "kl": "KL(base || tuned) of the next-token predictions where the latent fires, in nats.",
     "nll_change": "Tuned minus base surprise (negative log-likelihood) at the next token where the latent "
     "fires, "

@@ -58,6 +58,7 @@ def map_of(run: Run, where: LatentFilter, *, key: str, height: int) -> None:
         _nothing()
         return
     figure = map_figure(points, density, bounds, where, height)
+    figure.update_layout(dragmode="select")  # as its neighbours; the page Map is the one to click on
     linked(figure, key, "umap_x", "umap_y", "Map of the latents")
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mneme.attribution.grade import grade
+from mneme.store.queries.labels import unreliable
 
 
 def label_overlap_health(overlap: float) -> pd.DataFrame:
@@ -33,7 +34,7 @@ def label_scores_health(labels: pd.DataFrame, summary: pd.DataFrame) -> pd.DataF
     main = summary.query("method == 'offline' and test == 'detection' and negatives == 'random'")
     score = dict(zip(main["labels"], main["balanced_accuracy"].astype(float), strict=True))
     weak = labels[labels.score.notna() & labels.score_shuffled.notna()]
-    unreliable = (weak.gain_low.fillna(weak.score - weak.score_shuffled) <= 0).mean()
+    share = unreliable(weak).mean()
     nonsense = score.get("random latent", float("nan"))
     return pd.DataFrame(
         [
@@ -56,7 +57,7 @@ def label_scores_health(labels: pd.DataFrame, summary: pd.DataFrame) -> pd.DataF
             grade(
                 "label_unreliable",
                 "Labels not shown to beat other latents' labels",
-                float(unreliable) if len(weak) else float("nan"),
+                float(share) if len(weak) else float("nan"),
                 "share of scored labels",
                 "read more text, which scores more surely, or label with a stronger model",
                 warn=0.5,

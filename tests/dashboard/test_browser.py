@@ -2,35 +2,127 @@
 
 from __future__ import annotations
 
+import re
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
+import pytest
 from browsing import IN_CHROMIUM, go, settle
 
+from dashboard.components.selection import read_ranges
 from mneme.analyst import History
+from mneme.store.queries import latents as queries
+from mneme.store.queries.latents import LatentFilter
+from mneme.store.run import open_run
 
 pytestmark = IN_CHROMIUM
 
 
-def test_a_box_filters_all_and_is_in_the_link(server: str, page: Any) -> None:
-    go(page, f"{server}/latents?run=whole")
-    page.wait_for_selector(".js-plotly-plot .nsewdrag")
-    area = page.locator(".js-plotly-plot").first.locator(".nsewdrag").bounding_box()
-    x, y = area["x"], area["y"] + area["height"] / 2
-    page.mouse.move(x + area["width"] * 0.6, y)
+def drag(page: Any, plot: int, across: tuple[float, float], up: tuple[float, float]) -> None:
+    """A box on the n-th plot, in shares of its area."""
+    area = page.locator(".js-plotly-plot").nth(plot).locator(".nsewdrag").bounding_box()
+    x, y, wide, high = (area[k] for k in ("x", "y", "width", "height"))
+    page.mouse.move(x + wide * across[0], y + high * up[0])
     page.mouse.down()
-    page.mouse.move(x + area["width"] * 0.8, y + 20, steps=4)
-    page.mouse.move(x + area["width"] * 0.99, y + 40, steps=4)
+    for step in (0.5, 1.0):
+        page.mouse.move(
+            x + wide * (across[0] + step * (across[1] - across[0])),
+            y + high * (up[0] + step * (up[1] - up[0])),
+            steps=3,
+        )
     page.mouse.up()
+
+
+def drawn(page: Any) -> list[int]:
+    """How many latents each plot of the page Latents shows: of the histogram all bars, of the others the points."""
+    return page.evaluate(
+        """() => [...document.querySelectorAll('.js-plotly-plot')].map(plot => plot._fullData
+            .filter(t => t.type !== 'heatmap')
+            .reduce((n, t) => n + (t.type === 'bar' ? Array.from(t.y).reduce((a, y) => a + (y || 0), 0)
+                                                    : t.x.length), 0))"""
+    )
+
+
+@pytest.mark.parametrize(
+    ("plot", "axes", "across", "up"),
+    [
+        (0, ["delta_norm"], (0.6, 0.99), (0.5, 0.6)),
+        (1, ["beta_base", "beta_tuned"], (0.05, 0.6), (0.05, 0.95)),
+        (2, ["umap_x", "umap_y"], (0.05, 0.6), (0.05, 0.95)),
+    ],
+)
+def test_a_box_on_any_plot_filters_all_and_is_in_the_link(
+    server: str, page: Any, runs: Path, plot: int, axes: list[str], across: Any, up: Any
+) -> None:
+    go(page, f"{server}/latents?run=whole")
+    page.wait_for_function("document.querySelectorAll('.js-plotly-plot .nsewdrag').length === 3")
+    drag(page, plot, across, up)
+    page.wait_for_url("**range=**", timeout=15_000)
     settle(page)
-    page.wait_for_url("**range=delta_norm**", timeout=15_000)
-    settle(page)
-    main = page.locator("[data-testid=stMain]")
-    main.get_by_text("150 latents").wait_for(state="detached", timeout=15_000)
     link = page.url
+    ranges = read_ranges(parse_qs(urlsplit(link).query)["range"][0])
+    assert list(ranges) == axes
+    rows = queries.table(open_run(runs / "whole"), LatentFilter(boxes=ranges))
+    assert 0 < len(rows) < 150
+    page.get_by_text(f"{len(rows)} latents", exact=True).wait_for(timeout=15_000)
+    alive = int(rows["delta_norm"].notna().sum())
+    page.wait_for_function("n => document.querySelectorAll('.js-plotly-plot').length === 3", arg=0)
+    settle(page)
+    assert drawn(page) == [alive, alive, alive]
     go(page, link)
-    page.get_by_role("button", name="delta norm").wait_for(timeout=15_000)
+    page.get_by_text(f"{len(rows)} latents", exact=True).wait_for(timeout=15_000)
+    page.get_by_role("button", name="delta norm" if plot == 0 else "to").first.wait_for()
+
+
+def test_back_goes_through_what_was_done(server: str, page: Any, runs: Path) -> None:
+    go(page, f"{server}/?run=whole")
+    page.get_by_role("link", name="Latents", exact=False).first.click()
+    page.wait_for_url("**/latents?**")
+    settle(page)
+    views = [page.url]
+    for verdict in ("amplified", "suppressed"):
+        page.get_by_role("button", name=verdict, exact=True).click()
+        page.wait_for_url(f"**verdict={verdict}**")
+        settle(page)
+        views.append(page.url)
+    table = page.locator("[data-testid=stDataFrame] canvas").first.bounding_box()
+    page.mouse.click(table["x"] + 18, table["y"] + 50)
+    page.wait_for_url("**/latent?**latent=**verdict=suppressed**", timeout=15_000)
+    settle(page)
+    for view in reversed(views):
+        page.go_back()
+        page.wait_for_url(view, timeout=15_000)
+        verdicts = tuple(parse_qs(urlsplit(view).query).get("verdict", []))
+        count = queries.count(open_run(runs / "whole"), LatentFilter(verdicts=verdicts))
+        page.get_by_text(f"{count} latents", exact=True).wait_for(timeout=15_000)
+        settle(page)
+        assert page.url == view
+    page.go_back()
+    page.locator("h1", has_text="What did the tuning change?").wait_for()
+
+
+def test_both_themes_are_the_apps_own(server: str, browser: Any) -> None:
+    seen = {}
+    for scheme in ("light", "dark"):
+        tab = browser.new_context(viewport={"width": 1280, "height": 720}, color_scheme=scheme).new_page()
+        go(tab, f"{server}/latents?run=whole")
+        tab.wait_for_selector(".js-plotly-plot .xtick text")
+        seen[scheme] = tab.evaluate(
+            """() => [getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor,
+                      getComputedStyle(document.querySelector('h1')).color,
+                      getComputedStyle(document.querySelector('.js-plotly-plot .xtick text')).fill]"""
+        )
+        tab.context.close()
+    assert seen["light"][0] == "rgb(251, 250, 248)" and seen["dark"][0] == "rgb(21, 25, 28)"
+
+    def brightness(colour: str) -> float:
+        return sum(float(part) for part in re.findall(r"[\d.]+", colour)[:3]) / 3
+
+    for scheme, sign in (("light", -1), ("dark", 1)):
+        ground, *texts = map(brightness, seen[scheme])
+        assert all(sign * (text - ground) > 80 for text in texts), (scheme, seen[scheme])
 
 
 def test_a_row_opens_its_latent_and_keys_step_on(server: str, page: Any) -> None:

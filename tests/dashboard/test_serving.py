@@ -48,7 +48,9 @@ def test_the_page_names_the_code_it_needs_first(client: TestClient) -> None:
     assert page.headers["cache-control"] == "no-cache"
     plain = (STATIC / "index.html").read_text()
     added = re.compile('<link rel="modulepreload" fetchpriority="low"[^>]*>\n')
-    assert added.sub("", page.text) == plain
+    script = (Path(warm.__file__).parent / "history.js").read_text()
+    assert page.text.count(script) == 1
+    assert added.sub("", page.text).replace(f"<script>{script}</script>\n", "") == plain
     for name in FIRST:
         (file,) = (STATIC / "static" / "js").glob(f"{name}.*.js")
         assert page.text.count(file.name) == 1, (

@@ -1,5 +1,10 @@
 """Which of a latent's labels stands for it, and whether it is to be trusted: the same everywhere."""
 
+from __future__ import annotations
+
+import duckdb
+import pandas as pd
+
 UNRELIABLE = "coalesce(coalesce(gain_low, score - score_shuffled) <= 0, false)"
 """On held-out contexts the label isn't shown to do better than other latents' labels: the 95% interval of the gain
 reaches 0."""
@@ -22,3 +27,12 @@ PRECOMPUTED = (
 )
 """What every page asks for, made once when a run is opened, in memory beside it: to choose among the labels of
 131,072 latents takes longer than all the rest of a query."""
+
+
+def unreliable(labels: pd.DataFrame) -> pd.Series:
+    """UNRELIABLE of each row of a frame that is no table yet: columns score, score_shuffled, gain_low."""
+    numbers = labels[["score", "score_shuffled", "gain_low"]].astype("float64")
+    with duckdb.connect() as db:
+        db.register("numbers", numbers.reset_index(drop=True))
+        found = db.execute(f"SELECT {UNRELIABLE} AS unreliable FROM numbers").df()["unreliable"]
+    return found.set_axis(labels.index)

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from mneme.store.queries.labels import BEST_LABEL, ORDER, UNRELIABLE
+from mneme.store.queries.latents import FLAGS
 from mneme.store.run import Run
 
 
@@ -15,6 +16,13 @@ def row(run: Run, latent: int) -> dict[str, Any] | None:
     """Its row of `latents`, NULL as None; None when there is no such latent."""
     found = run.rows("SELECT l FROM latents l WHERE latent = ?", [latent])
     return found[0][0] if found else None
+
+
+def flags(run: Run, latent: int) -> list[str]:
+    """The names of FLAGS that hold of it: the same rules by which the filter finds latents."""
+    asked = ", ".join(f"coalesce({rule}, false)" for rule in FLAGS.values())
+    found = run.rows(f"SELECT {asked} FROM latents l WHERE l.latent = ?", [latent])
+    return [flag for flag, holds in zip(FLAGS, found[0], strict=True) if holds] if found else []
 
 
 def briefs(run: Run, latents: Sequence[int]) -> pd.DataFrame:

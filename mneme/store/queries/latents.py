@@ -21,8 +21,12 @@ VERDICTS = ("amplified", "suppressed", "unchanged", "uncertain", "dead")
 FLAGS = {
     "redirected": "l.redirected",
     "dense": "l.dense",
+    "dead": "l.dead",
     "position bound": "l.position_bound",
-    "unstable": "greatest(l.split_half_base, l.split_half_tuned) > 0.2",
+    # Beta of either model, from half of the documents each, differs by more than half of its size.
+    "unstable": "greatest(l.split_half_base, l.split_half_tuned)"
+    " > 0.5 * greatest(abs(l.beta_base), abs(l.beta_tuned), 1e-9)",
+    "unreliable label": f"l.latent IN (SELECT latent FROM {BEST_LABEL} WHERE unreliable)",
 }
 # What a box can bound: columns of `latents` and what is drawn of them.
 AXES = {
