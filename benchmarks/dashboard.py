@@ -77,6 +77,12 @@ def the_run(latents: int) -> Run:
     return run
 
 
+def size_mb(path: Path) -> float:
+    """Of a file, or of all files in a folder."""
+    files = [path] if path.is_file() else path.rglob("*")
+    return round(sum(f.stat().st_size for f in files) / 1e6, 1)
+
+
 def p95(seconds: list[float]) -> float:
     """In milliseconds."""
     return round(1000 * float(np.percentile(seconds, 95)), 1)
@@ -263,7 +269,7 @@ def main() -> None:
             "latents": options.latents, "reruns_ms": reruns, "words_ms": words, "snippets_ms": why,
             "meaning_ms": meaning, "queue_ms": queue, **seen,
             "index": json.loads((run.path / "built.json").read_text()),
-            "index_mb": {f.name: round(f.stat().st_size / 1e6, 1) for f in (run.path / "search").iterdir()},
+            "index_mb": {part: size_mb(run.path / "search" / part) for part in ("text", "meaning.npz")},
             **({} if seen else {"not_measured": "browser: no Chromium, or --no-browser"}),
         },
         {

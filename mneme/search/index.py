@@ -1,13 +1,13 @@
-"""Making the index: words of every latent into SQLite, labels into vectors."""
+"""Making the index: words of every latent, labels into vectors."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
-import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -22,14 +22,9 @@ from mneme.store.run import Run, translate_os_errors
 if TYPE_CHECKING:
     from mneme.interpret.encoder import SentenceEncoder
 
-REVISION = "1"
+REVISION = "2"
 _BLOCK = 1024  # latents whose contexts are read at once
 _LABELS = 512  # labels embedded between two reports of progress
-# content='': the texts themselves stay in run.duckdb. With less detail FTS5 gives every row the same BM25.
-_TABLE = (
-    "CREATE VIRTUAL TABLE latents USING fts5(label, fires, text, content='',"
-    " tokenize='porter unicode61 remove_diacritics 2')"
-)
 
 
 def folder(run: Run) -> Path:
@@ -55,7 +50,7 @@ def build_index(run: Run, encoder: SentenceEncoder | None = None, progress: Prog
     with translate_os_errors(run.path), TemporaryDirectory(prefix="search.", dir=run.path) as made:
         temporary = Path(made) / "search"
         temporary.mkdir()
-        _write_words(run, temporary / "text.sqlite", progress)
+        _write_words(run, temporary / "text", progress)
         if encoder is not None:
             _write_vectors(run, temporary / "meaning.npz", encoder, progress)
         write_text(temporary / "index.json", json.dumps({"stamp": stamp}) + "\n")
@@ -67,18 +62,24 @@ def _stamp(run: Run) -> str:
     return hashlib.sha256(f"{REVISION} {queries.sources(run)}".encode()).hexdigest()
 
 
-def _write_words(run: Run, file: Path, progress: Progress) -> None:
+def _write_words(run: Run, where: Path, progress: Progress) -> None:
+    from mneme.search.text import write_text_index
+
     latents = queries.last_latent(run) + 1
-    with closing(sqlite3.connect(file)) as db, progress.task("search index", total=latents) as task:
-        db.execute("PRAGMA journal_mode=OFF")
-        db.execute("PRAGMA synchronous=OFF")
-        db.execute(_TABLE)
+
+    def rows() -> Iterator[tuple[int, str, str, str]]:
         for start in range(0, latents, _BLOCK):
-            rows = queries.words(run, start, start + _BLOCK)
-            db.executemany("INSERT INTO latents (rowid, label, fires, text) VALUES (?, ?, ?, ?)", rows)
+            yield from queries.words(run, start, start + _BLOCK)
             task.advance(min(_BLOCK, latents - start))
-        db.execute("INSERT INTO latents (latents) VALUES ('optimize')")
-        db.commit()
+
+    where.mkdir()
+    with progress.task("search index", total=latents) as task:
+        try:
+            write_text_index(where, rows())
+        except ValueError as error:  # what tantivy makes of every failure, a full disk's too
+            if "No space left" in str(error):
+                raise OSError(errno.ENOSPC, str(error)) from error
+            raise
 
 
 def _write_vectors(run: Run, file: Path, encoder: SentenceEncoder, progress: Progress) -> None:

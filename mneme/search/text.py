@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
-import sqlite3
-from contextlib import closing
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import tantivy
+from tantivy import Filter, Occur, Query
 
 from mneme.search.index import folder
 from mneme.store.run import Run
 
 _WORD = re.compile(r"[^\W_]+")
 _MOST_WORDS = 12
-WEIGHTS = (10.0, 4.0, 1.0)
+WEIGHTS = {"label": 10.0, "fires": 4.0, "text": 1.0}
 """What a match in the label, on the words it fires on, in the text around counts in BM25."""
+_LONGEST = 64  # bytes of a word that is indexed
 
 
 def query_words(text: str) -> list[str]:
@@ -26,23 +31,75 @@ def find_text(run: Run, text: str, *, limit: int = 1000) -> list[int]:
     Words are stemmed as English. Nothing of `text` is read as query syntax.
     """
     words = query_words(text)
-    file = folder(run) / "text.sqlite"
-    if not words or not file.is_file():
+    made = folder(run) / "index.json"
+    where = folder(run) / "text"
+    if not words or not made.is_file() or not where.is_dir():
         return []
-    with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro&immutable=1", uri=True)) as db:
-        for join in (" AND ", " OR "):
-            asked = join.join(f'"{word}"' for word in words)
-            # A label that says it comes first, however long the texts: BM25's weights alone don't see to that.
-            found = dict.fromkeys(_match(db, f"{{label}}: ({asked})", limit))
-            found.update(dict.fromkeys(_match(db, asked, limit)))
-            if found:
-                return list(found)[:limit]
+    index = _opened(str(where), made.stat().st_mtime_ns)
+    for occur in (Occur.Must, Occur.Should):
+        # A label that says it comes first, however long the texts: BM25's weights alone don't see to that.
+        found = dict.fromkeys(_match(index, words, ["label"], occur, limit))
+        found.update(dict.fromkeys(_match(index, words, list(WEIGHTS), occur, limit)))
+        if found:
+            return list(found)[:limit]
     return []
 
 
-def _match(db: sqlite3.Connection, expression: str, limit: int) -> list[int]:
-    rows = db.execute(
-        "SELECT rowid FROM latents WHERE latents MATCH ? ORDER BY bm25(latents, ?, ?, ?), rowid LIMIT ?",
-        (expression, *WEIGHTS, limit),
-    )
-    return [latent for (latent,) in rows]
+def write_text_index(where: Path, rows: Iterable[tuple[int, str, str, str]]) -> None:
+    """Make the index in an empty folder. rows: latent, its labels, words it fires on, words of its contexts."""
+    index = _with_words(tantivy.Index(_schema(), path=str(where)))
+    writer = index.writer(heap_size=128_000_000, num_threads=1)
+    for latent, label, fires, text in rows:
+        writer.add_document(tantivy.Document(latent=latent, label=label, fires=fires, text=text))
+    writer.commit()
+    writer.wait_merging_threads()
+
+
+def _schema() -> tantivy.Schema:
+    builder = tantivy.SchemaBuilder()
+    builder.add_integer_field("latent", fast=True)
+    for name in WEIGHTS:  # the texts themselves stay in run.duckdb
+        builder.add_text_field(name, tokenizer_name="words", index_option="freq")
+    return builder.build()
+
+
+@lru_cache(maxsize=1)
+def _analyzer() -> tantivy.TextAnalyzer:
+    made = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.regex(r"[\p{L}\p{N}]+"))
+    for step in (
+        Filter.remove_long(_LONGEST),
+        Filter.lowercase(),
+        Filter.ascii_fold(),
+        Filter.stemmer("English"),
+    ):
+        made = made.filter(step)
+    return made.build()
+
+
+def _with_words(index: tantivy.Index) -> tantivy.Index:
+    index.register_tokenizer("words", _analyzer())
+    return index
+
+
+@lru_cache(maxsize=4)
+def _opened(where: str, stamp: int) -> tantivy.Index:
+    return _with_words(tantivy.Index.open(where))
+
+
+def _match(
+    index: tantivy.Index, words: Sequence[str], fields: Sequence[str], occur: Occur, limit: int
+) -> list[int]:
+    """Latents with all (Must) or any (Should) of the words in any of the fields, by BM25, then number."""
+    clauses = []
+    for word in words:
+        anywhere = [
+            (Occur.Should, Query.boost_query(Query.term_query(index.schema, name, term), WEIGHTS[name]))
+            for term in _analyzer().analyze(word)
+            for name in fields
+        ]
+        clauses.append((occur, Query.boolean_query(anywhere) if anywhere else Query.empty_query()))
+    searcher = index.searcher()
+    hits = searcher.search(Query.boolean_query(clauses), limit=limit, count=False).hits
+    latents = searcher.fast_field_values("latent", [address for _, address in hits])
+    ranked = sorted(zip((-score for score, _ in hits), map(int, latents), strict=True))  # type: ignore[arg-type]
+    return [latent for _, latent in ranked]

@@ -119,3 +119,21 @@ def test_a_search_filters_and_orders_the_table(run: Run) -> None:
         table(run, LatentFilter(), sort="match")["latent"].tolist()
         == table(run, LatentFilter())["latent"].tolist()
     )
+
+
+def test_words_of_other_scripts_are_found_and_an_index_of_an_older_kind_is_made_again(tmp_path: Path) -> None:
+    run = make_synthetic_run(tmp_path / "run", latents=20, contexts=4, window=12)
+    labels = ["Ärzte & Kliniken", "вирус гриппа", "蛋白质", "C++ / covid-19", "naïve", "x" * 10_000]
+    labelled = [latent for (latent,) in run.rows("SELECT DISTINCT latent FROM labels ORDER BY 1")]
+    with run.stage_writer() as writer:
+        for latent, label in zip(labelled, labels, strict=False):
+            writer.connection.execute("UPDATE labels SET label = ? WHERE latent = ?", [label, latent])
+    (run.path / "search").mkdir()
+    (run.path / "search" / "text.sqlite").write_bytes(b"of an older mneme")
+    (run.path / "search" / "index.json").write_text('{"stamp": "of an older mneme"}')
+    assert not is_current(run) and find_text(run, "naive") == []
+    build_index(run)
+    assert is_current(run) and not (run.path / "search" / "text.sqlite").exists()
+    for latent, query in zip(labelled, ["ärzte", "ВИРУС", "蛋白质", "covid-19", "NAIVE"], strict=False):
+        assert find_text(run, query)[0] == latent, query
+    assert find_text(run, "x" * 10_000) == []
