@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+import numba
 import numpy as np
 import pyarrow as pa
 
@@ -227,16 +228,22 @@ def _rows_of(
     """Cache rows of the windows' tokens (C, w), -1 for those left out; and each window's first row."""
     stride = int(cache.position.max(initial=0)) + window + 2
     place = cache.document.astype(np.int64) * stride + cache.position  # ascending
-    wanted = (document * stride + start)[:, None] + np.arange(window)
-    first = np.searchsorted(place, wanted[:, 0])
-    rows = np.full(wanted.shape, -1, dtype=np.int64)
-    at = first.copy()
-    for column in range(window):
-        candidate = np.minimum(at, len(place) - 1)
-        hit = (place[candidate] == wanted[:, column]) & (column < length)
-        rows[hit, column] = at[hit]
-        at += hit
+    wanted = document * stride + start
+    first = np.searchsorted(place, wanted)
+    rows = np.full((len(wanted), window), -1, dtype=np.int64)
+    _walk(place, wanted, first, length, rows)
     return first, rows
+
+
+@numba.njit(nogil=True, cache=True)
+def _walk(place, wanted, first, length, rows):  # pragma: no cover - compiled
+    """Of each window the places from `wanted` on that are there, from the row `first` on."""
+    for w in range(len(first)):
+        at = first[w]
+        for column in range(length[w]):
+            if at < len(place) and place[at] == wanted[w] + column:
+                rows[w, column] = at
+                at += 1
 
 
 def _activations(codes: Codes, latent: np.ndarray, first_row: np.ndarray, rows: np.ndarray) -> np.ndarray:
