@@ -96,7 +96,9 @@ PAGES = {
 
 page = st.navigation(PAGES)
 state.choose_run()
-link = st.sidebar.container()
+link = st.sidebar.empty()
+with link.container():  # a page that ends early with st.stop() draws nothing after it
+    links.copy_link()
 if (run := state.current_run()) is not None:
     info = run.info()
     with st.sidebar:
@@ -111,5 +113,5 @@ if (run := state.current_run()) is not None:
 try:
     page.run()
 finally:  # after the page: its widgets have put their choices into the address by then
-    with link:
+    with link.container():
         links.copy_link()

@@ -18,7 +18,7 @@ with parts[0]:
     st.markdown("**Which model uses it**", help=looks.HELP["delta_norm"])
     plots.norms(run, where, key="latents_norms", height=250)
 with parts[1]:
-    st.markdown("**How much each contains**", help=looks.HELP["beta"])
+    st.markdown("**How much each has**", help=looks.HELP["beta"])
     plots.betas(run, where, key="latents_betas", height=250)
 if mapped:
     with parts[2]:

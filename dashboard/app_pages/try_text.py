@@ -54,6 +54,9 @@ if submitted:
         st.rerun()
     st.error("The text is empty: give some words.", icon=":material/error:")
 if not asked or (known is None and board.answer(asked) is None):
+    if asked and st.session_state.get("withdrawn") == asked:
+        st.info("The request was taken back: nothing was read.", icon=":material/undo:")
+        st.stop()
     if asked:
         st.warning("What this link shows is no longer kept. Read the text again.", icon=":material/link_off:")
     st.info(
@@ -67,13 +70,14 @@ if not asked or (known is None and board.answer(asked) is None):
 def withdraw() -> None:
     """Take the request back; a callback."""
     board.cancel(asked)
+    st.session_state["withdrawn"] = asked
     st.session_state.pop(f"probe_{run.name}", None)
 
 
 @st.fragment(run_every=0.7)
 def waiting() -> None:
     """Where the worker stands, from its file; at the answer the page is drawn whole."""
-    if board.answer(asked) is not None:
+    if board.answer(asked) is not None or board.asked(asked) is None:
         st.rerun()
     worker = board.worker()
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
@@ -169,7 +173,7 @@ st.dataframe(
     column_config={
         "latent": st.column_config.NumberColumn(format="%d", width=65),
         "verdict": st.column_config.TextColumn(width=108),
-        "label": st.column_config.TextColumn(width=290),
+        "label": st.column_config.TextColumn(width=210),
         "tokens": st.column_config.NumberColumn("tokens", width=62),
         "strongest": st.column_config.NumberColumn("strongest", format="%.3g", width=80),
         "beta_base": st.column_config.NumberColumn("beta(b) here", format="%.2f", width=92),
