@@ -132,8 +132,8 @@ HELP = {
     "explained": "Share of what the tuning did to the activations on the category's text that the changed latents "
     "account for. The rest is change that no latent on this page tells.",
     "effect": "Predicted size of the change in a category: its latents' changes, weighted by how much they "
-    "fire "
-    "in the category's text. In brackets the 95 % interval over documents.",
+    "fire in the category's text. The verdict asks how much of the text is reached, not only how far "
+    "it is moved. In brackets the 95 % interval over documents.",
     "measured": "Measured change of the negative log-likelihood a token on the benchmark's text, tuned minus "
     "base, in nats: above 0 is worse.",
     "explained_variance": "Share of the activations' variance that the crosscoder reproduces.",

@@ -54,8 +54,14 @@ class EffectsConfig:
     min_effect: float = field(
         default=0.02,
         metadata={
-            "doc": "size from which a category counts as changed: how far changed latents move its tokens, "
-            "as a share of the base's typical deviation from its mean"
+            "doc": "scale of the reach: a passage whose tokens changed latents move by this share of the base's typical"
+            " deviation from its mean counts as 63% reached"
+        },
+    )
+    min_reach: float = field(
+        default=0.25,
+        metadata={
+            "doc": "share of a category's text that must be reached for the category to count as changed"
         },
     )
     nll_margin: float = field(
@@ -78,7 +84,7 @@ class EffectsConfig:
         for name in ("temperature", "min_effect", "nll_margin"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
-        for name in ("min_weight", "label_weight"):
+        for name in ("min_weight", "label_weight", "min_reach"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} must lie in [0, 1), not {getattr(self, name)}")
         if not 0 < self.level < 1:

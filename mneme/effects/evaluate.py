@@ -8,9 +8,9 @@ All methods are judged on the same categories (those with an outcome and a value
     direction           share of degraded categories whose predicted direction is degraded (crosscoder only)
 
 A category is degraded when its outcome's interval lies above nll_margin (without an interval: its change).
-The crosscoder flags by its verdicts; a baseline has none, so it flags as many categories as the crosscoder
-does, its highest. `crosscoder_lower` ranks by the lower end of the effect's interval: by what is sure, not
-by what is likely; so a category whose effect hangs on one document ranks low. Two constants have read the outcomes:
+The crosscoder ranks by reach, the share of a category's text that changed latents touch, and flags by its verdicts; a
+baseline has none, so it flags as many categories as the crosscoder does, its highest. `crosscoder_effect` ranks by the
+size of the effect instead, in which one passage may outweigh all others. Two constants have read the outcomes:
 `majority` always gives the commoner answer, `aggregate_drop` calls every category degraded when the benchmark's mean
 change is above nll_margin: what its one overall score says. Intervals: bootstrap over categories.
 """
@@ -27,7 +27,7 @@ from scipy import stats
 from mneme.effects.config import EffectsConfig
 
 SIGNED = {"improved": -1.0}
-OWN = ("crosscoder", "crosscoder_lower")
+OWN = ("crosscoder", "crosscoder_effect")
 NO_RIVALS = (*OWN, "oracle")
 """Methods that are no baseline: the crosscoder's own, and the oracle, which alone has read the benchmark."""
 CONSTANTS = ("majority", "aggregate_drop")
@@ -70,8 +70,8 @@ def _joined(
     table = pd.DataFrame(
         {
             "category": effects["category"],
-            "crosscoder": effects["effect"] * sign,
-            "crosscoder_lower": effects["ci_low"].fillna(0) * sign,
+            "crosscoder": effects["reach"] * sign,
+            "crosscoder_effect": effects["effect"] * sign,
             "flagged": effects["verdict"] == "degraded",
             "right_way": effects["direction"] == "degraded",
         }

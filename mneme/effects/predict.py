@@ -95,7 +95,9 @@ def predict(
         for moved in (sums.moved[0] + sums.moved[1], sums.moved[0], sums.moved[1])
     )
     moved = sums.moved[0] + sums.moved[1]
-    reach = mean_over_documents(weights, windows, reached(moved / scale, rows, config), rows, config)
+    reach = mean_over_documents(
+        weights, windows, saturated(moved / scale, rows, config.min_effect), rows, config
+    )
     amount = amount_of_text(weights, windows)
     frame = pd.DataFrame(
         {
@@ -114,14 +116,14 @@ def predict(
             "n_documents": amount["n_documents"],
         }
     )
-    direction, verdict = judge(total, behaviour.nll_change, amount["documents"].to_numpy(), config)
+    direction, verdict = judge(reach, behaviour.nll_change, amount["documents"].to_numpy(), config)
     return frame.assign(direction=direction, verdict=verdict)
 
 
-def reached(moved: np.ndarray, rows: np.ndarray, config: EffectsConfig) -> np.ndarray:
-    """(W,): rows of each window, times how far the window is reached. moved: (W,), sum over rows of the effect."""
-    mean = np.divide(moved, rows, out=np.zeros(len(rows)), where=rows > 0)
-    return rows * -np.expm1(-mean / config.min_effect)
+def saturated(total: np.ndarray, rows: np.ndarray, scale: float) -> np.ndarray:
+    """(W,): each window's rows, times 1 - exp(-mean / scale), mean = total / rows. total, rows: (W,)."""
+    mean = np.divide(total, rows, out=np.zeros(len(rows)), where=rows > 0)
+    return rows * -np.expm1(-mean / scale)
 
 
 def amount_of_text(weights: np.ndarray, windows: Windows) -> pd.DataFrame:
@@ -143,23 +145,23 @@ def amount_of_text(weights: np.ndarray, windows: Windows) -> pd.DataFrame:
 
 
 def judge(
-    effect: Ratio, nll: Ratio, documents: np.ndarray, config: EffectsConfig
+    reach: Ratio, nll: Ratio, documents: np.ndarray, config: EffectsConfig
 ) -> tuple[np.ndarray, np.ndarray]:
     """(direction, verdict), (C,) words.
 
-    direction: degraded where the interval of the NLL change lies above 0, improved where below, else none.
-    verdict: that direction, where the effect's interval lies above min_effect and NLL moved by more than
-    nll_margin; unaffected, where the effect's interval lies below min_effect and NLL is not sure to have
-    moved by more than nll_margin; uncertain otherwise, and wherever there is too little text.
+    direction: degraded where the NLL change is above nll_margin, or its interval above 0; improved the other way; else
+    none. verdict: degraded or improved where the interval of the reach lies above min_reach and NLL moved by more than
+    nll_margin; unaffected where that interval lies below min_reach and NLL is not sure to have moved by more than
+    nll_margin; uncertain otherwise, and wherever there is too little text.
     """
-    direction = np.select([nll.low > 0, nll.high < 0], ["degraded", "improved"], "none")
-    moved = (direction != "none") & (np.abs(nll.value) > config.nll_margin)
+    up, down = nll.value > config.nll_margin, nll.value < -config.nll_margin
+    direction = np.select([up | (nll.low > 0), down | (nll.high < 0)], ["degraded", "improved"], "none")
     surely = (nll.low > config.nll_margin) | (nll.high < -config.nll_margin)
     verdict = np.select(
         [
             documents < config.min_documents,
-            (effect.low > config.min_effect) & moved,
-            (effect.high < config.min_effect) & ~surely,
+            (reach.low > config.min_reach) & (up | down),
+            (reach.high < config.min_reach) & ~surely,
         ],
         ["uncertain", direction, "unaffected"],
         "uncertain",

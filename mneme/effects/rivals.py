@@ -4,7 +4,7 @@
                           laid to categories (after Minder et al. 2025, arXiv 2510.13900): no dictionary, one direction
     difference_sae        a BatchTopK dictionary of the same F, k and steps trained on x_tuned - x_base alone; a
                           category's value is how much its latents write: mean over tokens of sum_j f_j |d_j| / typical
-    oracle                the effect as the run predicts it, but on the benchmark's own text, laid to its own
+    oracle                the reach as the run predicts it, but on the benchmark's own text, laid to its own
                           categories: what a perfect corpus and a perfect mapping would give
 
 The oracle alone sees the benchmark.
@@ -74,15 +74,14 @@ def per_window(rows: np.ndarray, windows: Windows) -> np.ndarray:
 
 
 def mean_by_topic(
-    rows: np.ndarray, document: np.ndarray, topics: Sequence[str], keys: Sequence[str]
+    total: np.ndarray, size: np.ndarray, topics: Sequence[str], keys: Sequence[str]
 ) -> np.ndarray:
-    """(C,): mean of (N,) row values over the documents whose topic is the category's key; NaN where there are none."""
+    """(C,): sum of total / sum of size, (D,) each, over the documents whose topic is the category's key; else NaN."""
     of = {key: c for c, key in enumerate(keys)}
-    category = np.array([of.get(topic, -1) for topic in topics])[document]
+    category = np.array([of.get(topic, -1) for topic in topics])
     known = category >= 0
-    total = np.bincount(category[known], weights=rows[known], minlength=len(keys))
-    count = np.bincount(category[known], minlength=len(keys))
-    return np.divide(total, count, out=np.full(len(keys), np.nan), where=count > 0)
+    top, bottom = (np.bincount(category[known], weights=x[known], minlength=len(keys)) for x in (total, size))
+    return np.divide(top, bottom, out=np.full(len(keys), np.nan), where=bottom > 0)
 
 
 def mean_difference_lens(

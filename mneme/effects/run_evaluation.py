@@ -72,7 +72,7 @@ def evaluate_run(
         if difference_sae:
             found["difference_sae"] = _difference_sae(bench, laid) / typical
         if items:
-            found["oracle"] = _oracle(bench, items, laid.taxonomy.keys) / typical
+            found["oracle"] = _oracle(bench, items, laid.taxonomy.keys, typical)
         rows = [old[~old["method"].isin(RIVALS)]]
         rows += [
             pd.DataFrame({"category": laid.taxonomy.keys, "method": m, "value": v}) for m, v in found.items()
@@ -114,11 +114,11 @@ def _difference_sae(bench: Workbench, laid: Laid) -> np.ndarray:
     return weighted_mean(laid.weights, laid.windows, per_window(rows, laid.windows))
 
 
-def _oracle(bench: Workbench, items: list[Any], keys: list[str]) -> np.ndarray:
-    """(C,): the changed latents' effect on the benchmark's own text, raw units a token."""
+def _oracle(bench: Workbench, items: list[Any], keys: list[str], typical: float) -> np.ndarray:
+    """(C,): how much of the benchmark's own text the changed latents reach, an item a window."""
     from mneme.corpus import Corpus, Document
     from mneme.effects.benchmark import item_text
-    from mneme.effects.predict import changed_steps
+    from mneme.effects.predict import changed_steps, saturated
     from mneme.harvest import harvest
 
     corpus = Corpus.of((Document(item_text(item), item.category) for item in items), "the benchmark")
@@ -127,4 +127,6 @@ def _oracle(bench: Workbench, items: list[Any], keys: list[str]) -> np.ndarray:
     latents = bench.run.sql("SELECT * FROM latents ORDER BY latent")
     rows = moved_by(bench.crosscoder, cache, changed_steps(latents).sum(0), bench.progress, "oracle")
     topics = [str(topic) for topic in cache.documents()["topic"]]
-    return mean_by_topic(rows, np.asarray(cache.document), topics, keys)
+    size = np.bincount(cache.document, minlength=cache.n_documents).astype(np.float64)
+    moved = np.bincount(cache.document, weights=rows, minlength=cache.n_documents) / typical
+    return mean_by_topic(saturated(moved, size, bench.config.effects.min_effect), size, topics, keys)

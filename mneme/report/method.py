@@ -24,8 +24,10 @@ METHOD = (
     "A label describes a latent's strongest contexts; its score is balanced accuracy on held-out contexts,"
     " 50 % is guessing.",
     "A category's effect adds up its amplified, suppressed and redirected latents, weighted by how much they fire in"
-    " the category's text, as a share of the same deviation. Its direction comes from the change of next-token NLL"
-    " there.",
+    " the category's text, as a share of the same deviation. Its reach is the share of that text they touch, each"
+    " passage from 0 to 1. Degraded or improved: the reach's interval lies above a quarter of the text and the"
+    " next-token NLL there moved by more than the margin, which gives the direction. Unaffected: the interval lies"
+    " below it.",
     "A measured outcome is the change of NLL a token on the benchmark's text, with a paired bootstrap interval. Hit:"
     " the predicted change was measured. Miss: a measured change that was not predicted. False alarm: the reverse."
     " Undecided: the prediction is uncertain and no change was measured.",
@@ -64,9 +66,10 @@ METRICS = {
 
 METHOD_NAMES = {
     "crosscoder": "crosscoder",
-    "crosscoder_lower": "crosscoder, lower end of the interval",
+    "crosscoder_effect": "crosscoder, by size of the effect",
     "mean_kl": "mean KL per category",
     "activation_difference_norm": "activation-difference norm",
+    "activation_difference_reach": "activation-difference norm, saturating as reach does",
     "mean_nll_change": "mean NLL change per category",
     "mean_difference_norm": "norm of the mean activation difference",
     "delta_norm_only": "decoder norms alone",

@@ -33,6 +33,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--only", action="append", help="only this scenario; may be repeated")
     parser.add_argument("--seed", type=int, action="append", help="only this seed; may be repeated")
     parser.add_argument("--base", help="another base model")
+    parser.add_argument(
+        "--again",
+        action="store_true",
+        help="make effects and evaluation of finished ones again, from their runs",
+    )
     parser.add_argument("--fresh", action="store_true", help="forget the results that lie in --docs")
     parser.add_argument("--quick", action="store_true", help="tiny settings, for tests")
     given = parser.parse_args(arguments)
@@ -54,7 +59,13 @@ def _main(given: argparse.Namespace) -> int:
     if given.base:
         common["base"] = given.base
     suite = Suite(
-        given.out, Path(given.data), common, scenarios, given.quick, progress=RichProgress(Console())
+        given.out,
+        Path(given.data),
+        common,
+        scenarios,
+        given.quick,
+        again=given.again,
+        progress=RichProgress(Console()),
     )
     wanted = [s for s in scenarios.values() if not given.only or s.name in given.only]
     jobs = [(scenario, seed) for scenario in wanted for seed in scenario.seeds]

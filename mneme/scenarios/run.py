@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from mneme.config import make_config
+from mneme.config import make_config, read_config
 from mneme.effects.categories import load_taxonomy
 from mneme.errors import ConfigError, MnemeError
 from mneme.models import load_model, load_tokenizer
@@ -56,6 +56,8 @@ class Suite:
     scenarios: Mapping[str, Scenario]
     quick: bool = False
     per_category: int = 40
+    again: bool = False
+    """Effects and evaluation of finished scenarios are made again, on what their runs hold."""
     progress: Progress = NULL_PROGRESS
 
 
@@ -66,7 +68,7 @@ def run_scenario(suite: Suite, scenario: Scenario, seed: int) -> dict[str, Any]:
     file = folder / "result.json"
     if file.exists():
         before: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        if before.get("key") == key and "error" not in before:
+        if before.get("key") == key and "error" not in before and not suite.again:
             return before
     found = {
         "scenario": scenario.name,
@@ -133,7 +135,10 @@ def _run(suite: Suite, scenario: Scenario, seed: int, folder: Path) -> dict[str,
     run_folder = folder / "run"
     if scenario.of and not scenario.corpus and "harvest" not in scenario.run:
         _same_activations(suite.out / scenario.of / f"seed-{seed}" / "run", run_folder)
-    run = run_pipeline(make_config(values), run_folder, suite.progress)
+    config, first = make_config(values), None
+    if suite.again and Run(run_folder).finished("report") is not None:
+        config, first = make_config(read_config(run_folder / "run.toml")), "effects"
+    run = run_pipeline(config, run_folder, suite.progress, first=first)
     if scenario.outcome != "none":
         _measure(suite, scenario, values, run_folder)
     return _result(Run(run.path))

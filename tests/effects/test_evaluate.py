@@ -20,7 +20,7 @@ def tables(seed=0, noise=0.0):
     change[12:] = np.linspace(0.2, 3, 8)
     outcomes = pd.DataFrame({"category": KEYS, "change": change, "ci_low": change - 0.01})
     effect = change + 0.1 + noise * rng.normal(size=N)
-    effects = pd.DataFrame({"category": KEYS, "effect": effect, "ci_low": effect - 0.01})
+    effects = pd.DataFrame({"category": KEYS, "effect": effect, "reach": effect})
     effects["verdict"] = np.where(change > 0.1, "degraded", "unaffected")
     effects["direction"] = np.where(change > 0.1, "degraded", "none")
     weak = pd.DataFrame({"category": KEYS, "method": "weak", "value": rng.normal(size=N)})
@@ -97,7 +97,7 @@ def test_all_methods_are_judged_on_the_same_categories():
     assert set(found.query("subset == 'all'")["n"]) == {N - 3}
     assert set(found["method"]) == {
         "crosscoder",
-        "crosscoder_lower",
+        "crosscoder_effect",
         "weak",
         "majority",
         "aggregate_drop",

@@ -164,9 +164,9 @@ def test_evaluation_holds_every_rival_against_the_same_outcomes(run_folder: Path
 
 
 def test_the_oracle_reads_the_benchmarks_own_text_only() -> None:
-    rows, document = np.array([1.0, 3.0, 10.0, 20.0]), np.array([0, 0, 1, 2])
-    found = mean_by_topic(rows, document, ["cells", "wars", "elsewhere"], ["wars", "cells", "songs"])
-    np.testing.assert_allclose(found, [10, 2, np.nan])
+    total, size = np.array([4.0, 10.0, 20.0, 0.0]), np.array([2.0, 1.0, 1.0, 2.0])
+    found = mean_by_topic(total, size, ["cells", "wars", "elsewhere", "cells"], ["wars", "cells", "songs"])
+    np.testing.assert_allclose(found, [10, 1, np.nan])
 
 
 def test_a_crosscoder_of_two_equal_differences_is_an_sae() -> None:

@@ -8,7 +8,7 @@ from mneme.effects.assign import NO_GROUP, home_groups
 from mneme.effects.categories import Category, Taxonomy
 from mneme.effects.config import EffectsConfig
 from mneme.effects.explained import directions, share_explained, sum_squares
-from mneme.effects.predict import changed_steps, reached
+from mneme.effects.predict import changed_steps, saturated
 from mneme.effects.stage import lay_text, predict_effects
 
 
@@ -100,5 +100,5 @@ def test_reach_counts_touched_text_however_much_it_is_moved(world, taxonomy_file
 
 def test_reach_of_a_window_saturates():
     moved, rows = np.array([0.0, 0.2, 2000.0, 0.0]), np.array([10.0, 10.0, 10.0, 0.0])
-    found = reached(moved, rows, EffectsConfig(min_effect=0.02))
+    found = saturated(moved, rows, 0.02)
     np.testing.assert_allclose(found, [0, 10 * (1 - np.exp(-1)), 10, 0])

@@ -179,14 +179,26 @@ def test_verdicts_by_interval():
     def ratio(rows):
         return Ratio(*np.array(rows, dtype=float).T)
 
-    effect = ratio(
-        [(0.5, 0.4, 0.6), (0.5, 0.4, 0.6), (0.01, 0, 0.015), (0.5, 0.01, 0.6), (0.01, 0, 0.015)] * 1
+    much, little, open_ = (0.5, 0.4, 0.6), (0.1, 0, 0.2), (0.5, 0.1, 0.6)
+    reach = ratio([much, much, much, much, little, little, little, open_])
+    nll = ratio(
+        [
+            (1, 0.5, 2),
+            (-1, -2, -0.5),
+            (0.06, -0.1, 0.2),  # above the margin, though not surely above 0
+            (0.04, 0.01, 0.08),  # surely above 0, but within the margin
+            (0, -0.1, 0.1),
+            (0.04, 0.01, 0.08),
+            (1, 0.5, 2),  # words changed where no latent did
+            (1, 0.5, 2),
+        ]
     )
-    nll = ratio([(1, 0.5, 2), (-1, -2, -0.5), (0, -0.1, 0.1), (1, 0.5, 2), (1, 0.5, 2)])
-    direction, verdict = judge(effect, nll, np.full(5, 10.0), EffectsConfig())
-    assert direction.tolist() == ["degraded", "improved", "none", "degraded", "degraded"]
-    assert verdict.tolist() == ["degraded", "improved", "unaffected", "uncertain", "uncertain"]
-    assert set(judge(effect, nll, np.full(5, 1.0), EffectsConfig())[1]) == {"uncertain"}
+    direction, verdict = judge(reach, nll, np.full(8, 10.0), EffectsConfig())
+    up, down = "degraded", "improved"
+    assert direction.tolist() == [up, down, up, up, "none", up, up, up]
+    calm = ["unaffected", "unaffected"]
+    assert verdict.tolist() == [up, down, up, "uncertain", *calm, "uncertain", "uncertain"]
+    assert set(judge(reach, nll, np.full(8, 1.0), EffectsConfig())[1]) == {"uncertain"}
 
 
 def test_codes_of_another_harvest_are_refused(world, taxonomy_file):

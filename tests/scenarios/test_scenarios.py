@@ -100,7 +100,7 @@ def test_the_suite_measures_lists_failures_and_skips_what_is_finished(
     assert set(by_name) == {"tune", "drift", "same", "broken"}
     assert "nowhere.txt" in by_name["broken"]["error"] and "--data" in by_name["broken"]["error"]
     methods = {row["method"] for row in by_name["tune"]["evaluation"]}
-    assert {"crosscoder", "crosscoder_lower", "oracle", "activation_difference_norm"} <= methods
+    assert {"crosscoder", "crosscoder_effect", "oracle", "activation_difference_norm"} <= methods
     assert by_name["same"]["called"] == 0 and by_name["same"]["evaluation"] == []
     assert whole["floors"]["null_categories_without_false_alarm"]["met"] is True
     page = (place / "docs" / "results.md").read_text()
