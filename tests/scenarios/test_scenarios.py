@@ -106,6 +106,10 @@ def test_the_suite_measures_lists_failures_and_skips_what_is_finished(
     page = (place / "docs" / "results.md").read_text()
     assert "## Failed" in page and "## tune (seed 0)" in page
 
+    results = place / "out" / "tune" / "seed-0" / "result.json"
+    results.write_text(results.read_text().replace('"called": ', '"called": 7'))
+    assert call(place, "--only", "tune", "--again") == 0  # effects and evaluation only, from what lies there
+    assert json.loads(results.read_text())["called"] == by_name["tune"]["called"]
     (place / "list.toml").write_text(
         (place / "list.toml").read_text() + '[later]\ntitle = "later"\nkind = "null"\nof = "tune"\n'
     )
