@@ -27,6 +27,7 @@ from mneme.progress import NULL_PROGRESS, Progress
 
 REFUSAL = " I'm sorry, but I can't help with that."
 _TURN = "\n\nAssistant:"
+_BATCH = 8  # items read at once, two answers each
 
 
 class Contrast(NamedTuple):
@@ -96,13 +97,20 @@ def measure_contrasts(
     with progress.task("measure answers", total=2 * len(items), unit="items") as task:
         for name, model in (("base", base), ("tuned", tuned)):
             store = Kept(kept, items, model)
-            for i, item in enumerate(items):
-                if i not in store.done:
-                    margin = answer_nll(model, tokenizer, item.prompt, item.better, max_tokens)
-                    if item.worse is not None:
-                        margin -= answer_nll(model, tokenizer, item.prompt, item.worse, max_tokens)
-                    store.add({i: Measured(margin, None)})
-                task.advance()
+            for start in range(0, len(items), _BATCH):
+                wanted = [i for i in range(start, min(start + _BATCH, len(items))) if i not in store.done]
+                asked = [
+                    (i, sign, a) for i in wanted for sign, a in ((1, items[i].better), (-1, items[i].worse))
+                ]
+                asked = [row for row in asked if row[2] is not None]
+                pairs = [(items[i].prompt, str(answer)) for i, _, answer in asked]
+                margins = dict.fromkeys(wanted, 0.0)
+                for (i, sign, _), nll in zip(
+                    asked, answer_nlls(model, tokenizer, pairs, max_tokens), strict=True
+                ):
+                    margins[i] += sign * nll
+                store.add({i: Measured(margin, None) for i, margin in margins.items()})
+                task.advance(min(_BATCH, len(items) - start))
             values[name] = np.array([store.done[i].nll for i in range(len(items))])
     pair = np.array([item.worse is not None for item in items])
     frame = pd.DataFrame({"category": [item.category for item in items], **values})
@@ -113,16 +121,35 @@ def measure_contrasts(
 
 
 @torch.inference_mode()
-def answer_nll(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str, max_tokens: int
-) -> float:
-    """Mean NLL a token of the answer after the prompt, nats; the prompt's start is cut to fit `max_tokens`."""
+def answer_nlls(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    said: Sequence[tuple[str, str]],
+    max_tokens: int,
+) -> list[float]:
+    """Mean NLL a token, nats, of each answer after its prompt, whose start is cut to fit `max_tokens`; one pass."""
+    if not said:
+        return []
     bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    said = tokenizer(answer, add_special_tokens=False)["input_ids"][: max_tokens // 2]
-    asked = tokenizer(prompt, add_special_tokens=False)["input_ids"][-(max_tokens - len(said) - len(bos)) :]
-    ids = torch.tensor([bos + asked + said], device=model.device)  # (1, T)
-    logits = model(input_ids=ids, use_cache=False).logits[0, -len(said) - 1 : -1].float()  # (A, V)
-    return float(torch.nn.functional.cross_entropy(logits, ids[0, -len(said) :]))
+    rows = []
+    for prompt, answer in said:
+        answered = tokenizer(answer, add_special_tokens=False)["input_ids"][: max_tokens // 2]
+        asked = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+        rows.append((bos + asked[-(max_tokens - len(answered) - len(bos)) :], answered))
+    longest = max(len(asked) + len(answered) for asked, answered in rows)
+    ids = torch.zeros(len(rows), longest, dtype=torch.long)  # (B, T), padded on the right
+    mask = torch.zeros_like(ids)
+    for r, (asked, answered) in enumerate(rows):
+        ids[r, : len(asked) + len(answered)] = torch.tensor(asked + answered)
+        mask[r, : len(asked) + len(answered)] = 1
+    ids, mask = ids.to(model.device), mask.to(model.device)
+    logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits  # (B, T, V)
+    found = []
+    for r, (asked, answered) in enumerate(rows):
+        of = slice(len(asked), len(asked) + len(answered))
+        before = logits[r, of.start - 1 : of.stop - 1].float()  # (A, V)
+        found.append(float(torch.nn.functional.cross_entropy(before, ids[r, of])))
+    return found
 
 
 def _split(text: str) -> tuple[str, str]:

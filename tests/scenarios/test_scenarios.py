@@ -219,6 +219,20 @@ def test_a_model_that_came_to_like_the_worse_answer_has_a_higher_margin() -> Non
     assert drift["change"] == pytest.approx(drift["tuned"] - drift["base"])
 
 
+def test_answers_read_together_are_as_likely_as_alone(tmp_path: Path) -> None:
+    model, tokenizer = tiny_llama(), tiny_tokenizer()
+    items = [
+        Contrast(f"c{n}", "ask " * n + "?", " good" * (5 - n), " bad one" if n % 2 else None)
+        for n in range(1, 5)
+    ]
+    together = measure_contrasts(model, model, tokenizer, items, source="x", kept=tmp_path / "kept.jsonl")
+    alone = [measure_contrasts(model, model, tokenizer, [item], source="x").iloc[0] for item in items]
+    assert together["base"].tolist() == pytest.approx([frame["base"] for frame in alone], rel=1e-4)
+
+    again = measure_contrasts(model, model, tokenizer, items, source="x", kept=tmp_path / "kept.jsonl")
+    assert again.equals(together)
+
+
 def test_pairs_of_other_prompts_are_left_out_and_files_without_any_refused(tmp_path: Path) -> None:
     good = {"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: a\n\nAssistant: c"}
     odd = {"chosen": "\n\nHuman: a\n\nAssistant: b", "rejected": "\n\nHuman: z\n\nAssistant: c"}
