@@ -4,6 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.components import charts, effect_charts, evaluation, looks, state, tables, words
+from mneme.effects.evaluate import OWN
 from mneme.store.queries import effects as queries
 
 run = state.need_run("Side effects", "attribution", "effects")
@@ -58,22 +59,23 @@ with right:
     if measured:
         by = st.selectbox(
             "Predicted by",
-            ["crosscoder", *(c for c in baselines.columns if c != "category")],
+            [*OWN, *(c for c in baselines.columns if c != "category")],
             key="by",
             bind="query-params",
             format_func=evaluation.method_name,
-            help="What lies across: the crosscoder's effect, or a baseline's value on the same text.",
+            help="What lies across: the crosscoder's reach or effect, or a baseline's value on the same text.",
         )
         st.plotly_chart(
             effect_charts.predicted_against_measured(
                 effects,
                 height=330,
                 unit=unit,
-                baseline=None if by == "crosscoder" else baselines[["category", by]],
+                by=by,
+                baseline=None if by in OWN else baselines[["category", by]],
             ),
             key="effects_measured",
             config=charts.STILL,
-            alt="Predicted effect against measured change, a point a category",
+            alt="Prediction against measured change, a point a category",
         )
     else:
         st.info(

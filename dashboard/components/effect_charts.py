@@ -39,15 +39,24 @@ def effect_bars(effects: pd.DataFrame, *, height: int, limit: int = 12) -> go.Fi
 
 
 def predicted_against_measured(
-    effects: pd.DataFrame, *, height: int = 380, unit: str = "nats", baseline: pd.DataFrame | None = None
+    effects: pd.DataFrame,
+    *,
+    height: int = 380,
+    unit: str = "nats",
+    by: str = "crosscoder",
+    baseline: pd.DataFrame | None = None,
 ) -> go.Figure:
-    """A point a category with an outcome: predicted effect across, measured change up, in `unit`.
+    """A point a category with an outcome: what predicts it across (`by`), measured change up, in `unit`.
 
-    baseline: columns category and a baseline's values, which then lie across instead of the effect.
+    by: crosscoder (the reach, which ranks and calls), crosscoder_effect (the size), or a baseline, whose values by
+    category `baseline` then has in its second column.
     """
     both = effects[effects["change"].notna()]
     across = "predicted effect"
-    if baseline is not None:
+    if by == "crosscoder":
+        across = "reach: share of the category's text that changed latents touch"
+        both = both.assign(effect=both["reach"], ci_low=both["reach_low"], ci_high=both["reach_high"])
+    elif baseline is not None:
         across = words.plotly(str(baseline.columns[1]).replace("_", " "), 40)
         value = both["category"].map(baseline.set_index("category").iloc[:, 0])
         both = both.assign(effect=value, ci_low=np.nan, ci_high=np.nan)
