@@ -188,6 +188,9 @@ def test_labels_are_made_again_from_what_an_earlier_version_left(
             writer.connection.execute(f"DROP TABLE label_{table}")
         for column in ("accuracy_low", "accuracy_high", "answer_base", "answer_tuned", "unit"):
             writer.connection.execute(f"ALTER TABLE outcomes DROP COLUMN {column}")
+        for column in ("reach", "reach_low", "reach_high", "explained"):
+            writer.connection.execute(f"ALTER TABLE effects DROP COLUMN {column}")
+        writer.connection.execute("DROP TABLE effect_groups")
         # the attribution stays, so its intervals do
         writer.connection.execute("DELETE FROM schema_version WHERE version > 1")
     old = {k: v for k, v in settings.items() if k != "labels"}
