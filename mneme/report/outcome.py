@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from mneme.effects.evaluate import CONSTANTS
 from mneme.report.model import Comparison, Score
 
 
@@ -34,7 +35,8 @@ def call(verdict: str, measured: str) -> str:
 def compare(scores: Iterable[Score]) -> tuple[Comparison, ...]:
     """The crosscoder against the best baseline, for each metric and subset that has both.
 
-    In every metric more is better. An oracle sees the benchmark and is no baseline.
+    In every metric more is better. An oracle sees the benchmark and is no baseline; nor is, for recall, a constant
+    that calls every category.
     """
     tables: dict[tuple[str, str], dict[str, float]] = {}
     for score in scores:
@@ -43,6 +45,8 @@ def compare(scores: Iterable[Score]) -> tuple[Comparison, ...]:
     found = []
     for (metric, subset), values in tables.items():
         baselines = {m: v for m, v in values.items() if not m.startswith(("crosscoder", "oracle"))}
+        if metric == "recall":
+            baselines = {m: v for m, v in baselines.items() if m not in CONSTANTS}
         if "crosscoder" in values and baselines:
             best = max(baselines, key=lambda m: baselines[m])
             found.append(Comparison(metric, subset, values["crosscoder"], best, baselines[best]))

@@ -103,12 +103,15 @@ def test_a_better_baseline_is_named_plainly() -> None:
         Score("oracle", "spearman", "all", 0.9, None, None, 50),
         Score("crosscoder", "auroc", "all", 0.9, None, None, 50),
         Score("mean_kl", "auroc", "all", 0.8, None, None, 50),
-        Score("mean_kl", "recall", "all", None, None, None, 50),
+        Score("mean_kl", "recall", "all", 0.4, None, None, 50),
+        Score("crosscoder", "recall", "all", 0.5, None, None, 50),
+        Score("aggregate_drop", "recall", "all", 1.0, None, None, 50),  # it calls everything
     ]
     found = compare(scores)
     assert [(c.metric, c.baseline, c.beaten) for c in found] == [
         ("spearman", "mean_kl", True),
         ("auroc", "mean_kl", False),
+        ("recall", "mean_kl", False),
     ]
 
 

@@ -67,19 +67,6 @@ def evaluation(run: Run) -> pd.DataFrame:
     return run.sql("SELECT * FROM evaluation ORDER BY subset, metric, method = 'crosscoder' DESC, value DESC")
 
 
-def winners(run: Run) -> list[tuple[str, str, str, float, float]]:
-    """(subset, metric, best method, its value, the crosscoder's value) for every metric and subset.
-
-    The oracle is no rival: it alone has read the benchmark. Nor is the crosscoder's own size of the effect.
-    """
-    return run.rows(
-        "SELECT subset, metric, arg_max(method, value), max(value),"
-        " max(value) FILTER (method = 'crosscoder') FROM evaluation"
-        " WHERE value IS NOT NULL AND isfinite(value) AND method NOT IN ('oracle', 'crosscoder_effect') GROUP BY 1, 2"
-        " HAVING count(*) FILTER (method = 'crosscoder') > 0 ORDER BY 1, 2"
-    )
-
-
 def top_latents(run: Run, category: str, limit: int = 12) -> pd.DataFrame:
     """The latents that make up a category's effect, the largest part first."""
     return run.sql(
