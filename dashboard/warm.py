@@ -32,7 +32,7 @@ async def warming(app: Any) -> AsyncIterator[None]:
     """The server's life: first the visit, then everybody else's. That it fails only costs the first visitor time."""
     try:
         await visit(Runtime.instance())
-    except Exception:
+    except (RuntimeError, TimeoutError):  # the runtime stopped, or the page took too long: both are told
         logging.getLogger(__name__).warning("the dashboard was not warmed up", exc_info=True)
     yield
 

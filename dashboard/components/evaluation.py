@@ -62,12 +62,6 @@ def _wide(own: pd.DataFrame) -> pd.DataFrame:
     auroc = own[own["metric"] == "auroc"].set_index("method")["value"]
     place = {m: (m not in NO_RIVALS, m in CONSTANTS, -float(auroc.get(m, 0))) for m in wide.index}
     wide = wide.loc[sorted(wide.index, key=lambda m: place[m])]
-    wide = wide[
-        [
-            m
-            for m in ("auroc", "spearman", "accuracy", "precision", "recall", "f1", "direction", "pearson")
-            if m in wide
-        ]
-    ]
+    wide = wide[[metric for metric in _ORDER if metric in wide]]
     wide.insert(0, "method", [method_name(m) for m in wide.index])
     return wide.rename(columns=METRICS)

@@ -8,7 +8,11 @@ import pandas as pd
 
 from mneme.effects.evaluate import NO_RIVALS
 
-_RANKING = {"spearman": "ranking (Spearman)", "auroc": "detecting degraded categories (AUROC)"}
+_RANKING = {
+    "spearman": "ranking (Spearman)",
+    "auroc": "detecting degraded categories (AUROC)",
+    "accuracy": "calling categories degraded (accuracy; a baseline is told how many to call)",
+}
 _SUBSETS = {"all": "over all categories", "outside_forget": "outside the forget set"}
 
 

@@ -73,9 +73,24 @@ def test_everything_else_is_streamlits(client: TestClient, path: str) -> None:
     assert client.post("/", headers={"accept": "text/html"}).status_code == 405, "only GET is answered"
 
 
-def test_a_visit_that_fails_stops_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("fault", [RuntimeError("stopped"), TimeoutError()])
+def test_a_visit_that_fails_is_told_and_stops_no_server(
+    fault: Exception, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert lived(monkeypatch, fault)
+    assert "was not warmed up" in caplog.text and type(fault).__name__ in caplog.text
+
+
+def test_a_mistake_in_the_visit_is_not_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(AttributeError):
+        lived(monkeypatch, AttributeError("another Streamlit"))
+
+
+def lived(monkeypatch: pytest.MonkeyPatch, fault: Exception) -> bool:
+    """Whether the server answers after a visit that ends with this fault."""
+
     async def broken(runtime: object) -> None:
-        raise RuntimeError("no")
+        raise fault
 
     async def life() -> bool:
         async with warm.warming(None):
@@ -83,4 +98,4 @@ def test_a_visit_that_fails_stops_no_server(monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(warm, "visit", broken)
     monkeypatch.setattr(warm.Runtime, "instance", lambda: None)
-    assert asyncio.run(life())
+    return asyncio.run(life())
