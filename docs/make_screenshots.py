@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -16,18 +15,12 @@ import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "tests" / "dashboard"))
+
+from browsing import CHROMIUM, FLAGS  # noqa: E402
+
 IMAGES = ROOT / "docs" / "images"
 LIMIT = 400_000  # bytes a picture
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--enable-unsafe-swiftshader",
-]
 # file -> page, theme, height
 SHOTS = {
     "overview": ("", "light", 900),
@@ -52,8 +45,7 @@ def main() -> int:
     if not (run / "run.duckdb").exists():
         sys.stderr.write(f"{run} is not a run: make it with `mneme demo --no-serve`\n")
         return 2
-    chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if chromium is None:
+    if CHROMIUM is None:
         sys.stderr.write("Chromium is missing: install the package chromium\n")
         return 2
     with socket.socket() as probe:
@@ -75,7 +67,7 @@ def main() -> int:
     try:
         text = read_a_text(run)
         wait_until_up(f"http://127.0.0.1:{port}/_stcore/health")
-        take(chromium, f"http://127.0.0.1:{port}", run.name, {"try_text": f"&probe={text}"})
+        take(CHROMIUM, f"http://127.0.0.1:{port}", run.name, {"try_text": f"&probe={text}"})
     finally:
         server.terminate()
         server.wait()
