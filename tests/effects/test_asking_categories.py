@@ -6,12 +6,15 @@ import pytest
 from effects_world import TOML, WordEncoder, World, decode
 from interpret.chat_server import serving
 
+from mneme.config import make_config
 from mneme.effects.ask import ask_categories, category_prompts, read_categories
 from mneme.effects.categories import load_taxonomy
 from mneme.effects.config import EffectsConfig
 from mneme.effects.stage import predict_effects
 from mneme.errors import LabelError
 from mneme.interpret.labels.config import LabelConfig
+from mneme.progress import NULL_PROGRESS
+from mneme.workbench import Workbench
 
 LABELS = pd.DataFrame(
     {
@@ -97,3 +100,12 @@ def test_the_models_weights_take_the_place_of_the_encoders_or_half_of_it(assign,
     assert encoder[0] > encoder[1] and model[1] > model[0]
     if assign == "both":
         assert weights({3: np.array([0.0, 1.0])}, "both") == pytest.approx((encoder + model) / 2)
+
+
+def test_a_model_that_is_not_named_is_told_before_any_work(tmp_path, monkeypatch):
+    for name in ("OPENAI_MODEL", "OPENAI_BASE_URL", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    pair = {"base": "bundled:base", "tuned": "bundled:tuned", "corpus": "bundled"}
+    bench = Workbench(make_config({**pair, "effects": {"assign": "llm"}}), tmp_path, NULL_PROGRESS)
+    with pytest.raises(LabelError, match="OPENAI_MODEL"):
+        bench.check()
