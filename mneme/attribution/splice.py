@@ -44,7 +44,7 @@ def splice_health(
     starts = np.searchsorted(cache.document, np.arange(cache.n_documents + 1))
     with progress.task("splice", max_tokens, "tokens") as task:
         seen = 0
-        for document in _spread(cache.n_documents):
+        for document in spread(cache.n_documents):
             tokens = torch.from_numpy(np.asarray(cache.document_tokens(document))[:context_length]).long()
             kept = cache.position[starts[document] : starts[document + 1]]
             kept = torch.from_numpy(kept[kept < len(tokens)].astype(np.int64))
@@ -85,7 +85,7 @@ def splice_health(
     return pd.DataFrame(rows)
 
 
-def _spread(n: int) -> np.ndarray:
+def spread(n: int) -> np.ndarray:
     """0 .. n - 1 in an order whose every beginning is spread over the whole: multiples of the golden
     ratio."""
     return np.argsort((np.arange(n) * 0.6180339887498949) % 1.0)

@@ -79,11 +79,11 @@ def shard_batches(plan: Plan, shard: int, config: HarvestConfig, behaviour_token
     batches = []
     for measured, size in ((False, config.batch_tokens), (True, min(config.batch_tokens, behaviour_tokens))):
         group = [window for window in found if bool(plan.behaviour[window.document]) == measured]
-        batches += _batches_of_like_length(group, size, plan.bos is not None)
+        batches += batches_of_like_length(group, size, plan.bos is not None)
     return batches
 
 
-def _batches_of_like_length(group: list[Window], size: int, has_bos: bool) -> list[list[Window]]:
+def batches_of_like_length(group: list[Window], size: int, has_bos: bool) -> list[list[Window]]:
     """Batches of at most `size` tokens with padding (a single longer window is a batch by itself)."""
     batches: list[list[Window]] = []
     # Longest first: the largest allocations come first, and the row that sets the padding opens its batch.
