@@ -1,13 +1,15 @@
 """Streamlit's own files, served from memory; and the first page says at once which of them it will need.
 
 Streamlit's static files come through a thread each, about 75 of them before anything is drawn, and the browser learns
-only from the first elements that it needs the code of plots (4.7 MB) and tables. Here a file is read once, and the page
-names that code in its head, so that it is fetched while the rest starts. Both change when bytes arrive, never which;
-beside them the page gets history.js.
+only from the first elements what code they need. Here a file is read once, and the page names the code of its first
+elements in its head, so that it is fetched while the rest starts. The code of the other pages' plots (4.7 MB) is named
+when the first page has been there for a while. All this changes when bytes arrive, never which; beside it the page gets
+history.js and page.css.
 """
 
 from __future__ import annotations
 
+import json
 import mimetypes
 import re
 from functools import cached_property
@@ -19,10 +21,12 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 from streamlit import file_util
 
-FIRST = ("PlotlyChart", "Metric", "Selectbox", "Html", "DataFrame")
+FIRST = ("Metric", "BidiComponent", "Html", "Selectbox")
 """Pieces of Streamlit's front end that the Overview shows; one that another version calls otherwise is left out."""
+LATER = ("PlotlyChart",)
+"""Pieces that other pages need."""
 _ELSEWHERE = ("/_stcore/", "/media/", "/component/", "/static/", "/app/")
-_HISTORY = Path(__file__).resolve().parent / "history.js"
+_HERE = Path(__file__).resolve().parent
 _IMPORT = re.compile(rb"""(?:from|import)\s*["']\./([\w.-]+\.js)["']""")
 _YEAR = "public, immutable, max-age=31536000"  # the names hold a hash, as Streamlit itself says of them
 
@@ -69,25 +73,31 @@ class Assets:
 
     @cached_property
     def _page(self) -> bytes:
-        """index.html with history.js, and links to the code of FIRST and to what that imports."""
+        """index.html with our scripts and styles, and links to the code of FIRST and, later, LATER."""
         page = (self.folder / "index.html").read_bytes()
+        first = [name for name in self._needed(FIRST) if name.encode() not in page]
+        later = [name for name in self._needed(LATER) if name.encode() not in page and name not in first]
         links = "".join(
             f'<link rel="modulepreload" fetchpriority="low" crossorigin href="./static/js/{name}">\n'
-            for name in self._needed()
-            if name.encode() not in page
+            for name in first
         )
-        script = f"<script>{_HISTORY.read_text(encoding='utf-8')}</script>\n"
-        return page.replace(b"<head>", b"<head>" + script.encode(), 1).replace(
+        script = _read("history.js") + f"window.mnemeLater = {json.dumps(later)};\n" + _read("later.js")
+        added = f"<script>{script}</script>\n<style>{_read('page.css')}</style>\n"
+        return page.replace(b"<head>", b"<head>" + added.encode(), 1).replace(
             b"</head>", links.encode() + b"</head>", 1
         )
 
-    def _needed(self) -> list[str]:
+    def _needed(self, pieces: tuple[str, ...]) -> list[str]:
         scripts = self.folder / "static" / "js"
         found: dict[str, None] = {}
-        waiting = [file.name for first in FIRST for file in sorted(scripts.glob(f"{first}.*.js"))]
+        waiting = [file.name for piece in pieces for file in sorted(scripts.glob(f"{piece}.*.js"))]
         while waiting:
             name = waiting.pop(0)
             if name not in found and (scripts / name).is_file():
                 found[name] = None
                 waiting += [each.decode() for each in _IMPORT.findall((scripts / name).read_bytes())]
         return list(found)
+
+
+def _read(name: str) -> str:
+    return (_HERE / name).read_text(encoding="utf-8")

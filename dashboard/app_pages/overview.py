@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard.components import bars, charts, looks, plots, state, tables, words
+from dashboard.components import bars, looks, narrow, sketch, state, tables, words
 from mneme.store.queries import effects as effect_queries
 from mneme.store.queries import latents as latent_queries
 from mneme.store.queries import overview, quality
@@ -43,12 +43,12 @@ if effects is not None:
             "what was measured on a benchmark.",
         )
     )
-problems = status.get("fail", 0) + status.get("warn", 0)
+failed, remarks = status.get("fail", 0), status.get("warn", 0)
 cells.append(
     (
         "Health",
-        "Problem" if status.get("fail") else "Look" if problems else "Fine",
-        words.number_of(problems, "remark"),
+        words.number_of(failed, "problem") if failed else "Usable" if remarks else "Fine",
+        words.number_of(remarks, "remark"),
         "Whether the run can be trusted: the checks of the page Health.",
     )
 )
@@ -64,14 +64,14 @@ with st.container(horizontal=True, gap="small"):  # wraps on a narrow screen
             border=True,
         )
 
-everything = latent_queries.LatentFilter()
-first, second, third = st.columns([1, 1, 1.1], gap="medium")
+first, second, third = narrow.stacking("overview", abreast=2).columns([1, 1, 1.1], gap="medium")
 with first:
     st.subheader("Which model uses it", help=looks.HELP["delta_norm"])
-    plots.norms(run, everything, key="overview_norms", height=210)
+    sketch.norms(run, key="overview_norms", height=210)
+    st.html(looks.legend())
 with second:
     st.subheader("How much each contains", help=looks.HELP["beta"])
-    plots.betas(run, everything, key="overview_betas", height=210, most=charts.MAX_SHAPES)
+    sketch.betas(run, key="overview_betas", height=210)
 with third:
     st.subheader("Subject areas", help=looks.HELP["effect"])
     if effects is None or effects.empty:
@@ -81,17 +81,14 @@ with third:
     else:
         st.html(bars.effect_bars(effects))
         st.html(looks.effect_legend())
-latents_legend, all_areas = st.columns([2.05, 1.1], gap="medium", vertical_alignment="center")
-latents_legend.html(looks.legend())
-if effects is not None:
-    all_areas.button(
-        "All areas",
-        type="tertiary",
-        icon=":material/balance:",
-        key="overview_areas",
-        on_click=state.go,
-        args=("app_pages/side_effects.py",),
-    )
+        st.button(
+            "All areas",
+            type="tertiary",
+            icon=":material/balance:",
+            key="overview_areas",
+            on_click=state.go,
+            args=("app_pages/side_effects.py",),
+        )
 dead = f" Dead latents ({counts['dead']:,}) are not drawn." if counts["dead"] else ""
 st.subheader(
     "Look at these first",

@@ -95,7 +95,7 @@ def _legend(entries: dict[str, tuple[str, str]]) -> str:
         for name, (sign, colour) in entries.items()
     ]
     return (
-        '<div style="font-size:0.85rem;display:flex;gap:0 1.1rem;flex-wrap:wrap">' + "".join(parts) + "</div>"
+        '<div style="font-size:0.85rem;display:flex;gap:0 0.8rem;flex-wrap:wrap">' + "".join(parts) + "</div>"
     )
 
 

@@ -8,12 +8,14 @@ from streamlit.delta_generator import DeltaGenerator
 _WIDTH = 1020  # pixels of the window, sidebar included
 
 
-def stacking(key: str) -> DeltaGenerator:
-    """A container whose columns stack in a narrow window; those in a container of `side_by_side` don't."""
+def stacking(key: str, *, abreast: int = 1) -> DeltaGenerator:
+    """A container whose columns stand `abreast` in a row in a narrow window; not those of `side_by_side`."""
     box = st.container(key=f"stacking_{key}")
     box.html(
         f"<style>@media (max-width:{_WIDTH}px){{"
-        ".st-key-stacking_" + key + " [data-testid=stColumn]{min-width:calc(100% - 1.5rem)}"
+        ".st-key-stacking_"
+        + key
+        + f" [data-testid=stColumn]{{min-width:calc({100 / abreast:.4g}% - 1.5rem)}}"
         "[class*=st-key-beside_] [data-testid=stColumn]{min-width:6rem !important}"
         "}</style>"
     )

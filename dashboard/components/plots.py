@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,7 @@ def norms(run: Run, where: LatentFilter, *, key: str, height: int) -> None:
     """Histogram of delta_norm by verdict."""
     rows = queries.norm_histogram(run, where)
     if rows.empty:
-        _nothing()
+        nothing()
         return
     linked(
         charts.norm_histogram(rows, where.boxes, height=height),
@@ -32,11 +33,11 @@ def norms(run: Run, where: LatentFilter, *, key: str, height: int) -> None:
     )
 
 
-def betas(run: Run, where: LatentFilter, *, key: str, height: int, most: int = charts.MAX_POINTS) -> None:
-    """beta(b) against beta(f), at most `most` points."""
-    points, density, bounds = scatter_data(run, where, "beta_base", "beta_tuned", most)
+def betas(run: Run, where: LatentFilter, *, key: str, height: int) -> None:
+    """beta(b) against beta(f)."""
+    points, density, bounds = scatter_data(run, where, "beta_base", "beta_tuned")
     if points.empty:
-        _nothing()
+        nothing()
         return
     figure = charts.verdict_scatter(
         points,
@@ -55,7 +56,7 @@ def map_of(run: Run, where: LatentFilter, *, key: str, height: int) -> None:
     """UMAP of the decoders, by verdict."""
     points, density, bounds = scatter_data(run, where, "umap_x", "umap_y")
     if points.empty:
-        _nothing()
+        nothing()
         return
     figure = map_figure(points, density, bounds, where, height)
     figure.update_layout(dragmode="select")  # as its neighbours; the page Map is the one to click on
@@ -108,16 +109,18 @@ def linked(figure: Figure, key: str, x: str, y: str | None, alt: str, config: di
 
 
 def _chosen(key: str, x: str, y: str | None) -> Callable[[], None]:
-    def act() -> None:
-        gesture = read_gesture(st.session_state[key].get("selection"), x, y)
-        if gesture.ranges:
-            filters.add_ranges(gesture.ranges)
-            if key.startswith("overview"):
-                state.go("app_pages/latents.py", range=st.session_state["range"])
-        elif gesture.latent is not None:
-            state.open_latent(gesture.latent)
+    return lambda: act(st.session_state[key].get("selection"), x, y)
 
-    return act
+
+def act(selection: Mapping[str, Any] | None, x: str, y: str | None, *, leave: bool = False) -> None:
+    """Do what a gesture on a plot means; a callback. leave: a box opens the page Latents."""
+    gesture = read_gesture(selection, x, y)
+    if gesture.ranges:
+        filters.add_ranges(gesture.ranges)
+        if leave:
+            state.go("app_pages/latents.py", range=st.session_state["range"])
+    elif gesture.latent is not None:
+        state.open_latent(gesture.latent)
 
 
 def _padded(span: tuple[float, float]) -> tuple[float, float]:
@@ -126,5 +129,6 @@ def _padded(span: tuple[float, float]) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _nothing() -> None:
+def nothing() -> None:
+    """In place of a plot."""
     st.info("No latent passes the filter.", icon=":material/filter_alt_off:")

@@ -76,6 +76,44 @@ def test_a_box_on_any_plot_filters_all_and_is_in_the_link(
     page.get_by_role("button", name="delta norm" if plot == 0 else "to").first.wait_for()
 
 
+@pytest.mark.parametrize(("plot", "axes"), [(0, ["delta_norm"]), (1, ["beta_base", "beta_tuned"])])
+def test_a_box_on_the_overview_lists_its_latents(
+    server: str, page: Any, runs: Path, plot: int, axes: list[str]
+) -> None:
+    go(page, f"{server}/?run=whole")
+    area = page.locator(".mneme-sketch svg").nth(plot).bounding_box()
+    page.mouse.move(area["x"] + 0.55 * area["width"], area["y"] + 30)
+    page.mouse.down()
+    page.mouse.move(area["x"] + 0.97 * area["width"], area["y"] + 0.7 * area["height"], steps=4)
+    page.mouse.up()
+    page.wait_for_url("**/latents?**range=**", timeout=15_000)
+    ranges = read_ranges(parse_qs(urlsplit(page.url).query)["range"][0])
+    assert list(ranges) == axes
+    found = queries.count(open_run(runs / "whole"), LatentFilter(boxes=ranges))
+    page.get_by_text(f"{found} latents", exact=True).wait_for(timeout=15_000)
+    settle(page)
+
+
+def test_a_point_of_the_overview_tells_and_opens_its_latent(server: str, page: Any, runs: Path) -> None:
+    go(page, f"{server}/?run=whole")
+    marks = page.locator(".mneme-sketch").nth(1).locator("svg path").last  # the amplified: what is drawn last
+    corner = page.locator(".mneme-sketch svg").nth(1).bounding_box()
+    x, y = map(float, re.match(r"M(-?[\d.]+) (-?[\d.]+)", marks.get_attribute("d")).groups())  # type: ignore[union-attr]
+    page.mouse.move(corner["x"] + x, corner["y"] + y + 5)
+    told = page.locator(".mneme-sketch .note").nth(1)
+    told.wait_for()
+    latent = re.match(r"latent (\d+)", told.inner_text())[1]  # type: ignore[index]
+    page.mouse.down()
+    page.mouse.up()
+    page.wait_for_url(f"**/latent?**latent={latent}**", timeout=15_000)
+    page.locator("h1", has_text=f"Latent {latent}").wait_for()
+    assert (
+        open_run(runs / "whole").rows("SELECT verdict FROM latents WHERE latent = ?", [int(latent)])[0][0]
+        == "amplified"
+    )
+    settle(page)
+
+
 def test_back_goes_through_what_was_done(server: str, page: Any, runs: Path) -> None:
     go(page, f"{server}/?run=whole")
     page.get_by_role("link", name="Latents", exact=False).first.click()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from dashboard.components import charts, jobs, tokens, words
+from dashboard.components import charts, jobs, sketch, tokens, words
 from dashboard.components.selection import Gesture, read_gesture, read_ranges, write_ranges
 from mneme.store.queries import latents as queries
 from mneme.store.queries.latents import LatentFilter
@@ -136,3 +138,18 @@ def test_requests_stay_inside_the_runs_folder(runs) -> None:  # type: ignore[no-
 def test_a_threshold_is_told_in_the_unit_of_its_value() -> None:
     assert words.threshold("warn > 0.1, fail > 0.15", share=True) == "warn > 10 %, fail > 15 %"
     assert words.threshold("warn > 0.25", share=False) == "warn > 0.25"
+
+
+def test_the_overview_draws_what_the_queries_say(runs) -> None:  # type: ignore[no-untyped-def]
+    run = open_run(runs / "whole")
+    counts = queries.norm_histogram(run, LatentFilter())
+    drawn = {each["name"]: sum(each["counts"]) for each in sketch.bars(counts, 200)["bars"]}
+    assert drawn == {**dict.fromkeys(drawn, 0), **counts.groupby("verdict")["n"].sum().to_dict()}
+    points = queries.points(run, LatentFilter(), "beta_base", "beta_tuned")
+    figure = sketch.scatter(points, np.eye(3), (-1, 2, -1, 2), 200)
+    assert sorted(j for each in figure["points"] for j in each["latent"]) == sorted(points["latent"])
+    for each in figure["points"]:
+        own = points.set_index("latent").loc[each["latent"]]
+        assert np.allclose(own["x"], each["x"], rtol=1e-3) and np.allclose(own["y"], each["y"], rtol=1e-3)
+    assert figure["density"] == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
+    assert json.dumps(figure) == json.dumps(sketch.scatter(points, np.eye(3), (-1, 2, -1, 2), 200))

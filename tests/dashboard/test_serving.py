@@ -15,7 +15,7 @@ from starlette.testclient import TestClient
 from streamlit import file_util
 
 from dashboard import warm
-from dashboard.assets import FIRST, Assets
+from dashboard.assets import FIRST, LATER, Assets
 
 STATIC = Path(file_util.get_static_dir())
 
@@ -48,14 +48,18 @@ def test_the_page_names_the_code_it_needs_first(client: TestClient) -> None:
     assert page.headers["cache-control"] == "no-cache"
     plain = (STATIC / "index.html").read_text()
     added = re.compile('<link rel="modulepreload" fetchpriority="low"[^>]*>\n')
-    script = (Path(warm.__file__).parent / "history.js").read_text()
-    assert page.text.count(script) == 1
-    assert added.sub("", page.text).replace(f"<script>{script}</script>\n", "") == plain
-    for name in FIRST:
-        (file,) = (STATIC / "static" / "js").glob(f"{name}.*.js")
-        assert page.text.count(file.name) == 1, (
-            "this Streamlit names its pieces otherwise: FIRST is out of date"
-        )
+    for own in ("history.js", "later.js", "page.css"):
+        assert page.text.count((Path(warm.__file__).parent / own).read_text()) == 1
+    ours = re.compile(r"<head><script>.*?</style>\n", re.DOTALL)
+    assert added.sub("", ours.sub("<head>", page.text, count=1)) == plain
+    links = "".join(added.findall(page.text))
+    (later,) = re.findall(r"mnemeLater = (\[.*\]);", page.text)
+    for names, there in ((FIRST, links), (LATER, later)):
+        for name in names:
+            (file,) = (STATIC / "static" / "js").glob(f"{name}.*.js")
+            assert there.count(file.name) == 1 and page.text.count(file.name) == 1, (
+                "this Streamlit names its pieces otherwise: FIRST or LATER is out of date"
+            )
 
 
 @pytest.mark.parametrize(
