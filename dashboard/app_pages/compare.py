@@ -14,7 +14,13 @@ from mneme.store.queries.runs import run_names
 from mneme.store.run import open_run
 
 CALLED = ("amplified", "suppressed")
-KINDS = {"changes": "Verdict differs", "called": "Called by either", "all": "All"}
+KINDS = {
+    "changes": "Verdict differs",
+    "called": "Called by either",
+    "alone": "Changed, not found again",
+    "all": "All",
+}
+NAMES = {"n_tokens": "tokens"}
 
 run = state.need_run("Compare", "attribution")
 others = [name for name in run_names(state.runs_folder()) if name != run.name]
@@ -37,7 +43,13 @@ asked = st.query_params.get("with")
 if st.session_state.get("with") not in others and asked not in others:
     st.session_state["with"] = others[0]
 name = chooser.selectbox(
-    "With", others, index=None, required=True, key="with", bind="query-params", help="The second run."
+    "Compared with",
+    others,
+    index=None,
+    required=True,
+    key="with",
+    bind="query-params",
+    help="The second run.",
 )
 if asked and asked not in others:
     st.warning("The second run named in the link is not in this folder.", icon=":material/link_off:")
@@ -65,12 +77,18 @@ st.html(
     + "<br>".join(
         f"<b>{sign}</b> {words.html(each.name, 50)}: "
         + (
-            ", ".join(f"{key} <b>{words.html(fact.get(key, '–'), 44)}</b>" for key in differing)
+            ", ".join(
+                f"{NAMES.get(key, key)} <b>{words.html(fact.get(key, '–'), 44)}</b>" for key in differing
+            )
             or "the same settings"
         )
         for sign, each, fact in (("A", run, facts[0]), ("B", other, facts[1]))
     )
-    + (f"<br><span style='opacity:.65'>the same in both: {', '.join(same)}</span>" if same else "")
+    + (
+        f"<br><span style='opacity:.65'>the same in both: {', '.join(NAMES.get(key, key) for key in same)}</span>"
+        if same
+        else ""
+    )
     + "</div>"
 )
 
@@ -178,17 +196,21 @@ kind = {"decoder": "decoder cosine", "firing": "correlation of firing", "label":
 ]
 st.caption(f"{words.markdown(comparison.why, 200)} Matched by **{kind}**.")
 with st.container(horizontal=True, gap="small"):
-    st.metric("pairs", words.count(len(found)), help="Latents of A with their match in B, however weak.")
     st.metric(
-        "found in both", words.count(len(agreed)), help="Their likeness is over the method's threshold."
+        "Found in both",
+        f"{words.count(len(agreed))} of {words.count(len(found))}",
+        help="Pairs of a latent of A and its match in B; found: their likeness is over the method's threshold.",
+    )
+    changed = int(queries.comparable_latents(run)["verdict"].isin(CALLED).sum())
+    st.metric(
+        "A's changed latents found in B",
+        f"{words.count(len(called))} of {words.count(changed)}",
+        help="Changed: amplified or suppressed in A.",
     )
     st.metric(
-        "of A's changed latents",
-        words.count(int(queries.comparable_latents(run)["verdict"].isin(CALLED).sum())),
+        "of these, the same verdict in B",
+        f"{words.count(int((~called['change']).sum()))} of {words.count(len(called))}",
     )
-    st.metric("found in both", words.count(len(called)))
-    share = float((~called["change"]).mean()) if len(called) else None
-    st.metric("with the same verdict", words.percent(share))
 
 left, right = narrow.stacking("compare_latents").columns([1, 1.5], gap="large")
 with left:
@@ -214,15 +236,23 @@ with right:
         label_visibility="collapsed",
     )
     either = agreed["verdict"].isin(CALLED) | agreed["verdict_other"].isin(CALLED)
-    rows = {"changes": agreed[agreed["change"] & either], "called": agreed[either], "all": found}[
-        which or "changes"
-    ]
+    called_at_all = found["verdict"].isin(CALLED) | found["verdict_other"].isin(CALLED)
+    rows = {
+        "changes": agreed[agreed["change"] & either],
+        "called": agreed[either],
+        "alone": found[~found["agreed"] & called_at_all],
+        "all": found,
+    }[which or "changes"]
     rows = rows.sort_values("severity", ascending=False, na_position="last").head(500)
     if rows.empty:
         st.info(
             "No latent is found in both runs; All lists the closest pairs."
             if agreed.empty
-            else "None to show here.",
+            else "Every changed latent is found in both."
+            if which == "alone"
+            else "No latent that either run calls changed is found in both: see **Changed, not found again**."
+            if not either.any()
+            else "Where a latent is found in both, both runs call it alike.",
             icon=":material/info:",
         )
     else:
@@ -248,15 +278,15 @@ with right:
                     "similarity",
                     "a",
                     "b",
-                    "log_ratio",
-                    "log_ratio_other",
                     "label",
                     "label_other",
+                    "log_ratio",
+                    "log_ratio_other",
                 ]
             ],
             key="compare_latents",
             hide_index=True,
-            height=340,
+            height=min(340, 38 + 35 * len(rows)),
             on_select=open_one,
             selection_mode="single-row",
             column_config={

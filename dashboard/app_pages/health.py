@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard.components import charts, curves, looks, receipts, state, words
+from dashboard.components import charts, curves, looks, narrow, receipts, state, words
 from mneme.store.queries import quality
 
 run = state.need_run("Health")
@@ -22,7 +22,9 @@ else:
     )
     records = checks.to_dict("records")
     for start in range(0, len(records), 4):
-        for column, item in zip(st.columns(4), records[start : start + 4], strict=False):
+        for column, item in zip(
+            narrow.stacking(f"checks_{start}", abreast=2).columns(4), records[start : start + 4], strict=False
+        ):
             colour, icon, meaning = looks.STATUS.get(item["status"], looks.STATUS["info"])
             with column.container(border=True, height="stretch", gap="xsmall"):
                 unit = words.plain(item["unit"], 80)
@@ -46,7 +48,7 @@ if training.empty:
         icon=":material/timeline:",
     )
 else:
-    one, two, three = st.columns(3, gap="medium")
+    one, two, three = narrow.stacking("training", abreast=2).columns(3, gap="medium")
     with one:
         st.markdown("**Explained variance**", help=looks.HELP["explained_variance"])
         st.plotly_chart(
@@ -78,7 +80,7 @@ else:
             alt="Share of dead latents while training",
         )
 
-left, right = st.columns(2, gap="medium")
+left, right = narrow.stacking("nulls").columns(2, gap="medium")
 with left:
     st.subheader(
         "False positives on nulls",

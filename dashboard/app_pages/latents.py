@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard.components import filters, looks, plots, search, state, tables
+from dashboard.components import filters, looks, narrow, plots, search, state, tables
 from mneme.store.queries import latents as queries
 from mneme.store.queries import quality
 
@@ -13,7 +13,7 @@ where = filters.filter_bar(run, "Latents")
 found = queries.count(run, where)
 
 mapped = "interpretation" in quality.finished_stages(run)
-parts = st.columns(3 if mapped else 2, gap="small")
+parts = narrow.stacking("latents", abreast=2).columns(3 if mapped else 2, gap="small")
 with parts[0]:
     st.markdown("**Which model uses it**", help=looks.HELP["delta_norm"])
     plots.norms(run, where, key="latents_norms", height=250)
@@ -57,9 +57,10 @@ if found:
                 "log_ratio",
                 "interval",
                 "q_value",
-                "delta_norm",
+                "firing_rate",
+                "nll_change",
             ],
-            *["beta_base", "beta_tuned", "firing_rate", "kl", "nll_change", "score"],
+            *["delta_norm", "beta_base", "beta_tuned", "kl", "score"],
         ],
         key="latents_table",
         height=430,

@@ -2,14 +2,14 @@
 
 import streamlit as st
 
-from dashboard.components import charts, filters, looks, plots, state
+from dashboard.components import charts, filters, looks, narrow, plots, state
 from mneme.store.queries import latents as queries
 
 HEIGHT = 590
 
 run = state.need_run("Map", "attribution", "interpretation")
 where = filters.filter_bar(run, "Map")
-note, by = st.columns([3.2, 1], vertical_alignment="center")
+note, by = narrow.stacking("map").columns([3.2, 1], vertical_alignment="center")
 note.caption(
     "UMAP of the decoder directions: neighbours mean similar directions, distances between islands nothing. "
     "Click a point to open it; scroll to zoom. Box select, in the tools at the right, keeps what is inside."

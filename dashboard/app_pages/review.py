@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard.components import looks, review, state, tables
+from dashboard.components import looks, narrow, review, state, tables
 from mneme.store.queries import triage
 
 SHOWN = 500
@@ -24,7 +24,7 @@ if run.info().get("side_effect") == "none":
 
 n = triage.progress(run, done)
 share = n["changed_done"] / n["changed"] if n["changed"] else 1.0
-bar, begin = st.columns([4, 1.3], vertical_alignment="center")
+bar, begin = narrow.stacking("review").columns([4, 1.3], vertical_alignment="center")
 bar.progress(
     share,
     text=f"**{n['changed_done']:,} of {n['changed']:,}** changed latents reviewed · "

@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard.components import forecast, jobs, runs_actions, state, words
+from dashboard.components import forecast, jobs, narrow, runs_actions, state, words
 from mneme.store.queries.runs import list_runs
 
 folder = state.runs_folder()
@@ -142,7 +142,7 @@ with st.form("new_run", border=True):
         max_chars=300,
         help="Hub id, a folder inside the runs folder, or bundled:tuned.",
     )
-    a, b, c, d = st.columns(4)
+    a, b, c, d = narrow.stacking("new_run", abreast=2).columns(4)
     layer = a.number_input(
         "Layer",
         value=None,

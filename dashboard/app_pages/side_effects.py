@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard.components import charts, effect_charts, evaluation, looks, state, tables, words
+from dashboard.components import charts, effect_charts, evaluation, looks, narrow, state, tables, words
 from mneme.effects.evaluate import OWN
 from mneme.store.queries import effects as queries
 
@@ -43,7 +43,7 @@ with st.container(horizontal=True, gap="small"):
         }
         st.metric(name[call], words.count(calls.get(call, 0)), help=meaning, border=True)
 
-left, right = st.columns([1.05, 1], gap="medium")
+left, right = narrow.stacking("effects").columns([1.05, 1], gap="medium")
 with left:
     st.subheader("Predicted", help=looks.HELP["effect"])
     st.plotly_chart(
@@ -106,8 +106,6 @@ shown = pd.DataFrame(
         ],
         "explained": 100 * effects["explained"],
         "accuracy": 100 * (effects["accuracy_tuned"] - effects["accuracy_base"]),
-        "own NLL change": effects["nll_change"],
-        "KL": effects["kl"],
         "tokens": effects["n_tokens"],
     }
 )
@@ -129,33 +127,29 @@ st.dataframe(
     selection_mode="single-row",
     placeholder="–",
     column_config={
-        "category": st.column_config.TextColumn(width="medium", help="Tick a row to see its latents below."),
-        "verdict": st.column_config.TextColumn(width=115),
-        "effect": st.column_config.NumberColumn("predicted effect", format="%.3g", help=looks.HELP["effect"]),
+        "category": st.column_config.TextColumn(width=150, help="Tick a row to see its latents below."),
+        "verdict": st.column_config.TextColumn(width=100),
+        "95 % interval": st.column_config.TextColumn(width=108),
+        "its interval": st.column_config.TextColumn(width=108),
+        "effect": st.column_config.NumberColumn("effect", format="%.3g", width=62, help=looks.HELP["effect"]),
         "measured": st.column_config.NumberColumn(
-            f"measured, {unit}", format="%+.3f", help=looks.HELP["measured"]
+            f"measured, {unit}", format="%+.3f", width=98, help=looks.HELP["measured"]
         ),
         "call": st.column_config.TextColumn(
-            "prediction", help="Does the prediction agree with the measurement?"
+            "prediction", width=105, help="Does the prediction agree with the measurement?"
         ),
-        "reach": st.column_config.NumberColumn("reach", format="%.0f %%", help=looks.HELP["reach"]),
+        "reach": st.column_config.NumberColumn("reach", format="%.0f %%", width=56, help=looks.HELP["reach"]),
         "explained": st.column_config.NumberColumn(
-            "explained", format="%.0f %%", help=looks.HELP["explained"]
+            "explained", format="%.0f %%", width=74, help=looks.HELP["explained"]
         ),
         "accuracy": st.column_config.NumberColumn(
-            "accuracy, points",
+            "accuracy",
             format="%+.1f",
+            width=70,
             help="Change of answer accuracy on the benchmark, in percentage points.",
         ),
-        "own NLL change": st.column_config.NumberColumn(
-            format="%+.3f",
-            help="NLL change on the corpus' own text of this category, in nats: gives the direction.",
-        ),
-        "KL": st.column_config.NumberColumn(
-            format="%.3f", help="KL(base || tuned) on the corpus' own text of this category, in nats."
-        ),
         "tokens": st.column_config.NumberColumn(
-            format="localized", help="Corpus text assigned to the category."
+            format="localized", width=62, help="Corpus text assigned to the category."
         ),
     },
     alt="Predicted and measured change of every category",

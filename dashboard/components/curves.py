@@ -44,7 +44,7 @@ def training_curve(rows: pd.DataFrame, columns: Mapping[str, str], y: str, *, he
                 line={"width": 2, "dash": dashes[i % 3]},
                 hovertemplate=f"{name} %{{y:.3g}}<extra></extra>",
             )
-    layout(fig, "tokens read (training)", y, height=height, legend=len(columns) > 1)
+    layout(fig, "tokens read", y, height=height, legend=len(columns) > 1)
     fig.update_layout(hovermode="x unified")
     return fig
 

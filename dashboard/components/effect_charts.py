@@ -54,7 +54,7 @@ def predicted_against_measured(
     both = effects[effects["change"].notna()]
     across = "predicted effect"
     if by == "crosscoder":
-        across = "reach: share of the category's text that changed latents touch"
+        across = "reach: share of the text that is touched"
         both = both.assign(effect=both["reach"], ci_low=both["reach_low"], ci_high=both["reach_high"])
     elif baseline is not None:
         across = words.plotly(str(baseline.columns[1]).replace("_", " "), 40)

@@ -6,7 +6,7 @@ import math
 
 import streamlit as st
 
-from dashboard.components import looks, review, search, words
+from dashboard.components import looks, narrow, review, search, words
 from dashboard.components.selection import read_ranges, write_ranges
 from mneme.analyst import Review
 from mneme.store.queries.effects import category_names
@@ -27,7 +27,9 @@ RANGE_NAMES = {
 
 def filter_bar(run: Run, title: str) -> LatentFilter:
     """A page's title with the filter beside and below it; returns what the filter says."""
-    head, category, find, within, more = st.columns([1.5, 1.9, 2.2, 1.2, 1.1], vertical_alignment="bottom")
+    head, category, find, within, more = narrow.stacking("filter", abreast=3).columns(
+        [1.5, 1.9, 2.2, 1.2, 1.3], vertical_alignment="bottom"
+    )
     head.title(title)
     with category:
         _category(run)
@@ -35,7 +37,7 @@ def filter_bar(run: Run, title: str) -> LatentFilter:
         _find()
     with within:
         _within()
-    with more.popover("More", width="stretch"):
+    with more.popover("More filters", width="stretch"):
         _rare()
     _verdicts()
     found = read_filter(run)
@@ -74,6 +76,7 @@ def read_filter(run: Run) -> LatentFilter:
         reviewed=reviewed,
         without=without,
         flags=tuple(f for f in state.get("flag") or () if f in FLAGS),
+        relabelled=tuple(j for j, r in said.items() if r.label),
         boxes=read_ranges(state.get("range")),
     )
 

@@ -72,7 +72,7 @@ STATUS: dict[str, tuple[BadgeColour, str, str]] = {
     "ok": ("green", ":material/check_circle:", "fine"),
     "warn": ("orange", ":material/warning:", "look"),
     "fail": ("red", ":material/error:", "problem"),
-    "info": ("gray", ":material/info:", "for information"),
+    "info": ("gray", ":material/info:", "note"),
 }
 
 

@@ -10,35 +10,35 @@ import streamlit as st
 from dashboard.components import looks, review, state, words
 
 _COLUMNS = {
-    "latent": st.column_config.NumberColumn("latent", format="%d", width=70),
-    "verdict": st.column_config.TextColumn("verdict", help=looks.HELP["verdict"], width=112),
-    "redirected": st.column_config.CheckboxColumn("redirected", width=84, help=looks.HELP["redirected"]),
+    "latent": st.column_config.NumberColumn("latent", format="%d", width=64),
+    "verdict": st.column_config.TextColumn("verdict", help=looks.HELP["verdict"], width=106),
+    "redirected": st.column_config.TextColumn("redirected", width=84, help=looks.HELP["redirected"]),
     "review": st.column_config.TextColumn("review", width=105, help=looks.HELP["review"]),
     "priority": st.column_config.NumberColumn(
         "priority", format="%.3g", width=80, help=looks.HELP["priority"]
     ),
     "label": st.column_config.TextColumn(
-        "label", width=230, help="What the latent's contexts share; ✎: an analyst's own words."
+        "label", width=215, help="What the latent's contexts share; ✎: an analyst's own words."
     ),
     "match": st.column_config.TextColumn(
         "match", width=330, help="A piece of a context with the word that was searched, in «»."
     ),
-    "category": st.column_config.TextColumn("category", width=140, help=looks.HELP["category"]),
+    "category": st.column_config.TextColumn("category", width=128, help=looks.HELP["category"]),
     "severity": st.column_config.NumberColumn(
         "severity", format="%.3g", width=80, help=looks.HELP["severity"]
     ),
     "log_ratio": st.column_config.NumberColumn(
-        "log ratio", format="%+.2f", width=80, help=looks.HELP["log_ratio"]
+        "log ratio", format="%+.2f", width=74, help=looks.HELP["log_ratio"]
     ),
-    "interval": st.column_config.TextColumn("95 % interval", width=105, help=looks.HELP["log_ratio"]),
-    "q_value": st.column_config.NumberColumn("q", format="%.1e", width=75, help=looks.HELP["q_value"]),
+    "interval": st.column_config.TextColumn("95 % interval", width=104, help=looks.HELP["log_ratio"]),
+    "q_value": st.column_config.NumberColumn("q", format="%.1e", width=70, help=looks.HELP["q_value"]),
     "delta_norm": st.column_config.NumberColumn(
         "delta norm", format="%.2f", width=85, help=looks.HELP["delta_norm"]
     ),
     "beta_base": st.column_config.NumberColumn("beta(b)", format="%.2f", width=72, help=looks.HELP["beta"]),
     "beta_tuned": st.column_config.NumberColumn("beta(f)", format="%.2f", width=72, help=looks.HELP["beta"]),
     "firing_rate": st.column_config.NumberColumn(
-        "fires on %", format="%.3g", width=85, help=looks.HELP["firing_rate"]
+        "fires on %", format="%.3g", width=80, help=looks.HELP["firing_rate"]
     ),
     "kl": st.column_config.NumberColumn("KL", format="%.3f", width=70, help=looks.HELP["kl"]),
     "nll_change": st.column_config.NumberColumn(
@@ -76,6 +76,8 @@ def latent_table(
             f"{text} (unreliable)" if weak and not str(text).endswith(review.EDITED) else text
             for text, weak in zip(shown["label"], shown["unreliable"].fillna(False), strict=True)
         ]
+    if "redirected" in shown:
+        shown["redirected"] = ["yes" if turned else "" for turned in shown["redirected"].fillna(False)]
     if "ci_low" in shown:
         shown["interval"] = [
             words.between(low, high) for low, high in zip(shown["ci_low"], shown["ci_high"], strict=True)

@@ -56,17 +56,19 @@ def _match(
     runs: list[Run], facts: list[dict[str, str]], frames: list[pd.DataFrame]
 ) -> tuple[str, str, Matches]:
     same_place = all(facts[0].get(key) == facts[1].get(key) for key in ("base", "layer", "width"))
-    if same_place and all((run.path / "crosscoder" / "config.json").exists() for run in runs):
+    same_place = same_place and all((run.path / "crosscoder" / "config.json").exists() for run in runs)
+    same_pair = same_place and facts[0].get("tuned") == facts[1].get("tuned")
+    found = None if same_pair else _by_firing(runs, frames)
+    if found is not None:
+        why = "Their models or layers differ, but not the text: latents that fire on the same tokens match."
+        return "firing", why, found
+    if same_place:
         from mneme.crosscoder import Crosscoder
 
         coders = [Crosscoder.from_pretrained(run.path / "crosscoder") for run in runs]
         live = [_live(frame, coder.n_latents) for frame, coder in zip(frames, coders, strict=True)]
         why = f"Both read layer {facts[0].get('layer')} of the same base model, so their directions can be compared."
         return "decoder", why, by_decoder(coders[0], coders[1], live[0], live[1])
-    found = _by_firing(runs, frames)
-    if found is not None:
-        why = "They read other layers or base models, but the same text: latents that fire on the same tokens match."
-        return "firing", why, found
     named = [frame.dropna(subset=["label"]) for frame in frames]
     if min(map(len, named)) == 0:
         raise RunError(

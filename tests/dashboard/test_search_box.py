@@ -93,3 +93,6 @@ def test_every_flag_is_a_filter_and_a_badge(tmp_path: Path, monkeypatch: pytest.
         assert flags(run, latent) == [flag]
         app = open_page(monkeypatch, tmp_path, "latents", "run", flag=flag)
         assert app.dataframe[0].value["latent"].tolist() == [latent]
+    History(run.path).add(8, "me", label="a name of my own")
+    app = open_page(monkeypatch, tmp_path, "latents", "run", flag="unreliable label")
+    assert not app.dataframe, "the unreliable label is not the one that holds"

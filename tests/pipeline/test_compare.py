@@ -47,15 +47,17 @@ def test_labels_match_by_their_nearest() -> None:
     assert found.similarity.tolist() == [1, 0, 1]
 
 
-@pytest.mark.parametrize(("layer", "codes", "method"), [("1", True, "decoder"), ("2", True, "firing")])
+@pytest.mark.parametrize(
+    ("other", "method"), [({"layer": "1"}, "decoder"), ({"layer": "2"}, "firing"), ({"tuned": "x"}, "firing")]
+)
 def test_a_run_compared_with_itself_differs_in_nothing(
-    whole_run: Run, tmp_path: Path, layer: str, codes: bool, method: str
+    whole_run: Run, tmp_path: Path, other: dict[str, str], method: str
 ) -> None:
     runs = [copy(whole_run, tmp_path / name) for name in ("one", "two")]
     with runs[0].stage_writer() as writer:
         writer.set_info(layer="1")
     with runs[1].stage_writer() as writer:
-        writer.set_info(layer=layer)
+        writer.set_info(**{"layer": "1", **other})
     kept = CompareFile(runs[0].path, runs[1].path)
     assert kept.read() is None and kept.state() == {}
     made = kept.make()

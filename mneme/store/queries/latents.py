@@ -75,6 +75,8 @@ class LatentFilter:
     """Not these."""
     flags: tuple[str, ...] = ()
     """Names of FLAGS; any of them."""
+    relabelled: tuple[int, ...] = ()
+    """Latents whose label an analyst wrote: an unreliable automatic one is no flag of theirs."""
     boxes: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """Axis of AXES -> bounds."""
 
@@ -110,7 +112,9 @@ class LatentFilter:
             clauses.append("l.latent NOT IN (SELECT unnest(?::INTEGER[]))")
             values.append(list(self.without))
         if self.flags:
-            clauses.append("(" + " OR ".join(FLAGS[flag] for flag in self.flags) + ")")
+            own = {"unreliable label": " AND l.latent NOT IN (SELECT unnest(?::INTEGER[]))"}
+            clauses.append("(" + " OR ".join(FLAGS[flag] + own.get(flag, "") for flag in self.flags) + ")")
+            values += [list(self.relabelled)] * (set(self.flags) & set(own) != set())
         for axis, (low, high) in self.boxes.items():
             clauses.append(f"{AXES[axis]} BETWEEN ? AND ?")
             values += [low, high]
