@@ -253,7 +253,7 @@ STAGES = (
         "interpretation",
         interpretation_stage,
         ("interpret",),
-        ("contexts", "logit_lens", "neighbours"),
+        ("contexts", "logit_lens", "neighbours", "causal", "causal_ablations"),  # causal: `mneme causal`
         revision=4,
     ),
     Stage(

@@ -51,6 +51,8 @@ class Sums(NamedTuple):
     """(D,)."""
     n_tokens: np.ndarray
     """(D,): predictions compared."""
+    weight: np.ndarray
+    """(D,): how many documents each stands for."""
     values: dict[tuple[str, str], np.ndarray]
     """(patch, source) -> (D, 2): sums of kl and nll; UNPATCHED has the pair as it is."""
 
@@ -76,7 +78,8 @@ def measure(continuation: Continuation, text: Text, streams: Streams, patches: I
     counts = np.bincount(text.row.numpy(), minlength=len(text.documents))
     document, place = np.unique(text.documents, return_inverse=True)
     totals = {key: _added(place, values, len(document)) for key, values in found.items()}
-    return Sums(document, _added(place, counts[:, None].astype(np.float64), len(document))[:, 0], totals)
+    n_tokens = _added(place, counts[:, None].astype(np.float64), len(document))[:, 0]
+    return Sums(document, n_tokens, np.ones(len(document)), totals)
 
 
 def joined(parts: Iterable[Sums]) -> Sums:
@@ -88,7 +91,9 @@ def joined(parts: Iterable[Sums]) -> Sums:
         key: _added(place, np.concatenate([part.values[key] for part in held]), len(document))
         for key in held[0].values
     }
-    return Sums(document, _added(place, n, len(document))[:, 0], values)
+    weight = np.ones(len(document))
+    weight[place] = np.concatenate([part.weight for part in held])  # a document has one
+    return Sums(document, _added(place, n, len(document))[:, 0], weight, values)
 
 
 def _compared(first: Tensor, second: Tensor, text: Text) -> np.ndarray:

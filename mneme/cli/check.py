@@ -1,15 +1,19 @@
-"""Commands that check a finished run: null pairs and other seeds."""
+"""Commands that check a finished run: null pairs, other seeds, patching."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
 from mneme.cli.common import RunArgument, app, out
+from mneme.errors import ConfigError
+
+if TYPE_CHECKING:
+    from mneme.store.run import Run
 
 
 @app.command()
@@ -62,4 +66,57 @@ def stability(
         }
         words = known.get(name, f"{name} latents, same verdict")
         shown.add_row(words, f"{value:.1%}" if name != "pw_mcc" else f"{value:.3f}")
+    out.print(shown)
+
+
+@app.command()
+def causal(
+    run_folder: RunArgument,
+    latents: Annotated[
+        str | None, typer.Option(metavar="1,2,3", help="Latents to patch one by one; default: changed ones.")
+    ] = None,
+    limit: Annotated[
+        int, typer.Option(min=1, help="Without --latents: this many, the most severe changed ones.")
+    ] = 12,
+    contexts: Annotated[int, typer.Option(min=1, help="Top contexts of each that are read.")] = 8,
+    tokens: Annotated[
+        int, typer.Option(min=0, help="Text on which all changed latents are patched together; 0: none.")
+    ] = 8192,
+    seed: Annotated[int, typer.Option(help="Of the controls.")] = 0,
+) -> None:
+    """Do the latents found make the predictions differ? Their change is patched out, and in."""
+    from mneme.causal.run import run_causal
+    from mneme.console import RichProgress
+
+    run = run_causal(
+        run_folder,
+        latents=None if latents is None else _numbers(latents),
+        limit=limit,
+        contexts=contexts,
+        tokens=tokens,
+        seed=seed,
+        progress=RichProgress(out),
+    )
+    _print_causal(run)
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",") if part.strip()]
+    except ValueError as error:
+        raise ConfigError(f"--latents {text}: give numbers with commas between, e.g. 1,2,3") from error
+
+
+def _print_causal(run: Run) -> None:
+    from mneme.causal.words import gain, joint_sentences, share
+    from mneme.store.queries import causal as queries
+
+    for sentence in joint_sentences(queries.together(run)):
+        out.print(sentence, soft_wrap=True, highlight=False)
+    found = queries.every_latent(run)
+    shown = Table(
+        "latent undone", "share of KL (95 %)", "beyond control", "share of NLL", box=None, header_style="dim"
+    )
+    for row in found[found["patch"] == "undo"].to_dict("records"):
+        shown.add_row(f"{row['latent']:,}", share(row, "kl"), gain(row), share(row, "nll"))
     out.print(shown)

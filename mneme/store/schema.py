@@ -113,6 +113,30 @@ def m007_effect_parts(db: duckdb.DuckDBPyConnection) -> None:
     db.execute("CREATE TABLE effect_groups (category VARCHAR, grp VARCHAR, contribution DOUBLE)")
 
 
+def m008_causal(db: duckdb.DuckDBPyConnection) -> None:
+    """What latents do to the predictions, by patching (mneme causal)."""
+    db.execute(
+        """
+        CREATE TABLE causal (                -- KL(base || tuned) and NLL tuned - base, one of the two patched
+            latent INTEGER,                  -- NULL: all changed latents together
+            patch VARCHAR,                   -- undo (in the tuned model) | do (in the base)
+            source VARCHAR,                  -- latent, latents, or what they are held against: see docs/method.md
+            n_latents INTEGER, n_documents INTEGER, n_tokens BIGINT,
+            kl_before DOUBLE, kl_after DOUBLE,    -- nats a token
+            kl_share DOUBLE, kl_low DOUBLE, kl_high DOUBLE,  -- 1 - after / before, 95%; NULL: before may be nothing
+            nll_before DOUBLE, nll_after DOUBLE, nll_share DOUBLE, nll_low DOUBLE, nll_high DOUBLE,
+            gain DOUBLE, gain_low DOUBLE, gain_high DOUBLE   -- kl_share beyond the control's
+        );
+        CREATE TABLE causal_ablations (      -- the latent taken out of one model
+            latent INTEGER, model VARCHAR,   -- base | tuned
+            n_documents INTEGER, n_tokens BIGINT,
+            kl DOUBLE, kl_low DOUBLE, kl_high DOUBLE,        -- KL(model || model without it), nats a token
+            nll DOUBLE, nll_low DOUBLE, nll_high DOUBLE      -- rise of next-token NLL
+        )
+        """
+    )
+
+
 MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     m001_initial,
     m002_labels_stage,
@@ -121,6 +145,7 @@ MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     m005_label_comparison,
     m006_beta_intervals,
     m007_effect_parts,
+    m008_causal,
 ]
 SCHEMA_VERSION = len(MIGRATIONS)
 

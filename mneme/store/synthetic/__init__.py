@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from mneme.store.run import Run, StageWriter
+from mneme.store.synthetic.causal import write_causal
 from mneme.store.synthetic.effects import write_effects
 from mneme.store.synthetic.labels import write_labels
 from mneme.store.synthetic.latents import make_latents, write_betas, write_health
@@ -59,6 +60,7 @@ def make_synthetic_run(
             if "interpretation" in stages:
                 write_contexts(writer, rng, frame, contexts, window, documents, hostile)
                 write_interpretation(writer, rng, frame, hostile)
+                write_causal(writer, np.random.default_rng(seed), frame)
             if "labels" in stages:
                 write_labels(writer, rng, frame, hostile)
             if "effects" in stages:

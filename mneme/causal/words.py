@@ -1,0 +1,79 @@
+"""What patching found, in sentences: the same in the terminal, on the pages and in the report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+SOURCES = {
+    "latent": "this latent",
+    "latents": "all changed latents",
+    "other latents": "another latent's direction, as far",
+    "random latents": "as many unchanged latents",
+    "random direction": "a random direction, as far",
+    "dictionary": "the whole dictionary",
+    "whole": "the other model's activation",
+}
+"""`source` of the tables, in words."""
+PATCHES = {"undo": "undone in the tuned model", "do": "done in the base"}
+
+COMMAND = "mneme causal RUN"
+
+
+def joint_sentences(together: pd.DataFrame) -> list[str]:
+    """What all changed latents together carry, beside the controls; `together`: mneme.store.queries.causal."""
+    if together.empty:
+        return []
+    rows = {(str(r["patch"]), str(r["source"])): r for r in together.to_dict("records")}
+    main = rows["undo", "latents"]
+    if _missing(main["kl_share"]):
+        return [
+            f"On {int(main['n_documents'])} documents the two models' predictions differ by"
+            f" {main['kl_before']:.3g} nats of KL a token: too little, or in too few documents, to say what carries it."
+        ]
+    n, documents = int(main["n_latents"]), int(main["n_documents"])
+    beside = [
+        f"{words} {_percent(rows['undo', source]['kl_share'])}"
+        for source, words in (
+            ("random latents", "as many unchanged latents"),
+            ("random direction", "a random direction as large"),
+            ("dictionary", "everything in the dictionary"),
+            ("whole", "the base's whole activation at this layer"),
+        )
+        if ("undo", source) in rows
+    ]
+    found = [
+        f"Undoing the change of {n:,} latents in the tuned model closes {share(main, 'kl')} of KL(base || tuned)"
+        f" ({main['kl_before']:.2f} nats a token, {documents} documents). Beside it: {', '.join(beside)}."
+    ]
+    done = rows.get(("do", "latents"))
+    if done is not None and not _missing(done["kl_share"]):
+        found.append(f"Putting it into the base reproduces {share(done, 'kl')}.")
+    if not _missing(main["nll_share"]):
+        found.append(f"Of the change of next-token NLL, undoing closes {share(main, 'nll')}.")
+    return found
+
+
+def share(row: Mapping[Any, Any], measure: str) -> str:
+    """43 % (31 … 55 %), of `kl` or `nll`; a dash where no share is told."""
+    value = row[f"{measure}_share"]
+    if _missing(value):
+        return "–"
+    return f"{_percent(value)} ({100 * row[f'{measure}_low']:.0f} … {_percent(row[f'{measure}_high'])})"
+
+
+def gain(row: Mapping[Any, Any]) -> str:
+    """+13 % (+5 … +21 %): the share of KL beyond the control's; a dash where it is not told."""
+    if _missing(row["gain"]):
+        return "–"
+    return f"{100 * row['gain']:+.0f} % ({100 * row['gain_low']:+.0f} … {100 * row['gain_high']:+.0f} %)"
+
+
+def _percent(value: float) -> str:
+    return "–" if _missing(value) else f"{100 * value:.0f} %"
+
+
+def _missing(value: Any) -> bool:
+    return value is None or value != value

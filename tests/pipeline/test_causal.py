@@ -1,0 +1,128 @@
+"""`mneme causal`: the run's tables, what is kept, and what is refused."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mneme.causal.run import run_causal
+from mneme.errors import ConfigError, ModelError, RunError
+from mneme.store.queries import causal as queries
+from mneme.store.run import Run
+
+
+@pytest.fixture
+def run(whole_run: Run, tmp_path: Path) -> Run:
+    shutil.copytree(whole_run.path, tmp_path / "run")
+    return Run(tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def patched(whole_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Two latents patched, and whatever the run calls changed; tests only read it."""
+    folder = tmp_path_factory.mktemp("causal") / "run"
+    shutil.copytree(whole_run.path, folder)
+    return run_causal(folder, latents=some_latents(whole_run), contexts=3, tokens=1500)
+
+
+def some_latents(run: Run) -> list[int]:
+    rows = run.rows("SELECT DISTINCT latent FROM contexts WHERE quantile = 0 ORDER BY 1 LIMIT 2")
+    return [latent for (latent,) in rows]
+
+
+def test_each_latent_has_its_patches_beside_controls(patched: Run) -> None:
+    for latent in some_latents(patched):
+        found = queries.of_latent(patched, latent)
+        assert list(zip(found["patch"], found["source"], strict=True)) == [
+            (patch, source) for patch in ("undo", "do") for source in ("latent", "other latents", "whole")
+        ]
+        assert (found["n_documents"] <= 3).all() and (found["n_tokens"] > 0).all()
+        told = found.dropna(subset="kl_share")
+        assert np.allclose(told["kl_share"], 1 - told["kl_after"] / told["kl_before"])
+        ablated = queries.ablations(patched, latent)
+        assert ablated["model"].tolist() == ["base", "tuned"] and (ablated["kl"] >= 0).all()
+
+
+def test_before_is_what_the_harvest_measured(patched: Run) -> None:
+    """All changed latents are tried on documents whose behaviour the run has: the means must be the same."""
+    together = queries.together(patched)
+    if together.empty:
+        pytest.skip("this tiny run calls no latent changed")
+    whole = together.set_index(["patch", "source"]).loc[("undo", "whole")]
+    assert whole["kl_after"] == pytest.approx(0, abs=1e-4) and whole["kl_share"] == pytest.approx(1, abs=1e-3)
+    from mneme.causal.choice import weighed_documents
+    from mneme.harvest.cache import ActivationCache
+
+    cache = ActivationCache(patched.path / "activations")
+    weights = weighed_documents(cache, 1500)
+    weight = np.array([weights.get(int(d), 0.0) for d in cache.document])
+    known = (weight > 0) & np.isfinite(cache.nll_base)
+    assert whole["kl_before"] == pytest.approx(
+        (cache.kl * weight)[known].sum() / weight[known].sum(), rel=1e-2
+    )
+
+
+def test_what_was_measured_is_not_measured_again(patched: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = patched.sql("SELECT * FROM causal ORDER BY ALL")
+
+    def never(*_: object, **__: object) -> None:
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr("mneme.causal.run.measure", never)
+    run_causal(patched.path, latents=some_latents(patched), contexts=3, tokens=1500)
+    assert patched.sql("SELECT * FROM causal ORDER BY ALL").equals(before)
+
+
+def test_what_is_done_when_interrupted_is_kept_and_shown(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mneme.causal import run as module
+
+    calls, real = [], module.measure
+
+    def two_then_stop(*given: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return real(*given)
+
+    monkeypatch.setattr(module, "measure", two_then_stop)
+    first, second = some_latents(run)
+    with pytest.raises(KeyboardInterrupt):
+        run_causal(run.path, latents=[first, second], contexts=2, tokens=0)
+    assert len(queries.of_latent(run, first)) == 6 and queries.of_latent(run, second).empty
+    monkeypatch.setattr(module, "measure", real)
+    (run.path / "causal" / "latent-9.npz").write_bytes(b"PK half a file")
+    run_causal(run.path, latents=[first, second], contexts=2, tokens=0)
+    assert len(queries.of_latent(run, second)) == 6
+
+
+def test_what_can_not_be_patched_is_refused_in_one_line(run: Run, cli: Any) -> None:
+    code, _, error = cli("causal", run.path, "--latents", "4711")
+    assert code == 2 and "no latent 4711" in error and "\n" not in error.strip()
+    code, _, error = cli("causal", run.path, "--latents", "one")
+    assert code == 2 and "numbers with commas" in error
+    with pytest.raises(ConfigError, match="at least 1"):
+        run_causal(run.path, contexts=0)
+    with run.stage_writer() as writer:
+        writer.connection.execute("UPDATE latents SET verdict = 'unchanged', redirected = false")
+    with pytest.raises(RunError, match="no latent changed: name"):
+        run_causal(run.path)
+    index = run.path / "activations" / "index.json"
+    index.write_text(index.read_text().replace('"pair": "', '"pair": "0'))
+    with pytest.raises(ModelError, match="have changed since"):
+        run_causal(run.path, latents=some_latents(run), tokens=0)
+    settings = run.path / "run.toml"
+    text = settings.read_text(encoding="utf-8")
+    settings.write_text(text.replace(_named(text, "tuned"), "/no/such/model"), encoding="utf-8")
+    with pytest.raises(ModelError, match="/no/such/model"):
+        run_causal(run.path, latents=some_latents(run), tokens=0)
+    index.unlink()
+    with pytest.raises(RunError, match="not finished"):
+        run_causal(run.path)
+
+
+def _named(text: str, key: str) -> str:
+    return next(line.split('"')[1] for line in text.splitlines() if line.startswith(f"{key} ="))
