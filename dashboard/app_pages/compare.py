@@ -5,7 +5,7 @@ import time
 import pandas as pd
 import streamlit as st
 
-from dashboard.components import charts, curves, looks, narrow, state, words
+from dashboard.components import charts, curves, looks, narrow, state, tables, words
 from mneme.compare.cache import CompareFile
 from mneme.errors import MnemeError
 from mneme.store.queries import compare as queries
@@ -259,10 +259,9 @@ with right:
         numbers = [(int(a), int(b)) for a, b in zip(rows["latent"], rows["other"], strict=True)]
 
         def open_one() -> None:
-            """Open A's latent of the ticked row; a callback."""
-            picked = st.session_state["compare_latents"].selection.rows
-            if picked and picked[0] < len(numbers):
-                state.open_latent(numbers[picked[0]][0])
+            """Open A's latent of the chosen row; a callback."""
+            if (row := tables.picked("compare_latents", len(numbers))) is not None:
+                state.open_latent(numbers[row][0])
 
         sign = looks.VERDICT_SIGN
         st.dataframe(
@@ -288,7 +287,7 @@ with right:
             hide_index=True,
             height=min(340, 38 + 35 * len(rows)),
             on_select=open_one,
-            selection_mode="single-row",
+            selection_mode=tables.ROW,
             column_config={
                 "latent": st.column_config.NumberColumn("A", format="%d", width=60),
                 "other": st.column_config.NumberColumn("B", format="%d", width=60),
@@ -301,6 +300,6 @@ with right:
                 "label_other": st.column_config.TextColumn("label B", width=180),
             },
             placeholder="–",
-            alt="Matched latents with both runs' verdicts; tick a row to open run A's latent",
+            alt="Matched latents with both runs' verdicts; click a row to open run A's latent",
         )
-        st.caption("Tick a row to open run A's latent.")
+        st.caption("Click a row to open run A's latent.")

@@ -30,7 +30,7 @@ st.html(looks.legend(queries.verdict_counts(run, where)))
 count, order = st.columns([3, 1.2], vertical_alignment="bottom")
 count.markdown(
     f"**{found:,}** latents" + (f", the first {SHOWN:,} in this order" if found > SHOWN else ""),
-    help="Drag a box on a plot to keep what is inside it. Tick a row to open the latent.",
+    help="Drag a box on a plot to keep what is inside it. Click a row to open the latent.",
 )
 order.selectbox(
     "Order",

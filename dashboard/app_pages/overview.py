@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard.components import bars, looks, narrow, sketch, state, tables, words
+from dashboard.components import bars, looks, narrow, review, sketch, state, tables, words
 from mneme.store.queries import effects as effect_queries
 from mneme.store.queries import latents as latent_queries
 from mneme.store.queries import overview, quality
@@ -79,7 +79,7 @@ with third:
     elif (effects["effect"] == 0).all():
         st.info("No changed latent fires in any area: every predicted effect is 0.", icon=":material/check:")
     else:
-        st.html(bars.effect_bars(effects))
+        bars.effect_bars(effects, key="overview_bars")
         st.html(looks.effect_legend())
         st.button(
             "All areas",
@@ -90,11 +90,22 @@ with third:
             args=("app_pages/side_effects.py",),
         )
 dead = f" Dead latents ({counts['dead']:,}) are not drawn." if counts["dead"] else ""
-st.subheader(
+severe = overview.look_at_first(run)
+said = review.reviewed(review.reviews(run))
+heading, begin = st.columns([3, 1.1], vertical_alignment="bottom")
+heading.subheader(
     "Look at these first",
     help=f"{looks.HELP['severity']} Drag a box on a plot to list the latents in it.{dead}",
 )
-severe = overview.look_at_first(run)
+begin.button(
+    f"Go on reviewing ({len(said):,} done)" if said else "Review them one by one",
+    icon=":material/checklist:",
+    key="overview_review",
+    width="stretch",
+    on_click=state.go,
+    args=("app_pages/review.py",),
+    help="The page Review: every changed latent in turn, with your verdicts, notes and tags; the report has them.",
+)
 if run.info().get("side_effect") == "none":
     st.info("No side effect found: no latent stands out.", icon=":material/check:")
 elif severe.empty:

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard.components import reports, state
+from dashboard.components import reports, review, state, words
 from mneme.analyst import History
 
 run = state.need_run("Report", "attribution")
@@ -10,6 +10,12 @@ st.title("Report")
 st.caption(
     "Everything needed to defend the findings, in one file that opens anywhere: no network and no scripts. "
     "`mneme report` writes the same files into the run's folder."
+)
+said = len(review.reviewed(review.reviews(run)))
+st.caption(
+    f"**{words.number_of(said, 'reviewed latent')}**: what was said of them is under *The analyst's notes*."
+    if said
+    else "No latent is reviewed yet. The page Review leads through them; what you say becomes part of the report."
 )
 stamp = (run.database.stat().st_mtime_ns, *History(run.path).stamp())
 built = reports.build(str(run.path), stamp)

@@ -67,11 +67,12 @@ if frame.empty:
     st.stop()
 st.caption(
     "By severity times uncertainty; changed latents (amplified, suppressed or redirected) "
-    "before uncertain ones. Tick a row to open the latent; there the "
+    "before uncertain ones. Click a row to open the latent; there the "
     "keys **1** accept, **2** reject, **3** needs work, **4** clear, **B** bookmark, **U** undo, **N** next to do."
     + (f" The first {SHOWN:,} are listed." if len(frame) == SHOWN else ""),
     help=looks.HELP["priority"],
 )
+frame["priority"] *= 100 / max(float(frame["priority"].max()), 1e-12)
 tables.latent_table(
     frame,
     ["latent", "verdict", "redirected", "label", "category", "priority", "interval", "severity", "log_ratio"],

@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard.components import forecast, jobs, narrow, runs_actions, state, words
+from dashboard.components import forecast, jobs, narrow, runs_actions, state, tables, words
 from mneme.store.queries.runs import list_runs
 
 folder = state.runs_folder()
@@ -80,20 +80,20 @@ if entries:
     names = [e.name for e in entries]
 
     def chosen() -> None:
-        rows = st.session_state["runs_table"].selection.rows
-        if rows and entries[rows[0]].stages:
-            st.session_state["run"] = names[rows[0]]
+        row = tables.picked("runs_table", len(entries))
+        if row is not None and entries[row].stages:
+            st.session_state["run"] = names[row]
             st.session_state["latent"] = None
             state.go("app_pages/overview.py")
 
-    st.caption("Tick a row to open the run.")
+    st.caption("Click a row to open the run.")
     st.dataframe(
         shown,
         key="runs_table",
         hide_index=True,
         height="content",
         on_select=chosen,
-        selection_mode="single-row",
+        selection_mode=tables.ROW,
         column_config={
             "base": st.column_config.TextColumn(width=190),
             "tuned": st.column_config.TextColumn(width=190),

@@ -113,9 +113,8 @@ keys = effects["category"].tolist()
 
 
 def chosen() -> None:
-    rows = st.session_state["effects_table"].selection.rows
-    if rows and rows[0] < len(keys):
-        st.session_state["area"] = keys[rows[0]]
+    if (row := tables.picked("effects_table", len(keys))) is not None:
+        st.session_state["area"] = keys[row]
 
 
 st.dataframe(
@@ -124,10 +123,10 @@ st.dataframe(
     hide_index=True,
     height=min(460, 38 + 35 * len(shown)),
     on_select=chosen,
-    selection_mode="single-row",
+    selection_mode=tables.ROW,
     placeholder="–",
     column_config={
-        "category": st.column_config.TextColumn(width=150, help="Tick a row to see its latents below."),
+        "category": st.column_config.TextColumn(width=150, help="Click a row to see its latents below."),
         "verdict": st.column_config.TextColumn(width=100),
         "95 % interval": st.column_config.TextColumn(width=108),
         "its interval": st.column_config.TextColumn(width=108),

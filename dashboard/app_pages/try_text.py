@@ -4,7 +4,7 @@ import time
 
 import streamlit as st
 
-from dashboard.components import looks, reading, state, words
+from dashboard.components import looks, reading, state, tables, words
 from mneme.probe.board import Board
 
 LIMIT = 8000  # characters; the worker counts tokens
@@ -148,15 +148,14 @@ else:
 
 st.markdown(
     "**Latents that fire here**",
-    help="Amplified and suppressed first. Tick a row to colour the text by it.",
+    help="Amplified and suppressed first. Click a row to colour the text by it.",
 )
 
 
 def choose() -> None:
-    """Look at the ticked latent; a callback."""
-    rows = st.session_state["try_latents"].selection.rows
-    if rows and rows[0] < len(found):
-        st.session_state["latent"] = int(found["latent"].iloc[rows[0]])
+    """Look at the chosen latent; a callback."""
+    if (row := tables.picked("try_latents", len(found))) is not None:
+        st.session_state["latent"] = int(found["latent"].iloc[row])
 
 
 table = found.assign(
@@ -169,7 +168,7 @@ st.dataframe(
     hide_index=True,
     height=300,
     on_select=choose,
-    selection_mode="single-row",
+    selection_mode=tables.ROW,
     column_config={
         "latent": st.column_config.NumberColumn(format="%d", width=65),
         "verdict": st.column_config.TextColumn(width=108),

@@ -113,7 +113,8 @@ HELP = {
     "the interval lies inside the margin. Uncertain: neither. Dead: it never fires.",
     "q_value": "Share of false findings to expect among latents at least this sure (Benjamini-Hochberg).",
     "severity": "How much a latent moves: used to rank what to look at first.",
-    "priority": "Severity times uncertainty, w / (1 + w) for a 95 % interval w wide: 0 sure, 1 nothing known.",
+    "priority": "Severity times uncertainty, w / (1 + w) for a 95 % interval w wide: 0 sure, 1 nothing known. "
+    "The highest listed is 100.",
     "review": "What analysts said: accept, reject or needs-work; ★ is a bookmark.",
     "firing_rate": "Share of tokens the latent fires on.",
     "redirected": FLAGS["redirected"][1],

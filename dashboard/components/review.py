@@ -18,6 +18,11 @@ from mneme.store.run import Run
 
 SAID = {"accept": "Accepted", "reject": "Rejected", "needs-work": "Needs work"}
 NAMES = {"accept": "Accept", "reject": "Reject", "needs-work": "Needs work"}
+MEANING = {
+    "accept": "A finding: what is said of this latent holds.",
+    "reject": "No finding: an artefact, noise, or wrongly labelled beyond repair.",
+    "needs-work": "To be looked at again.",
+}
 EDITED = " ✎"
 """Behind a label that the analyst wrote."""
 _PROBLEM = "review_problem"
@@ -102,8 +107,16 @@ def panel(run: Run, latent: int, label: str) -> None:
                 _say,
                 (run, latent, {"verdict": verdict}),
                 primary=review.verdict == verdict,
+                help=MEANING[verdict],
             )
-        _button("Clear", ":material/backspace:", "4", _say, (run, latent, {"verdict": ""}))
+        _button(
+            "Clear",
+            ":material/backspace:",
+            "4",
+            _say,
+            (run, latent, {"verdict": ""}),
+            help="Take the verdict back.",
+        )
         _button(
             "Bookmark",
             ":material/bookmark:",
@@ -112,13 +125,22 @@ def panel(run: Run, latent: int, label: str) -> None:
             (run, latent, {"bookmark": not review.bookmark}),
             primary=review.bookmark,
         )
-        with st.popover("Notes", icon=":material/edit_note:"):
+        # Of another key when what it holds is saved or another latent is shown: it closes.
+        with st.popover("Notes", icon=":material/edit_note:", key=f"notes_{_stamp(review)}"):
             _form(run, review, label, sorted({tag for r in found.values() for tag in r.tags}))
         undoable = last_action(log, latent, author()) is not None
         _button("Undo", ":material/undo:", "U", _undo, (run, latent), disabled=not undoable)
         follow = triage.following(run, {*reviewed(found), latent})
-        _button("To do", ":material/checklist:", "N", _show, (follow,), disabled=follow is None)
-    _said(review, label)
+        _button(
+            "Next to do",
+            ":material/checklist:",
+            "N",
+            _show,
+            (follow,),
+            disabled=follow is None,
+            help="The first of the queue that has no verdict yet.",
+        )
+    _said(review, label, triage.progress(run, reviewed(found)))
 
 
 def _button(
@@ -130,6 +152,7 @@ def _button(
     *,
     primary: bool = False,
     disabled: bool = False,
+    help: str | None = None,
 ) -> None:
     st.button(
         name,
@@ -140,12 +163,17 @@ def _button(
         args=args,
         type="primary" if primary else "secondary",
         disabled=disabled,
+        help=help,
     )
 
 
+def _stamp(review: Review) -> str:
+    """What is shown is part of the form's keys: a latent's form starts from what holds now."""
+    return f"{review.latent}_{abs(hash((review.note, review.tags, review.label)))}"
+
+
 def _form(run: Run, review: Review, automatic: str, tags: list[str]) -> None:
-    # What is shown is part of the keys: a latent's form starts from what holds now.
-    stamp = f"{review.latent}_{abs(hash((review.note, review.tags, review.label)))}"
+    stamp = _stamp(review)
     with st.form(f"review_form_{stamp}", border=False):
         st.text_area("Note", review.note, key=f"note_{stamp}", max_chars=2000, height=90)
         st.multiselect(
@@ -169,12 +197,14 @@ def _form(run: Run, review: Review, automatic: str, tags: list[str]) -> None:
         )
 
 
-def _said(review: Review, automatic: str) -> None:
-    """What has been said of the latent, by whom and when."""
+def _said(review: Review, automatic: str, done: dict[str, int]) -> None:
+    """What has been said of the latent, by whom and when; how far the review is."""
+    far = f"{done['changed_done']:,} of {done['changed']:,} changed latents reviewed"
     if review.empty:
+        st.caption(f"Not reviewed yet · {far}")
         return
     by = f"{words.markdown(review.author, 40)}, {words.markdown(review.at[:16].replace('T', ' '), 20)} UTC"
-    lines = [f"**{SAID[review.verdict]}** · {by}" if review.verdict in SAID else by]
+    lines = [f"**{SAID[review.verdict]}** · {by} · {far}" if review.verdict in SAID else f"{by} · {far}"]
     if review.tags:
         lines[0] += " · " + " ".join(f":gray-badge[{words.markdown(tag, 40)}]" for tag in review.tags)
     if review.label:

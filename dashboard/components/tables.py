@@ -15,7 +15,7 @@ _COLUMNS = {
     "redirected": st.column_config.TextColumn("redirected", width=84, help=looks.HELP["redirected"]),
     "review": st.column_config.TextColumn("review", width=105, help=looks.HELP["review"]),
     "priority": st.column_config.NumberColumn(
-        "priority", format="%.3g", width=80, help=looks.HELP["priority"]
+        "priority", format="%.0f", width=66, help=looks.HELP["priority"]
     ),
     "label": st.column_config.TextColumn(
         "label", width=215, help="What the latent's contexts share; ✎: an analyst's own words."
@@ -55,6 +55,17 @@ _COLUMNS = {
 }
 
 
+ROW: tuple[Literal["single-row"], Literal["single-cell"]] = ("single-row", "single-cell")
+"""Selection by a tick or by a click anywhere in a row."""
+
+
+def picked(key: str, n: int) -> int | None:
+    """The chosen row, 0 to n - 1, of the table `key` whose selection_mode is ROW."""
+    chosen = st.session_state[key].selection
+    rows = [*chosen.rows, *(row for row, _ in chosen.cells)]
+    return rows[0] if rows and rows[0] < n else None
+
+
 def latent_table(
     frame: pd.DataFrame, columns: list[str], *, key: str, height: int | Literal["content"], alt: str
 ) -> None:
@@ -87,9 +98,8 @@ def latent_table(
     numbers = [int(n) for n in frame["latent"]]
 
     def chosen() -> None:
-        rows = st.session_state[key].selection.rows
-        if rows and rows[0] < len(numbers):
-            state.open_latent(numbers[rows[0]])
+        if (row := picked(key, len(numbers))) is not None:
+            state.open_latent(numbers[row])
 
     st.dataframe(
         shown[columns],
@@ -97,7 +107,7 @@ def latent_table(
         hide_index=True,
         height=height,
         on_select=chosen,
-        selection_mode="single-row",
+        selection_mode=ROW,
         column_config={name: _COLUMNS[name] for name in columns},
         placeholder="–",
         alt=alt,

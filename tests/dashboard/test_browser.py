@@ -13,6 +13,7 @@ from browsing import IN_CHROMIUM, go, settle
 
 from dashboard.components.selection import read_ranges
 from mneme.analyst import History
+from mneme.store.queries import effects
 from mneme.store.queries import latents as queries
 from mneme.store.queries.latents import LatentFilter
 from mneme.store.run import open_run
@@ -163,12 +164,13 @@ def test_both_themes_are_the_apps_own(server: str, browser: Any) -> None:
         assert all(sign * (text - ground) > 80 for text in texts), (scheme, seen[scheme])
 
 
-def test_a_row_opens_its_latent_and_keys_step_on(server: str, page: Any) -> None:
+@pytest.mark.parametrize("where", [18, 400], ids=["its tick", "its text"])
+def test_a_row_opens_its_latent_and_keys_step_on(server: str, page: Any, where: int) -> None:
     go(page, f"{server}/latents?run=whole&verdict=amplified")
     table = page.locator("[data-testid=stDataFrame] canvas").first.bounding_box()
-    page.mouse.click(table["x"] + 18, table["y"] + 50)
+    page.mouse.click(table["x"] + where, table["y"] + 50)
     page.wait_for_url("**/latent?**", timeout=15_000)
-    page.get_by_role("button", name="Next").wait_for(timeout=15_000)
+    page.get_by_role("button", name="Next Shortcut J").wait_for(timeout=15_000)
     settle(page)
     assert "latent=" in page.url and "verdict=amplified" in page.url
     page.wait_for_timeout(700)  # the keys work a moment after their buttons are drawn
@@ -224,3 +226,22 @@ def test_keys_review_a_latent_and_go_on(server: str, page: Any, runs: Path) -> N
     page.get_by_label("Note", exact=True).press_sequentially("123 bun")
     settle(page)
     assert history.reviews() == {}, "keys typed into a note review nothing"
+    page.get_by_role("button", name="Save").click()
+    page.get_by_label("Note", exact=True).wait_for(state="detached", timeout=15_000)
+    page.get_by_text("123 bun").wait_for()
+    settle(page)
+    page.wait_for_timeout(700)  # the buttons of the page as it is now
+    page.get_by_role("button", name="Undo").click()
+    page.get_by_text("123 bun").wait_for(state="detached", timeout=15_000)
+    settle(page)
+    assert history.reviews() == {}
+
+
+def test_a_bar_of_the_overview_opens_its_area(server: str, page: Any, runs: Path) -> None:
+    go(page, f"{server}/?run=whole")
+    page.locator(".mneme-bars .row").nth(1).focus()
+    page.keyboard.press("Enter")
+    area = effects.effects(open_run(runs / "whole"))["category"].iloc[1]
+    page.wait_for_url(f"**/side_effects?**area={area}**", timeout=15_000)
+    page.locator("h1", has_text="Side effects").wait_for()
+    settle(page)
