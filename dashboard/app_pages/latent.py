@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard.components import filters, latent_cards, looks, narrow, review, state, words
+from dashboard.components import filters, latent_cards, looks, narrow, patching, review, state, words
 from mneme.store.queries import latent as queries
 from mneme.store.queries import latents as list_queries
 from mneme.store.queries import quality
@@ -110,6 +110,8 @@ body = narrow.stacking("latent")
 left, right = body.columns([1.75, 1], gap="large")
 with left:
     latent_cards.contexts(run, row, "interpretation" in done)
+    if not row["dead"]:
+        patching.of_latent(run, latent)
 with right:
     latent_cards.decoders(run, row)
     latent_cards.activations(run, latent)

@@ -3,7 +3,17 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard.components import charts, effect_charts, evaluation, looks, narrow, state, tables, words
+from dashboard.components import (
+    charts,
+    effect_charts,
+    evaluation,
+    looks,
+    narrow,
+    patching,
+    state,
+    tables,
+    words,
+)
 from mneme.effects.evaluate import OWN
 from mneme.store.queries import effects as queries
 
@@ -153,6 +163,8 @@ st.dataframe(
     },
     alt="Predicted and measured change of every category",
 )
+
+patching.together(run)
 
 st.subheader("Which latents make up an effect")
 area = st.selectbox(

@@ -35,7 +35,7 @@ def joint_sentences(together: pd.DataFrame) -> list[str]:
         ]
     n, documents = int(main["n_latents"]), int(main["n_documents"])
     beside = [
-        f"{words} {_percent(rows['undo', source]['kl_share'])}"
+        f"{words} {percent(rows['undo', source]['kl_share'])}"
         for source, words in (
             ("random latents", "as many unchanged latents"),
             ("random direction", "a random direction as large"),
@@ -56,12 +56,26 @@ def joint_sentences(together: pd.DataFrame) -> list[str]:
     return found
 
 
+def latents_sentence(latents: pd.DataFrame) -> list[str]:
+    """How the latents did one by one; `latents`: `every_latent` of mneme.store.queries.causal."""
+    undone = latents[(latents["patch"] == "undo") & latents["kl_share"].notna()]
+    if undone.empty:
+        return []
+    each = undone["kl_share"]
+    better, worse = int((undone["gain_low"] > 0).sum()), int((undone["gain_high"] < 0).sum())
+    return [
+        f"Undone one by one on their own contexts, {len(undone)} latents close {percent(each.min())} to"
+        f" {percent(each.max())} of KL there, median {percent(each.median())}: surely more"
+        f" than another latent's direction, as far at the same tokens, for {better} of them, surely less for {worse}."
+    ]
+
+
 def share(row: Mapping[Any, Any], measure: str) -> str:
     """43 % (31 … 55 %), of `kl` or `nll`; a dash where no share is told."""
     value = row[f"{measure}_share"]
     if _missing(value):
         return "–"
-    return f"{_percent(value)} ({100 * row[f'{measure}_low']:.0f} … {_percent(row[f'{measure}_high'])})"
+    return f"{percent(value)} ({100 * row[f'{measure}_low']:.0f} … {percent(row[f'{measure}_high'])})"
 
 
 def gain(row: Mapping[Any, Any]) -> str:
@@ -71,7 +85,8 @@ def gain(row: Mapping[Any, Any]) -> str:
     return f"{100 * row['gain']:+.0f} % ({100 * row['gain_low']:+.0f} … {100 * row['gain_high']:+.0f} %)"
 
 
-def _percent(value: float) -> str:
+def percent(value: float) -> str:
+    """43 %; a dash where it is not known."""
     return "–" if _missing(value) else f"{100 * value:.0f} %"
 
 

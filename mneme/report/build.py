@@ -19,6 +19,7 @@ from mneme.report.explainers import explainer_pairs, explainers
 from mneme.report.labels import label_quality, unreliable
 from mneme.report.model import Effect, Entry, Latent, Missing, Null, Remark, Report, Score
 from mneme.report.outcome import compare
+from mneme.report.patched import Causal, causal
 from mneme.store.run import Run
 
 _STAGES = {
@@ -54,6 +55,7 @@ def build_report(run: Run, *, max_latents: int = 10) -> Report:
     # Where nothing changed, the latents called by chance are no findings.
     nothing = info.get("side_effect") == "none"
     latents = () if nothing else reviewed(collect.latents(run, max_latents, kept(remarks)), remarks)
+    patched = causal(run)
     return Report(
         verdict=text(info.get("verdict_sentence"), 1000),
         facts=collect.facts(run.name, info),
@@ -72,11 +74,13 @@ def build_report(run: Run, *, max_latents: int = 10) -> Report:
         labels_unreliable=unreliable(run),
         explainers=explainers(run),
         explainer_pairs=explainer_pairs(run),
+        causal=patched,
         scores=scores,
         comparisons=compare(scores),
         not_measured=(
             *_missing_stages({s.stage for s in stages}),
             *_missing_parts(effects, latents, nulls, scores, judged=bool(counts)),
+            *_missing_patches(patched, latents),
             *version_gap,
             *remark_gap,
         ),
@@ -131,6 +135,13 @@ def _missing_stages(done: set[str]) -> list[Missing]:
     return [
         Missing(f"{what} (stage {stage})", command) for stage, what in _STAGES.items() if stage not in done
     ]
+
+
+def _missing_patches(patched: Causal, latents: tuple[Latent, ...]) -> list[Missing]:
+    if patched.together or patched.latents or not latents:
+        return []
+    what = "whether these latents are why the predictions differ (patching)"
+    return [Missing(what, "mneme causal .", "in the run's folder")]
 
 
 def _missing_parts(

@@ -38,6 +38,7 @@ _EXPORTS = {
     "effects": "SELECT e.*, c.name, c.grp FROM effects e LEFT JOIN categories c USING (category)"
     " ORDER BY effect DESC NULLS LAST, category",
     "outcomes": "SELECT * FROM outcomes ORDER BY category",
+    "causal": "SELECT * FROM causal ORDER BY latent NULLS FIRST, patch DESC, source",
     "evaluation": "SELECT * FROM evaluation ORDER BY subset, metric, method",
 }
 EXPORTS = tuple(_EXPORTS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from mneme.report import explainers as labelling
-from mneme.report import labels, words
+from mneme.report import labels, patched, words
 from mneme.report.format import ABSENT, count, duration, interval, number, percent, with_unit
 from mneme.report.format import markdown as md
 from mneme.report.method import LIMITS, METHOD, NO_EVIDENCE, SOURCES
@@ -61,6 +61,11 @@ def _moved(report: Report) -> Iterable[str]:
 
 def _supports(report: Report) -> Iterable[str]:
     yield "## What supports it"
+    yield from (md(line, 1000) for line in report.causal.sentences)
+    if report.causal.together:
+        yield _table(patched.TOGETHER_COLUMNS, patched.together_rows(report.causal.together))
+    if report.causal.latents:
+        yield _table(patched.LATENT_COLUMNS, patched.latent_rows(report.causal.latents))
     if not report.latents:
         yield "No latent is amplified, suppressed or redirected, or none has been judged yet."
     for latent in report.latents:

@@ -21,6 +21,9 @@ METHOD = (
     " never fired.",
     "Severity is how far a latent's change moves the average token, as a share of the base model's typical"
     " deviation from its mean.",
+    "Patching: f_j (d_tuned − d_base) is taken off the tuned model's activation where the latent fires (undone), or put"
+    " on the base's (done), and the model goes on from there. The share of KL(base || tuned) that this closes is held"
+    " against as large a patch along other directions, and against the whole activation.",
     "A label describes a latent's strongest contexts; its score is balanced accuracy on held-out contexts,"
     " 50 % is guessing.",
     "A category's effect adds up its amplified, suppressed and redirected latents, weighted by how much they fire in"

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mneme.report.compared import Explainer, ExplainerPair
+from mneme.report.patched import Causal
 
 FORMAT = 1
 """Version of the JSON; raised when a key changes its meaning or goes away."""
@@ -282,6 +283,7 @@ class Report:
     """share of scored latents whose label isn't shown to beat other latents' labels"""
     explainers: tuple[Explainer, ...]
     explainer_pairs: tuple[ExplainerPair, ...]
+    causal: Causal
     scores: tuple[Score, ...]
     comparisons: tuple[Comparison, ...]
     not_measured: tuple[Missing, ...]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,13 @@ def test_what_is_done_when_interrupted_is_kept_and_shown(run: Run, monkeypatch: 
     (run.path / "causal" / "latent-9.npz").write_bytes(b"PK half a file")
     run_causal(run.path, latents=[first, second], contexts=2, tokens=0)
     assert len(queries.of_latent(run, second)) == 6
+
+
+def test_the_report_tells_it(patched: Run) -> None:
+    report = json.loads((patched.path / "report" / "report.json").read_text(encoding="utf-8"))
+    listed = {row["latent"] for row in report["causal"]["latents"]}
+    assert listed == set(some_latents(patched))
+    assert "causal.csv" in {file.name for file in (patched.path / "report").iterdir()}
 
 
 def test_what_can_not_be_patched_is_refused_in_one_line(run: Run, cli: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -26,7 +27,7 @@ _OURS = frozenset(
 )
 _FILES = [
     *("report.html", "report.md", "report.json", "latents.csv", "latents.parquet"),
-    *("effects.csv", "outcomes.csv", "evaluation.csv"),
+    *("causal.csv", "effects.csv", "outcomes.csv", "evaluation.csv"),
 ]
 
 
@@ -240,3 +241,22 @@ def test_bars_are_as_long_as_their_values() -> None:
 
 def test_every_verdict_has_a_shape_of_its_own() -> None:
     assert len(set(SHAPES.values())) == len(SHAPES) == 4
+
+
+def test_patching_is_told_in_every_form(plain_run: Run, tmp_path: Path) -> None:
+    report = build_report(plain_run)
+    page, text, values = to_html(report), to_markdown(report), json.loads(to_json(report))
+    for line in values["causal"]["sentences"]:
+        assert line.split("%")[0] in page
+    assert "Undoing the change of" in page and "as many unchanged latents 1 %" in page
+    assert "| all changed latents | undone in the tuned model |" in text
+    assert {row["source"] for row in values["causal"]["together"]} >= {"latents", "random latents", "whole"}
+    assert values["causal"]["latents"][0]["kl_share"] >= values["causal"]["latents"][1]["kl_share"]
+    assert not any("patching" in part["what"] for part in values["not_measured"])
+    shutil.copytree(plain_run.path, tmp_path / "run")
+    other = Run(tmp_path / "run")
+    with other.stage_writer() as writer:
+        writer.connection.execute("DELETE FROM causal")
+    without = build_report(other)
+    assert any("patching" in part.what for part in without.not_measured)
+    assert "Undoing" not in to_html(without) + to_markdown(without)
