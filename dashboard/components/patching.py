@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -17,6 +18,7 @@ _HELP = (
     "directions, and all that a patch there can do. 95 % intervals over documents."
 )
 _OWN, _CONTROL = looks.VERDICT_COLOUR["amplified"], looks.VERDICT_COLOUR["unchanged"]
+_SHORTEST = 0.1  # of the axis
 _LOWEST = -0.5  # of the axis: what reaches lower is cut there, its number is not
 _STYLE = (
     "<style>.mneme-shares{display:grid;grid-template-columns:minmax(7rem,42%) minmax(5rem,1fr) auto;gap:0.28rem 0.6rem;"
@@ -44,7 +46,7 @@ def of_latent(run: Run, latent: int) -> None:
         return
     one = found.iloc[0]
     for column, patch in zip(st.columns(2, gap="medium"), PATCHES, strict=True):
-        column.html(share_bars(found[found["patch"] == patch], PATCHES[patch].capitalize()))
+        column.html(share_bars(found[found["patch"] == patch], PATCHES[patch].capitalize(), axis(found)))
     own = found[(found["source"] == "latent") & found["gain"].notna()].to_dict("records")
     beyond = ", ".join(f"{row['patch']} {gain(row)}" for row in own)
     note = (
@@ -82,19 +84,22 @@ def together(run: Run) -> None:
         for patch in PATCHES:
             rows = found[found["patch"] == patch]
             if len(rows):
-                st.html(share_bars(rows, PATCHES[patch].capitalize()))
+                st.html(share_bars(rows, PATCHES[patch].capitalize(), axis(found)))
     with told:
         for sentence in sentences:
             st.markdown(words.markdown(sentence, 600))
 
 
-def share_bars(rows: pd.DataFrame, head: str) -> str:
+def axis(rows: pd.DataFrame) -> tuple[float, float]:
+    """The shares where bars begin and end, so that all of these rows have room."""
+    values = rows[["kl_share", "kl_low", "kl_high"]].astype(float).to_numpy().ravel()
+    values = values[~np.isnan(values)]
+    return max(_LOWEST, min(0.0, *values, 0.0)), max(_SHORTEST, *values, _SHORTEST)
+
+
+def share_bars(rows: pd.DataFrame, head: str, ends: tuple[float, float]) -> str:
     """Shares of KL as HTML: name, bar from 0 with its interval, number. rows: of the table `causal`, one patch."""
-    values = rows[["kl_share", "kl_low", "kl_high"]].astype(float)
-    low = (
-        max(_LOWEST, min(0.0, float(values.min().min(skipna=True)))) if values.notna().any(axis=None) else 0.0
-    )
-    high = max(1.0, float(values["kl_share"].max())) if values["kl_share"].notna().any() else 1.0
+    low, high = ends
 
     def along(value: float) -> float:
         return max(0.0, min(100.0, 100 * (value - low) / (high - low)))
@@ -107,10 +112,10 @@ def share_bars(rows: pd.DataFrame, head: str) -> str:
         name = words.html(SOURCES.get(row["source"], row["source"]), 60)
         value, known = row["kl_share"], not words.missing(row["kl_share"])
         number = percent(value) if known else "–"
-        ends = f"{percent(row['kl_low'])} … {percent(row['kl_high'])}" if known else "too little to tell"
+        between = f"{percent(row['kl_low'])} … {percent(row['kl_high'])}" if known else "too little to tell"
         colour = _OWN if row["source"] in ("latent", "latents") else _CONTROL
         parts.append(
-            f'<span class="name">{name}</span><span class="track" title="{name}: {number} ({ends})">'
+            f'<span class="name">{name}</span><span class="track" title="{name}: {number} ({between})">'
         )
         if known:
             start, stop = sorted((along(0.0), along(value)))
@@ -120,5 +125,5 @@ def share_bars(rows: pd.DataFrame, head: str) -> str:
             first, last = along(row["kl_low"]), along(row["kl_high"])
             parts.append(f'<span class="range" style="left:{first:.1f}%;width:{last - first:.1f}%"></span>')
         parts.append(f'<span class="zero" style="left:{along(0.0):.1f}%"></span></span>')
-        parts.append(f'<span class="number"><b>{number}</b> <small>{ends}</small></span>')
+        parts.append(f'<span class="number"><b>{number}</b> <small>{between}</small></span>')
     return "".join([*parts, "</div>"])

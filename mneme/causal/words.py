@@ -75,19 +75,22 @@ def share(row: Mapping[Any, Any], measure: str) -> str:
     value = row[f"{measure}_share"]
     if _missing(value):
         return "–"
-    return f"{percent(value)} ({100 * row[f'{measure}_low']:.0f} … {percent(row[f'{measure}_high'])})"
+    return f"{percent(value)} ({percent(row[f'{measure}_low'])[:-2]} … {percent(row[f'{measure}_high'])})"
 
 
 def gain(row: Mapping[Any, Any]) -> str:
     """+13 % (+5 … +21 %): the share of KL beyond the control's; a dash where it is not told."""
     if _missing(row["gain"]):
         return "–"
-    return f"{100 * row['gain']:+.0f} % ({100 * row['gain_low']:+.0f} … {100 * row['gain_high']:+.0f} %)"
+    value, low, high = (
+        f"{100 * row[name]:+.0f}".replace("-", "−") for name in ("gain", "gain_low", "gain_high")
+    )
+    return f"{value} % ({low} … {high} %)"
 
 
 def percent(value: float) -> str:
     """43 %; a dash where it is not known."""
-    return "–" if _missing(value) else f"{100 * value:.0f} %"
+    return "–" if _missing(value) else f"{100 * value:.0f} %".replace("-", "−")
 
 
 def _missing(value: Any) -> bool:

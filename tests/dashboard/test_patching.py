@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from test_pages import open_page
 
-from dashboard.components.patching import share_bars
+from dashboard.components.patching import axis, share_bars
 from mneme.store.run import Run
 
 
@@ -64,7 +64,7 @@ def test_a_share_that_is_not_told_has_no_bar() -> None:
             "kl_high": [float("nan"), -1.0],
         }
     )
-    html = share_bars(rows, "Undone")
+    html = share_bars(rows, "Undone", axis(rows))
     assert "too little to tell" in html and html.count('class="bar"') == 1
     assert "<b>x" not in html and "left:0.0%" in html, "a bar that reaches below the axis is cut there"
-    assert share_bars(rows.iloc[:1], "Undone").count('class="bar"') == 0
+    assert share_bars(rows.iloc[:1], "Undone", axis(rows.iloc[:1])).count('class="bar"') == 0
