@@ -83,14 +83,14 @@ def gain(row: Mapping[Any, Any]) -> str:
     if _missing(row["gain"]):
         return "–"
     value, low, high = (
-        f"{100 * row[name]:+.0f}".replace("-", "−") for name in ("gain", "gain_low", "gain_high")
+        f"{round(100 * row[name]):+}".replace("-", "−") for name in ("gain", "gain_low", "gain_high")
     )
     return f"{value} % ({low} … {high} %)"
 
 
 def percent(value: float) -> str:
     """43 %; a dash where it is not known."""
-    return "–" if _missing(value) else f"{100 * value:.0f} %".replace("-", "−")
+    return "–" if _missing(value) else f"{round(100 * value)} %".replace("-", "−")
 
 
 def _missing(value: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -127,6 +128,11 @@ def test_what_can_not_be_patched_is_refused_in_one_line(run: Run, cli: Any) -> N
     settings.write_text(text.replace(_named(text, "tuned"), "/no/such/model"), encoding="utf-8")
     with pytest.raises(ModelError, match="/no/such/model"):
         run_causal(run.path, latents=some_latents(run), tokens=0)
+    far = text.replace("[harvest]", '[harvest]\nremote = "ndif"')
+    settings.write_text(re.sub("(?m)^behaviour_share = .*", "behaviour_share = 0.0", far), encoding="utf-8")
+    with pytest.raises(ModelError, match="a server runs"):
+        run_causal(run.path, latents=some_latents(run), tokens=0)
+    settings.write_text(text, encoding="utf-8")
     index.unlink()
     with pytest.raises(RunError, match="not finished"):
         run_causal(run.path)
