@@ -190,7 +190,8 @@ def test_labels_are_made_again_from_what_an_earlier_version_left(
             writer.connection.execute(f"ALTER TABLE outcomes DROP COLUMN {column}")
         for column in ("reach", "reach_low", "reach_high", "explained"):
             writer.connection.execute(f"ALTER TABLE effects DROP COLUMN {column}")
-        writer.connection.execute("DROP TABLE effect_groups")
+        for table in ("effect_groups", "causal", "causal_ablations"):
+            writer.connection.execute(f"DROP TABLE {table}")
         # the attribution stays, so its intervals do
         writer.connection.execute("DELETE FROM schema_version WHERE version > 1")
     old = {k: v for k, v in settings.items() if k != "labels"}
