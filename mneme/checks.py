@@ -95,7 +95,7 @@ def run_stability(
             with tempfile.TemporaryDirectory(dir=bench.folder / "checks") as codes:
                 found = attribute(other, bench.cache, codes, bench.config.attribution, progress)
                 if run.finished("effects") is not None:
-                    categories.append(_same_categories(bench, run, codes, found.latents))
+                    categories.append(_same_categories(bench, run, other, codes, found.latents))
             persists.append(match.persists)
             mcc.append(pw_mcc(match, np.where(live, weight, np.nan)))
             other_verdict = found.latents.sort_values("latent")["verdict"].to_numpy(dtype=object)
@@ -112,7 +112,9 @@ def run_stability(
     return told | ({"categories": float(np.mean(categories))} if categories else {})
 
 
-def _same_categories(bench: Workbench, run: Run, codes: str, latents: pd.DataFrame) -> float:
+def _same_categories(
+    bench: Workbench, run: Run, crosscoder: Crosscoder, codes: str, latents: pd.DataFrame
+) -> float:
     """Share of the run's categories that another dictionary of the same activations gives the same verdict."""
     from mneme.crosscoder import CodeCache
     from mneme.effects.stage import predict_effects
@@ -121,6 +123,7 @@ def _same_categories(bench: Workbench, run: Run, codes: str, latents: pd.DataFra
         bench.cache,
         CodeCache(codes),
         latents,
+        crosscoder.raw_decoder(),
         lambda ids: str(bench.tokenizer.decode(ids)),
         bench.encoder,
         bench.config.effects,

@@ -203,12 +203,12 @@ def effects_stage(bench: Workbench) -> StageResult:
         bench.cache,
         CodeCache(bench.folder / "codes"),
         latents,
+        bench.crosscoder.raw_decoder(),
         lambda ids: str(bench.tokenizer.decode(ids)),
         bench.encoder,
         bench.config.effects,
         labels=labels,
         named=named.weights if named else None,
-        decoder=bench.crosscoder.raw_decoder(),
         outcomes=outcomes,
         progress=bench.progress,
     )

@@ -117,6 +117,7 @@ shown = pd.DataFrame(
         "explained": 100 * effects["explained"],
         "accuracy": 100 * (effects["accuracy_tuned"] - effects["accuracy_base"]),
         "tokens": effects["n_tokens"],
+        "why uncertain": effects["reason"],
     }
 )
 keys = effects["category"].tolist()
@@ -160,6 +161,7 @@ st.dataframe(
         "tokens": st.column_config.NumberColumn(
             format="localized", width=62, help="Corpus text assigned to the category."
         ),
+        "why uncertain": st.column_config.TextColumn(width=260),
     },
     alt="Predicted and measured change of every category",
 )

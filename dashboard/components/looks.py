@@ -128,8 +128,8 @@ HELP = {
     "cosine of 0.7 or more (mneme stability).",
     "cosine": "Cosine between the latent's two decoders: 1 is the same direction. Low: the latent turned "
     "(redirected).",
-    "reach": "Share of the category's text that changed latents touch: each passage counts from 0 to 1 by how far they "
-    "move it, however far beyond.",
+    "reach": "Share of the category's text that changed latents touch: each passage counts from 0 to 1 by how far its "
+    "activations moved the way those latents say, however far beyond.",
     "explained": "Share of what the tuning did to the activations on the category's text that the changed latents "
     "account for. The rest is change that no latent on this page tells.",
     "effect": "Predicted size of the change in a category: its latents' changes, weighted by how much they "

@@ -90,6 +90,8 @@ def scatter(
     groups = []
     for verdict in _ORDER:
         own = points[points["verdict"] == verdict]
+        if own.empty:
+            continue
         groups.append(
             {
                 "colour": looks.VERDICT_COLOUR[verdict],

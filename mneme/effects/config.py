@@ -59,7 +59,7 @@ class EffectsConfig:
         },
     )
     min_reach: float = field(
-        default=0.25,
+        default=0.125,
         metadata={
             "doc": "share of a category's text that must be reached for the category to count as changed"
         },

@@ -1,13 +1,17 @@
-"""How much of what the tuning did to the activations the changed latents account for, window by window.
+"""What the changed latents say that the tuning did to the activations, held against what it did, window by window.
 
 At each token the changed latents say that the tuned model differs from the base by
 
-    sum over changed j of f_j v_j,    v_j = (beta_tuned - beta_base) p_j along the main probe p_j,
-                                      or d_j_tuned - d_j_base for a redirected latent
+    D' = sum over changed j of f_j v_j,    v_j = (beta_tuned - beta_base) p_j along the main probe p_j,
+                                           or d_j_tuned - d_j_base for a redirected latent
 
-and the share of a category's squared difference |x_tuned - x_base|^2 that is gone once this is taken off is its share
-explained: 1 when the changed latents are all that changed there, 0 when they say nothing of it, below 0 when they are
-wrong. What is left is what the report's latents do not tell.
+while it does by D = x_tuned - x_base. Two things follow:
+
+    confirmed   min(|D'|, max(0, D . D' / |D'|)): how far the token did move the way that the latents say, at most as
+                far as they say. A beta is a mean over all of a latent's tokens: where it fires and nothing happened,
+                nothing is confirmed. What the reach counts (predict.py).
+    explained   1 - sum |D - D'|^2 / sum |D|^2 over a category's text: 1 when the changed latents are all that changed
+                there, 0 when they say nothing of it, below 0 when they are wrong. What is left is what they don't tell.
 """
 
 from __future__ import annotations
@@ -35,13 +39,15 @@ class Directions(NamedTuple):
     """(K, d) float64, raw units; |vector| is the latent's step (sums.py)."""
 
 
-class Squares(NamedTuple):
-    """(W,) each: sums over a window's rows, raw units squared."""
+class Held(NamedTuple):
+    """(W,) each: sums over a window's rows; or (B,), the rows themselves."""
 
+    confirmed: np.ndarray
+    """Raw units."""
     difference: np.ndarray
-    """|x_tuned - x_base|^2."""
+    """|D|^2, raw units squared."""
     left: np.ndarray
-    """The same once the changed latents' part is taken off."""
+    """|D - D'|^2."""
 
 
 def directions(latents: pd.DataFrame, steps: np.ndarray, decoder: torch.Tensor) -> Directions:
@@ -55,15 +61,23 @@ def directions(latents: pd.DataFrame, steps: np.ndarray, decoder: torch.Tensor) 
     return Directions(chosen, np.where(redirected, tuned - base, np.nan_to_num(change)[:, None] * probe))
 
 
-def sum_squares(
+def hold(difference: np.ndarray, said: np.ndarray) -> Held:
+    """Row by row. difference, said: (B, d), D and D'."""
+    length = np.linalg.norm(said, axis=1)
+    along = np.divide((difference * said).sum(1), length, out=np.zeros(len(length)), where=length > 0)
+    left = np.square(difference - said).sum(1)
+    return Held(np.clip(along, 0, length), np.square(difference).sum(1), left)
+
+
+def hold_windows(
     cache: Any, codes: CodeCache, windows: Windows, moved: Directions, progress: Progress = NULL_PROGRESS
-) -> Squares:
+) -> Held:
     """One pass over codes and activations, in token order."""
     n_windows = len(windows.document)
-    found = Squares(np.zeros(n_windows), np.zeros(n_windows))
+    found = Held(np.zeros(n_windows), np.zeros(n_windows), np.zeros(n_windows))
     column = np.full(codes.n_latents, -1)
     column[moved.latent] = np.arange(len(moved.latent))
-    with progress.task("categories: share explained", cache.n, "tokens") as task:
+    with progress.task("categories: activations that moved", cache.n, "tokens") as task:
         for first, part, n in codes.shards():
             of = column[part.latent.numpy()]
             kept = of >= 0
@@ -72,16 +86,31 @@ def sum_squares(
             for start in range(0, n, _BATCH):
                 rows = slice(start, min(start + _BATCH, n))
                 x = cache.read(first + rows.start, first + rows.stop).to(torch.float64).numpy()
-                difference = x[:, 1] - x[:, 0]
-                left = difference - table[rows] @ moved.vector
                 window = windows.row_window[first + rows.start : first + rows.stop]
-                for total, value in zip(found, (difference, left), strict=True):
-                    total += np.bincount(window, weights=np.square(value).sum(1), minlength=n_windows)
+                held = hold(x[:, 1] - x[:, 0], table[rows] @ moved.vector)
+                for total, value in zip(found, held, strict=True):
+                    total += np.bincount(window, weights=value, minlength=n_windows)
                 task.advance(len(x))
     return found
 
 
-def share_explained(weights: np.ndarray, squares: Squares) -> np.ndarray:
+def confirmed_rows(crosscoder: Any, source: Any, moved: Directions, progress: Progress) -> np.ndarray:
+    """(N,): what is confirmed at each row of a source whose codes were not kept, in token order, raw units."""
+    found, column = [], torch.full((crosscoder.n_latents,), -1)
+    column[torch.from_numpy(moved.latent)] = torch.arange(len(moved.latent))
+    with progress.task("oracle", source.n, "tokens") as task:
+        for x in source.batches(_BATCH):
+            codes = crosscoder.encode_sparse(x.float())
+            of = column[codes.latent]
+            entries = codes.value[of >= 0].double(), (codes.row[of >= 0], of[of >= 0])
+            table = sparse.csr_array(entries, shape=(len(x), len(moved.latent)))
+            difference = (x[:, 1].double() - x[:, 0].double()).numpy()
+            found.append(hold(difference, table @ moved.vector).confirmed)
+            task.advance(len(x))
+    return np.concatenate(found)
+
+
+def share_explained(weights: np.ndarray, held: Held) -> np.ndarray:
     """(C,): 1 - left / difference over the categories' windows, (W, C) weights; NaN where nothing differs."""
-    difference, left = (weights.T.astype(np.float64) @ part for part in squares)
+    difference, left = (weights.T.astype(np.float64) @ part for part in (held.difference, held.left))
     return 1 - np.divide(left, difference, out=np.full(len(left), np.nan), where=difference > 0)

@@ -4,7 +4,8 @@
     step_j      = how far one unit of the latent moves the tuned model from the base (sums.py)
     typical     = the base's root-mean-square deviation from its mean
 
-    reach_c     = mean over the category's tokens of 1 - exp(-e_w / min_effect), e_w the effect in the token's window
+    reach_c     = mean over the category's tokens of 1 - exp(-r_w / min_effect), r_w the mean over the token's window of
+                  what is confirmed of the latents' change (explained.py), as a share of typical
 
 so an effect of 0.1 means: on the category's text, changed latents move the average token by a tenth of what
 tokens usually differ by. Latents count as changed by their verdict (amplified, suppressed), or if redirected.
@@ -25,6 +26,7 @@ from scipy import sparse
 
 from mneme.effects.config import EffectsConfig
 from mneme.effects.intervals import Ratio, per_document, ratio_intervals
+from mneme.effects.judge import judge
 from mneme.effects.sums import CodeSums, latent_steps
 from mneme.effects.windows import Windows
 
@@ -83,20 +85,23 @@ def predict(
     windows: Windows,
     weights: np.ndarray,
     sums: CodeSums,
+    confirmed: np.ndarray,
     typical: float,
     behaviour: Behaviour,
     config: EffectsConfig,
 ) -> pd.DataFrame:
-    """Table `effects`, a row a category. sums.moved[0] and [1]: amplified and suppressed (changed_steps)."""
+    """Table `effects`, a row a category.
+
+    sums.moved[0] and [1]: amplified and suppressed (changed_steps); confirmed: (W,), sums over a window's rows.
+    """
     rows = windows.n_rows.astype(np.float64)
     scale = typical if typical > 0 else np.nan
     total, up, down = (
         mean_over_documents(weights, windows, moved / scale, rows, config)
         for moved in (sums.moved[0] + sums.moved[1], sums.moved[0], sums.moved[1])
     )
-    moved = sums.moved[0] + sums.moved[1]
     reach = mean_over_documents(
-        weights, windows, saturated(moved / scale, rows, config.min_effect), rows, config
+        weights, windows, saturated(confirmed / scale, rows, config.min_effect), rows, config
     )
     amount = amount_of_text(weights, windows)
     frame = pd.DataFrame(
@@ -116,8 +121,8 @@ def predict(
             "n_documents": amount["n_documents"],
         }
     )
-    direction, verdict = judge(reach, behaviour.nll_change, amount["documents"].to_numpy(), config)
-    return frame.assign(direction=direction, verdict=verdict)
+    judged = judge(reach, behaviour.nll_change, amount["documents"].to_numpy(), config)
+    return frame.assign(**judged._asdict())
 
 
 def saturated(total: np.ndarray, rows: np.ndarray, scale: float) -> np.ndarray:
@@ -142,31 +147,6 @@ def amount_of_text(weights: np.ndarray, windows: Windows) -> pd.DataFrame:
             "documents": documents,
         }
     )
-
-
-def judge(
-    reach: Ratio, nll: Ratio, documents: np.ndarray, config: EffectsConfig
-) -> tuple[np.ndarray, np.ndarray]:
-    """(direction, verdict), (C,) words.
-
-    direction: degraded where the NLL change is above nll_margin, or its interval above 0; improved the other way; else
-    none. verdict: degraded or improved where the interval of the reach lies above min_reach and NLL moved by more than
-    nll_margin; unaffected where that interval lies below min_reach and NLL is not sure to have moved by more than
-    nll_margin; uncertain otherwise, and wherever there is too little text.
-    """
-    up, down = nll.value > config.nll_margin, nll.value < -config.nll_margin
-    direction = np.select([up | (nll.low > 0), down | (nll.high < 0)], ["degraded", "improved"], "none")
-    surely = (nll.low > config.nll_margin) | (nll.high < -config.nll_margin)
-    verdict = np.select(
-        [
-            documents < config.min_documents,
-            (reach.low > config.min_reach) & (up | down),
-            (reach.high < config.min_reach) & ~surely,
-        ],
-        ["uncertain", direction, "unaffected"],
-        "uncertain",
-    )
-    return direction, verdict
 
 
 def group_parts(

@@ -118,6 +118,7 @@ def _oracle(bench: Workbench, items: list[Any], keys: list[str], typical: float)
     """(C,): how much of the benchmark's own text the changed latents reach, an item a window."""
     from mneme.corpus import Corpus, Document
     from mneme.effects.benchmark import item_text
+    from mneme.effects.explained import confirmed_rows, directions
     from mneme.effects.predict import changed_steps, saturated
     from mneme.harvest import harvest
 
@@ -125,7 +126,8 @@ def _oracle(bench: Workbench, items: list[Any], keys: list[str], typical: float)
     settings = dataclasses.replace(bench.config.harvest, layer=bench.cache.layer, behaviour_share=0.0)
     cache = harvest(bench.pair, corpus, settings, bench.folder / "evaluation" / "oracle", bench.progress)
     latents = bench.run.sql("SELECT * FROM latents ORDER BY latent")
-    rows = moved_by(bench.crosscoder, cache, changed_steps(latents).sum(0), bench.progress, "oracle")
+    said = directions(latents, changed_steps(latents).sum(0), bench.crosscoder.raw_decoder())
+    rows = confirmed_rows(bench.crosscoder, cache, said, bench.progress)
     topics = [str(topic) for topic in cache.documents()["topic"]]
     size = np.bincount(cache.document, minlength=cache.n_documents).astype(np.float64)
     moved = np.bincount(cache.document, weights=rows, minlength=cache.n_documents) / typical

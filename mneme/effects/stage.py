@@ -24,7 +24,7 @@ from mneme.effects.baselines import baseline_frame, baseline_steps
 from mneme.effects.categories import Taxonomy, load_taxonomy
 from mneme.effects.config import EffectsConfig
 from mneme.effects.evaluate import evaluate
-from mneme.effects.explained import directions, share_explained, sum_squares
+from mneme.effects.explained import directions, hold_windows, share_explained
 from mneme.effects.predict import (
     amount_of_text,
     changed_steps,
@@ -59,22 +59,22 @@ def predict_effects(
     cache: Any,
     codes: CodeCache | str | Path,
     latents: pd.DataFrame,
+    decoder: torch.Tensor,
     decode: Callable[[np.ndarray], str],
     encoder: Encoder,
     config: EffectsConfig | None = None,
     *,
     labels: pd.DataFrame | None = None,
     named: Mapping[int, np.ndarray] | None = None,
-    decoder: torch.Tensor | None = None,
     outcomes: pd.DataFrame | None = None,
     progress: Progress = NULL_PROGRESS,
 ) -> Effects:
     """Say which categories the changed latents belong to, and how much each moved.
 
     cache: ActivationCache; codes: its CodeCache; latents: a row a latent, columns of table `latents` as
-    attribution fills them; decode: token ids -> text; labels: columns latent, label (the first row of a latent
-    counts); named: latent -> (C,) weights that a labelling model gave its label (ask.py); decoder: (2, F, d), raw
-    units, for the share explained, NaN without; outcomes: columns of table `outcomes`, to evaluate against.
+    attribution fills them; decoder: (2, F, d), raw units; decode: token ids -> text; labels: columns latent, label
+    (the first row of a latent counts); named: latent -> (C,) weights that a labelling model gave its label (ask.py);
+    outcomes: columns of table `outcomes`, to evaluate against.
 
     Raises ConfigError for a bad taxonomy, ActivationError when cache, codes and latents don't fit together.
     """
@@ -96,11 +96,10 @@ def predict_effects(
     activations = sum_activations(cache, windows, progress)
     behaviour = measure_behaviour(cache, windows, weights, config)
 
-    effects = predict(keys, windows, weights, sums, activations.typical, behaviour, config)
-    effects["explained"] = np.nan
-    if decoder is not None:
-        moving = directions(latents, steps.sum(0), decoder)
-        effects["explained"] = share_explained(weights, sum_squares(cache, codes, windows, moving, progress))
+    held = hold_windows(cache, codes, windows, directions(latents, steps.sum(0), decoder), progress)
+
+    effects = predict(keys, windows, weights, sums, held.confirmed, activations.typical, behaviour, config)
+    effects["explained"] = share_explained(weights, held)
     moved = dict(zip(others, sums.moved[2:], strict=True))
     baselines = baseline_frame(keys, windows, weights, behaviour, activations, moved)
     tokens = weights.T.astype(np.float64) @ windows.n_rows

@@ -5,9 +5,13 @@ from __future__ import annotations
 import pandas as pd
 
 from mneme.attribution.nulls import side_effect_found
+from mneme.effects.judge import LITTLE_TEXT, UNEXPLAINED
 
 _NAMED = 4  # categories named in the sentence
 _MOSTLY = 0.5  # with a larger share of uncertain latents, finding nothing says nothing
+_WIDELY = (
+    0.5  # of the categories with text enough: a larger share whose predictions moved is a finding by itself
+)
 
 
 def verdict_facts(
@@ -17,7 +21,8 @@ def verdict_facts(
 
     Frames: the run's tables of these names. null_rate: the largest measured share of latents called changed in a
     pair that didn't change; a pair that shows no more than that has none, unless a category moved. Unknown: nothing
-    was called, and the evidence does not reach for most latents or for any category.
+    was called, and the evidence does not reach for most latents or for any category. Predictions that moved on most
+    categories while no latent shows it are a finding, too: one that the dictionary does not explain.
     """
     table = effects.merge(categories[["category", "name", "grp"]], on="category")
     parts = []
@@ -26,11 +31,18 @@ def verdict_facts(
         if len(rows):
             parts.append(f"{_named(rows)} {verdict}")
     text, known = "; ".join(parts), int((table["verdict"] != "uncertain").sum())
+    told = table[table["reason"] != LITTLE_TEXT]
+    unexplained = told[told["reason"] == UNEXPLAINED]
     among = f"{_count(known, 'category', 'categories')} with evidence enough"
     live = latents.loc[latents["verdict"] != "dead", "verdict"]
     side_effect, note = "found", ""
     if parts:
         head = text[0].upper() + text[1:]
+    elif len(unexplained) > _WIDELY * len(told):
+        head = (
+            f"Predictions moved on {len(unexplained)} of {_count(len(told), 'category', 'categories')} with text enough"
+            f" (NLL {_range(unexplained['nll_change'])} nats a token), which no changed latent accounts for"
+        )
     elif side_effect_found(latents, null_rate):
         head = (
             f"Latents changed, but none of {among} moved"
@@ -60,6 +72,11 @@ def _named(rows: pd.DataFrame) -> str:
     listed = shown[0] if len(shown) == 1 else ", ".join(shown[:-1]) + " and " + shown[-1]
     groups = rows["grp"].value_counts(sort=True).index.tolist()[:3]
     return f"{listed} ({', '.join(groups)})"
+
+
+def _range(changes: pd.Series) -> str:
+    """`+0.09 to +0.29`."""
+    return f"{changes.min():+.2f} to {changes.max():+.2f}"
 
 
 def _count(n: int, one: str, many: str) -> str:

@@ -124,6 +124,7 @@ def _effect(row: dict[str, Any], margin: float) -> Effect:
         ci_high=_real(row["ci_high"]),
         direction=text(row["direction"]),
         verdict=text(row["verdict"]),
+        reason=text(row["reason"]),
         nll_change=_real(row["nll_change"]),
         kl=_real(row["kl"]),
         n_tokens=_whole(row["n_tokens"]),

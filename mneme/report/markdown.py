@@ -50,7 +50,7 @@ def _moved(report: Report) -> Iterable[str]:
                 e.name,
                 words.predicted(e),
                 e.direction,
-                e.verdict,
+                words.effect_verdict(e),
                 words.measured(e),
                 words.CALLS.get(e.call, e.call),
             )

@@ -75,6 +75,8 @@ class Effect:
     ci_high: float | None
     direction: str
     verdict: str
+    reason: str
+    """why it is uncertain; else ''"""
     nll_change: float | None
     kl: float | None
     n_tokens: int | None

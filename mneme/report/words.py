@@ -138,6 +138,11 @@ def tally(effects: Sequence[Effect], margin: float) -> str:
     )
 
 
+def effect_verdict(effect: Effect) -> str:
+    """`degraded`, or `uncertain: too little text`."""
+    return f"{effect.verdict}: {effect.reason}" if effect.reason else effect.verdict
+
+
 def predicted(effect: Effect) -> str:
     """0.31 [0.25, 0.37]."""
     return interval(effect.effect, effect.ci_low, effect.ci_high)

@@ -137,7 +137,8 @@ def _run(suite: Suite, scenario: Scenario, seed: int, folder: Path) -> dict[str,
         _same_activations(suite.out / scenario.of / f"seed-{seed}" / "run", run_folder)
     config, first = make_config(values), None
     if suite.again and Run(run_folder).finished("report") is not None:
-        config, first = make_config(read_config(run_folder / "run.toml")), "effects"
+        made = make_config(read_config(run_folder / "run.toml"))
+        config, first = dataclasses.replace(made, effects=config.effects), "effects"
     run = run_pipeline(config, run_folder, suite.progress, first=first)
     if scenario.outcome != "none":
         _measure(suite, scenario, values, run_folder)

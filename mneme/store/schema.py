@@ -137,6 +137,11 @@ def m008_causal(db: duckdb.DuckDBPyConnection) -> None:
     )
 
 
+def m009_effect_reasons(db: duckdb.DuckDBPyConnection) -> None:
+    """Why a category's verdict is uncertain."""
+    db.execute("ALTER TABLE effects ADD COLUMN reason VARCHAR")  # see effects/judge.py: REASONS
+
+
 MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     m001_initial,
     m002_labels_stage,
@@ -146,6 +151,7 @@ MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     m006_beta_intervals,
     m007_effect_parts,
     m008_causal,
+    m009_effect_reasons,
 ]
 SCHEMA_VERSION = len(MIGRATIONS)
 

@@ -52,7 +52,8 @@ class World(SimpleNamespace):
     """documents of 24 tokens, the first of each left out; even ones about cells, odd ones about money.
 
     Latent 0 fires on cells and is amplified, 1 fires on money and is unchanged, 2 is amplified and fires
-    nowhere, the others fire at random and are unchanged. NLL rises by 2 nats on cells.
+    nowhere, the others fire at random and are unchanged. NLL rises by 2 nats on cells, and activations move by 3 along
+    the decoder of latent 0, which says between 1 and 3.
     """
 
     @classmethod
@@ -71,6 +72,12 @@ class World(SimpleNamespace):
         x[:, 1] = x[:, 0]
         x[about_cells, 1, 0] += 3
         write_codes(folder, dense)
+        axes = torch.nn.functional.normalize(
+            torch.randn(LATENTS, WIDTH, generator=torch.Generator().manual_seed(0)), dim=-1
+        )
+        axes[0] = torch.eye(WIDTH)[0]
+        longer = torch.ones(LATENTS, 1)
+        longer[[0, 2]] = 2
         nll = np.full(n, 3.0, dtype=np.float32)
         cache = SimpleNamespace(
             n=n,
@@ -85,7 +92,15 @@ class World(SimpleNamespace):
             batches=lambda size: iter(torch.from_numpy(x).split(size)),
             read=lambda start, stop: torch.from_numpy(x)[start:stop],
         )
-        return cls(cache=cache, dense=dense, x=x, codes=folder, latents=latents(), about_cells=about_cells)
+        return cls(
+            cache=cache,
+            dense=dense,
+            x=x,
+            codes=folder,
+            latents=latents(),
+            decoder=torch.stack([axes, axes * longer]),
+            about_cells=about_cells,
+        )
 
 
 def latents() -> pd.DataFrame:

@@ -91,7 +91,15 @@ def test_the_models_weights_take_the_place_of_the_encoders_or_half_of_it(assign,
             taxonomy=str(file), window=12, replicates=10, assign=assign, label_weight=0.9, min_weight=0
         )
         found = predict_effects(
-            world.cache, world.codes, world.latents, decode, WordEncoder(), config, labels=labels, named=named
+            world.cache,
+            world.codes,
+            world.latents,
+            world.decoder,
+            decode,
+            WordEncoder(),
+            config,
+            labels=labels,
+            named=named,
         ).latent_categories
         rows = found[found["latent"] == 3].set_index("category")["weight"]
         return rows.reindex(["cells", "money"]).fillna(0).to_numpy()

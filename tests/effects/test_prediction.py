@@ -9,7 +9,8 @@ from mneme.crosscoder.codes import CodeCache
 from mneme.effects.baselines import random_steps
 from mneme.effects.config import EffectsConfig
 from mneme.effects.intervals import Ratio, per_document, ratio_intervals
-from mneme.effects.predict import changed_steps, judge
+from mneme.effects.judge import LITTLE_TEXT, STEADY, UNEXPLAINED, UNMEASURED, UNSURE, judge
+from mneme.effects.predict import changed_steps
 from mneme.effects.stage import predict_effects
 from mneme.effects.sums import latent_steps, sum_activations, sum_codes
 from mneme.effects.verdict import verdict_facts
@@ -19,7 +20,9 @@ from mneme.errors import ActivationError
 
 def run(world, taxonomy_file, **settings):
     config = EffectsConfig(taxonomy=str(taxonomy_file), window=12, **settings)
-    return predict_effects(world.cache, world.codes, world.latents, decode, WordEncoder(), config)
+    return predict_effects(
+        world.cache, world.codes, world.latents, world.decoder, decode, WordEncoder(), config
+    )
 
 
 def test_code_sums_equal_dense_products(world):
@@ -179,7 +182,7 @@ def test_verdicts_by_interval():
     def ratio(rows):
         return Ratio(*np.array(rows, dtype=float).T)
 
-    much, little, open_ = (0.5, 0.4, 0.6), (0.1, 0, 0.2), (0.5, 0.1, 0.6)
+    much, little, open_ = (0.5, 0.4, 0.6), (0.05, 0, 0.1), (0.5, 0.1, 0.6)
     reach = ratio([much, much, much, much, little, little, little, open_])
     nll = ratio(
         [
@@ -193,19 +196,35 @@ def test_verdicts_by_interval():
             (1, 0.5, 2),
         ]
     )
-    direction, verdict = judge(reach, nll, np.full(8, 10.0), EffectsConfig())
+    direction, verdict, reason = judge(reach, nll, np.full(8, 10.0), EffectsConfig())
     up, down = "degraded", "improved"
     assert direction.tolist() == [up, down, up, up, "none", up, up, up]
     calm = ["unaffected", "unaffected"]
     assert verdict.tolist() == [up, down, up, "uncertain", *calm, "uncertain", "uncertain"]
-    assert set(judge(reach, nll, np.full(8, 1.0), EffectsConfig())[1]) == {"uncertain"}
+    assert reason.tolist() == [None] * 3 + [STEADY, None, None, UNEXPLAINED, UNSURE]
+    short = judge(reach, nll, np.full(8, 1.0), EffectsConfig())
+    assert set(short.verdict) == {"uncertain"} and set(short.reason) == {LITTLE_TEXT}
+    unmeasured = judge(reach, ratio([[np.nan] * 3] * 8), np.full(8, 10.0), EffectsConfig())
+    assert unmeasured.reason.tolist() == [UNMEASURED] * 4 + [None] * 3 + [UNMEASURED]
+
+
+def test_predictions_that_moved_everywhere_are_told_though_no_latent_shows_it(world, taxonomy_file):
+    world.latents["verdict"] = "unchanged"
+    world.cache.nll_tuned = world.cache.nll_base + 0.2
+    found = run(world, taxonomy_file)
+    assert set(found.effects["reason"]) == {UNEXPLAINED}
+    told = verdict_facts(found.effects, found.categories, world.latents)
+    assert told["side_effect"] == "found"
+    assert told["verdict_sentence"].startswith(
+        "Predictions moved on 2 of 2 categories with text enough (NLL +0.20 to +0.20 nats a token), which no changed"
+    )
 
 
 def test_codes_of_another_harvest_are_refused(world, taxonomy_file):
     config = EffectsConfig(taxonomy=str(taxonomy_file))
     few = world.latents.iloc[:3]
     with pytest.raises(ActivationError, match="3 latents, codes of 8"):
-        predict_effects(world.cache, world.codes, few, decode, WordEncoder(), config)
+        predict_effects(world.cache, world.codes, few, world.decoder, decode, WordEncoder(), config)
     windows = cut_windows(world.cache, decode, 12)
     short = windows._replace(row_window=windows.row_window[:-1])
     with pytest.raises(ActivationError, match="delete the codes"):
@@ -216,7 +235,7 @@ def test_labels_add_to_a_latents_categories(world, taxonomy_file):
     labels = pd.DataFrame({"latent": [5, 6], "label": ["price bank market", None]})
     config = EffectsConfig(taxonomy=str(taxonomy_file), window=12)
     found = predict_effects(
-        world.cache, world.codes, world.latents, decode, WordEncoder(), config, labels=labels
+        world.cache, world.codes, world.latents, world.decoder, decode, WordEncoder(), config, labels=labels
     )
     of = found.latent_categories.query("latent == 5")
     assert of["category"].tolist() == ["money"]

@@ -208,7 +208,7 @@ def test_a_context_that_never_fires_is_plain() -> None:
 
 def _effect(key: str, effect: float, change: float | None) -> Effect:
     low, high = (None, None) if change is None else (change - 0.1, change + 0.1)
-    texts = dict.fromkeys(("group", "direction", "verdict", "source", "measured", "call"), "")
+    texts = dict.fromkeys(("group", "direction", "verdict", "reason", "source", "measured", "call"), "")
     absent = dict.fromkeys(("nll_change", "kl", "n_tokens", "accuracy_change", "n_items"))
     return Effect(
         category=key,

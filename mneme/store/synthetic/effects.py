@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from mneme.effects.assign import NO_GROUP
+from mneme.effects.judge import UNSURE
 from mneme.store.run import StageWriter
 from mneme.store.synthetic.words import CATEGORIES, HOSTILE
 
@@ -50,6 +51,7 @@ def write_effects(
                 "explained": np.clip(truth, 0, 0.9),
                 "direction": direction,
                 "verdict": verdict,
+                "reason": [UNSURE if v == "uncertain" else None for v in verdict],
                 "nll_change": truth * 0.8,
                 "kl": np.abs(truth) * 0.5,
                 "amplified": effect * 0.7,
