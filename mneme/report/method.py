@@ -28,9 +28,9 @@ METHOD = (
     " 50 % is guessing.",
     "A category's effect adds up its amplified, suppressed and redirected latents, weighted by how much they fire in"
     " the category's text, as a share of the same deviation. Its reach is the share of that text they touch, each"
-    " passage from 0 to 1, and only as far as its activations did move the way they say. Degraded or improved: the reach's interval lies above an eighth of the text and the"
-    " next-token NLL there moved by more than the margin, which gives the direction. Unaffected: the interval lies"
-    " below it.",
+    " passage from 0 to 1, and only as far as its activations did move the way they say. Degraded or improved: the"
+    " reach's interval lies above an eighth of the text and the next-token NLL there moved by more than"
+    " the margin, which gives the direction. Unaffected: the interval lies below it.",
     "A measured outcome is the change of NLL a token on the benchmark's text, with a paired bootstrap interval. Hit:"
     " the predicted change was measured. Miss: a measured change that was not predicted. False alarm: the reverse."
     " Undecided: the prediction is uncertain and no change was measured.",
