@@ -117,7 +117,7 @@ shown = pd.DataFrame(
         "explained": 100 * effects["explained"],
         "accuracy": 100 * (effects["accuracy_tuned"] - effects["accuracy_base"]),
         "tokens": effects["n_tokens"],
-        "why uncertain": effects["reason"],
+        "why uncertain": [None if words.missing(r) else words.plain(r, 60) for r in effects["reason"]],
     }
 )
 keys = effects["category"].tolist()

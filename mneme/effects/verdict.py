@@ -9,9 +9,7 @@ from mneme.effects.judge import LITTLE_TEXT, UNEXPLAINED
 
 _NAMED = 4  # categories named in the sentence
 _MOSTLY = 0.5  # with a larger share of uncertain latents, finding nothing says nothing
-_WIDELY = (
-    0.5  # of the categories with text enough: a larger share whose predictions moved is a finding by itself
-)
+_WIDELY = 0.5  # of the categories with text enough: a larger share whose predictions moved is told
 
 
 def verdict_facts(
@@ -21,8 +19,8 @@ def verdict_facts(
 
     Frames: the run's tables of these names. null_rate: the largest measured share of latents called changed in a
     pair that didn't change; a pair that shows no more than that has none, unless a category moved. Unknown: nothing
-    was called, and the evidence does not reach for most latents or for any category. Predictions that moved on most
-    categories while no latent shows it are a finding, too: one that the dictionary does not explain.
+    was called, and the evidence does not reach for most latents or for any category; or predictions
+    moved on most categories and no latent shows it, which harmless fine-tunes do as harmful ones do.
     """
     table = effects.merge(categories[["category", "name", "grp"]], on="category")
     parts = []
@@ -38,16 +36,18 @@ def verdict_facts(
     side_effect, note = "found", ""
     if parts:
         head = text[0].upper() + text[1:]
-    elif len(unexplained) > _WIDELY * len(told):
-        head = (
-            f"Predictions moved on {len(unexplained)} of {_count(len(told), 'category', 'categories')} with text enough"
-            f" (NLL {_range(unexplained['nll_change'])} nats a token), which no changed latent accounts for"
-        )
     elif side_effect_found(latents, null_rate):
         head = (
             f"Latents changed, but none of {among} moved"
             if known
             else "Latents changed; no category has text enough"
+        )
+    elif len(unexplained) > _WIDELY * len(told):
+        side_effect, head = (
+            "unknown",
+            f"Predictions moved on {len(unexplained)} of {_count(len(told), 'category', 'categories')} with text enough"
+            f" (NLL {_range(unexplained['nll_change'])} nats a token), which no changed latent accounts for:"
+            " whether for the worse, only a measurement tells",
         )
     elif known and (live == "uncertain").mean() <= _MOSTLY:
         side_effect, head = "none", f"No side effect found, neither in {among} nor in the latents"

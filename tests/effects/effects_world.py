@@ -5,12 +5,15 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 
 from mneme.crosscoder.codes import CodeCache, SparseCodes
+from mneme.effects.config import EffectsConfig
+from mneme.effects.stage import Effects, predict_effects
 
 TOML = """
 title = "two areas"
@@ -101,6 +104,12 @@ class World(SimpleNamespace):
             decoder=torch.stack([axes, axes * longer]),
             about_cells=about_cells,
         )
+
+
+def predict(world: World, config: EffectsConfig, **more: Any) -> Effects:
+    return predict_effects(
+        world.cache, world.codes, world.latents, world.decoder, decode, WordEncoder(), config, **more
+    )
 
 
 def latents() -> pd.DataFrame:

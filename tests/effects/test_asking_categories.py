@@ -3,14 +3,13 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from effects_world import TOML, WordEncoder, World, decode
+from effects_world import TOML, World, predict
 from interpret.chat_server import serving
 
 from mneme.config import make_config
 from mneme.effects.ask import ask_categories, category_prompts, read_categories
 from mneme.effects.categories import load_taxonomy
 from mneme.effects.config import EffectsConfig
-from mneme.effects.stage import predict_effects
 from mneme.errors import LabelError
 from mneme.interpret.labels.config import LabelConfig
 from mneme.progress import NULL_PROGRESS
@@ -90,17 +89,7 @@ def test_the_models_weights_take_the_place_of_the_encoders_or_half_of_it(assign,
         config = EffectsConfig(
             taxonomy=str(file), window=12, replicates=10, assign=assign, label_weight=0.9, min_weight=0
         )
-        found = predict_effects(
-            world.cache,
-            world.codes,
-            world.latents,
-            world.decoder,
-            decode,
-            WordEncoder(),
-            config,
-            labels=labels,
-            named=named,
-        ).latent_categories
+        found = predict(world, config, labels=labels, named=named).latent_categories
         rows = found[found["latent"] == 3].set_index("category")["weight"]
         return rows.reindex(["cells", "money"]).fillna(0).to_numpy()
 

@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from effects_world import LATENTS, WIDTH, WordEncoder, decode, write_codes
+from effects_world import LATENTS, WIDTH, WordEncoder, decode, predict, write_codes
 
 from mneme.crosscoder.codes import CodeCache
 from mneme.effects.assign import NO_GROUP, home_groups
@@ -8,7 +8,7 @@ from mneme.effects.categories import Category, Taxonomy
 from mneme.effects.config import EffectsConfig
 from mneme.effects.explained import directions, hold_windows, share_explained
 from mneme.effects.predict import changed_steps, saturated
-from mneme.effects.stage import lay_text, predict_effects
+from mneme.effects.stage import lay_text
 
 
 def config(taxonomy_file, **settings):
@@ -16,16 +16,7 @@ def config(taxonomy_file, **settings):
 
 
 def predicted(world, taxonomy_file, **more):
-    return predict_effects(
-        world.cache,
-        world.codes,
-        world.latents,
-        world.decoder,
-        decode,
-        WordEncoder(),
-        config(taxonomy_file),
-        **more,
-    )
+    return predict(world, config(taxonomy_file), **more)
 
 
 def test_what_latents_say_is_held_against_what_happened_as_in_a_loop_over_tokens(world, taxonomy_file):

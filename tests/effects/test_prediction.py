@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from effects_world import LATENTS, WordEncoder, decode
+from effects_world import LATENTS, WordEncoder, decode, predict
 from scipy import sparse
 
 from mneme.attribution.bootstrap import poisson_weights
@@ -20,9 +20,7 @@ from mneme.errors import ActivationError
 
 def run(world, taxonomy_file, **settings):
     config = EffectsConfig(taxonomy=str(taxonomy_file), window=12, **settings)
-    return predict_effects(
-        world.cache, world.codes, world.latents, world.decoder, decode, WordEncoder(), config
-    )
+    return predict(world, config)
 
 
 def test_code_sums_equal_dense_products(world):
@@ -214,7 +212,7 @@ def test_predictions_that_moved_everywhere_are_told_though_no_latent_shows_it(wo
     found = run(world, taxonomy_file)
     assert set(found.effects["reason"]) == {UNEXPLAINED}
     told = verdict_facts(found.effects, found.categories, world.latents)
-    assert told["side_effect"] == "found"
+    assert told["side_effect"] == "unknown"
     assert told["verdict_sentence"].startswith(
         "Predictions moved on 2 of 2 categories with text enough (NLL +0.20 to +0.20 nats a token), which no changed"
     )
@@ -234,9 +232,7 @@ def test_codes_of_another_harvest_are_refused(world, taxonomy_file):
 def test_labels_add_to_a_latents_categories(world, taxonomy_file):
     labels = pd.DataFrame({"latent": [5, 6], "label": ["price bank market", None]})
     config = EffectsConfig(taxonomy=str(taxonomy_file), window=12)
-    found = predict_effects(
-        world.cache, world.codes, world.latents, world.decoder, decode, WordEncoder(), config, labels=labels
-    )
+    found = predict(world, config, labels=labels)
     of = found.latent_categories.query("latent == 5")
     assert of["category"].tolist() == ["money"]
     assert of["weight"].iloc[0] == pytest.approx(config.label_weight, abs=0.05)
