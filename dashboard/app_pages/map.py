@@ -24,10 +24,11 @@ colour = by.segmented_control(
     label_visibility="collapsed",
     help=looks.HELP["category"],
 )
-points, density, bounds = plots.scatter_data(run, where, "umap_x", "umap_y")
-if points.empty:
-    st.info("No latent passes the filter.", icon=":material/filter_alt_off:")
+data = plots.scatter_data(run, where, "umap_x", "umap_y")
+if data is None:
+    plots.nothing()
 else:
+    points, density, bounds = data
     if colour == "category":
         points = points.merge(queries.point_categories(run), on="latent", how="left").fillna({"grp": "none"})
         groups = list(points["grp"].value_counts().index[:7])

@@ -114,10 +114,10 @@ shown = pd.DataFrame(
             looks.CALL_SIGN.get(c, "not measured") if not words.missing(c) else "not measured"
             for c in effects["call"]
         ],
+        "why uncertain": [None if words.missing(r) else words.plain(r, 60) for r in effects["reason"]],
         "explained": 100 * effects["explained"],
         "accuracy": 100 * (effects["accuracy_tuned"] - effects["accuracy_base"]),
         "tokens": effects["n_tokens"],
-        "why uncertain": [None if words.missing(r) else words.plain(r, 60) for r in effects["reason"]],
     }
 )
 keys = effects["category"].tolist()
@@ -149,6 +149,7 @@ st.dataframe(
             "prediction", width=105, help="Does the prediction agree with the measurement?"
         ),
         "reach": st.column_config.NumberColumn("reach", format="%.0f %%", width=56, help=looks.HELP["reach"]),
+        "why uncertain": st.column_config.TextColumn(width=168),
         "explained": st.column_config.NumberColumn(
             "explained", format="%.0f %%", width=74, help=looks.HELP["explained"]
         ),
@@ -161,7 +162,6 @@ st.dataframe(
         "tokens": st.column_config.NumberColumn(
             format="localized", width=62, help="Corpus text assigned to the category."
         ),
-        "why uncertain": st.column_config.TextColumn(width=260),
     },
     alt="Predicted and measured change of every category",
 )

@@ -35,10 +35,11 @@ def norms(run: Run, where: LatentFilter, *, key: str, height: int) -> None:
 
 def betas(run: Run, where: LatentFilter, *, key: str, height: int) -> None:
     """beta(b) against beta(f)."""
-    points, density, bounds = scatter_data(run, where, "beta_base", "beta_tuned")
-    if points.empty:
+    data = scatter_data(run, where, "beta_base", "beta_tuned")
+    if data is None:
         nothing()
         return
+    points, density, bounds = data
     figure = charts.verdict_scatter(
         points,
         axes=("beta_base", "beta_tuned"),
@@ -54,11 +55,11 @@ def betas(run: Run, where: LatentFilter, *, key: str, height: int) -> None:
 
 def map_of(run: Run, where: LatentFilter, *, key: str, height: int) -> None:
     """UMAP of the decoders, by verdict."""
-    points, density, bounds = scatter_data(run, where, "umap_x", "umap_y")
-    if points.empty:
+    data = scatter_data(run, where, "umap_x", "umap_y")
+    if data is None:
         nothing()
         return
-    figure = map_figure(points, density, bounds, where, height)
+    figure = map_figure(*data, where, height)
     figure.update_layout(dragmode="select")  # as its neighbours; the page Map is the one to click on
     linked(figure, key, "umap_x", "umap_y", "Map of the latents")
 
@@ -85,10 +86,15 @@ def map_figure(
 
 def scatter_data(
     run: Run, where: LatentFilter, x: str, y: str, most: int = charts.MAX_POINTS
-) -> tuple[pd.DataFrame, np.ndarray | None, tuple[float, float, float, float]]:
-    """Points that pass the filter, and a density of all where a filter is on or points are too many."""
-    bounds = (*_padded(queries.span(run, x)), *_padded(queries.span(run, y)))
+) -> tuple[pd.DataFrame, np.ndarray | None, tuple[float, float, float, float]] | None:
+    """Points that pass the filter, and a density of all where a filter is on or points are too many.
+
+    None where no latent passes. Of too many, only the changed ones are points, and these may be none.
+    """
     total = queries.count(run, where)
+    if not total:
+        return None
+    bounds = (*_padded(queries.span(run, x)), *_padded(queries.span(run, y)))
     many = total > most
     shown = replace(where, verdicts=where.verdicts or ("amplified", "suppressed")) if many else where
     points = queries.points(run, shown, x, y, limit=most)

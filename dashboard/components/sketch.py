@@ -53,13 +53,11 @@ def norms(run: Run, *, key: str, height: int) -> None:
 
 def betas(run: Run, *, key: str, height: int) -> None:
     """beta(b) against beta(f): the changed latents, and a density of all where they are many."""
-    points, density, bounds = plots.scatter_data(
-        run, LatentFilter(), "beta_base", "beta_tuned", charts.MAX_SHAPES
-    )
-    if points.empty:
+    data = plots.scatter_data(run, LatentFilter(), "beta_base", "beta_tuned", charts.MAX_SHAPES)
+    if data is None:
         plots.nothing()
         return
-    _show(scatter(points, density, bounds, height), key, "beta_base", "beta_tuned")
+    _show(scatter(*data, height), key, "beta_base", "beta_tuned")
 
 
 def bars(counts: pd.DataFrame, height: int) -> dict[str, Any]:

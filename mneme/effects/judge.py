@@ -10,9 +10,9 @@ from mneme.effects.config import EffectsConfig
 from mneme.effects.intervals import Ratio
 
 LITTLE_TEXT = "too little text"
-UNEXPLAINED = "predictions moved, latents do not show it"
-STEADY = "latents changed, predictions hardly moved"
-UNMEASURED = "latents changed, predictions not measured"
+UNEXPLAINED = "no latent shows the change"
+STEADY = "predictions hardly moved"
+UNMEASURED = "predictions not measured"
 UNSURE = "reach too unsure"
 REASONS = (LITTLE_TEXT, UNEXPLAINED, UNMEASURED, STEADY, UNSURE)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 
+import duckdb
 import numpy as np
 import pandas as pd
 import pytest
 
-from dashboard.components import charts, jobs, sketch, tokens, words
+from dashboard.components import charts, jobs, plots, sketch, tokens, words
 from dashboard.components.selection import Gesture, read_gesture, read_ranges, write_ranges
 from mneme.store.queries import latents as queries
 from mneme.store.queries.latents import LatentFilter
@@ -153,3 +155,17 @@ def test_the_overview_draws_what_the_queries_say(runs) -> None:  # type: ignore[
         assert np.allclose(own["x"], each["x"], rtol=1e-3) and np.allclose(own["y"], each["y"], rtol=1e-3)
     assert figure["density"] == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
     assert json.dumps(figure) == json.dumps(sketch.scatter(points, np.eye(3), (-1, 2, -1, 2), 200))
+
+
+def test_a_run_without_a_changed_latent_still_shows_where_all_of_them_lie(runs, tmp_path) -> None:  # type: ignore[no-untyped-def]
+    folder = shutil.copytree(runs / "whole", tmp_path / "calm")
+    with duckdb.connect(folder / "run.duckdb") as connection:
+        connection.execute("UPDATE attribution SET verdict = 'unchanged'")
+    run = open_run(folder)
+    data = plots.scatter_data(run, LatentFilter(), "beta_base", "beta_tuned", 50)
+    assert data is not None
+    points, density, _ = data
+    assert points.empty and density is not None
+    assert density.sum() == run.sql("SELECT count(beta_base + beta_tuned) AS n FROM latents")["n"][0]
+    assert sketch.scatter(*data, 200)["points"] == []
+    assert plots.scatter_data(run, LatentFilter(q_max=-1.0), "beta_base", "beta_tuned", 50) is None
