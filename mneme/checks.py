@@ -12,7 +12,7 @@ import dataclasses
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,10 +28,21 @@ if TYPE_CHECKING:
     from mneme.crosscoder import Crosscoder, CrosscoderConfig
 
 
+class Nulls(NamedTuple):
+    """What null pairs say."""
+
+    table: pd.DataFrame
+    """The run's table `nulls`."""
+    margin: float
+    """On the log ratio, natural log; the run's own where that is enough."""
+    min_reach: float
+    """For categories; the run's own where that is enough."""
+
+
 def run_nulls(
     folder: str | Path, *, benign: Sequence[str | Path] = (), progress: Progress = NULL_PROGRESS
-) -> tuple[pd.DataFrame, float]:
-    """The run's `nulls` table, and the margin it asks for (natural log; the run's own where that is enough).
+) -> Nulls:
+    """How often a change is called where there is none, written to the run, and the thresholds that this asks for.
 
     Nulls: the base against itself, rounded, with a dictionary trained on that pair; the run's document sums with
     base and tuned swapped at random; and each run of `benign` (two tunes that should not differ, say two seeds
@@ -39,30 +50,51 @@ def run_nulls(
     """
     from mneme.attribution.attribute import attribute
     from mneme.attribution.health_later import null_health
-    from mneme.attribution.nulls import calibrated_margin, null_row, rounding_null, run_null, shuffled_null
+    from mneme.attribution.nulls import calibrated, null_row, rounding_null, shuffled_null
 
     bench, run = finished_bench(folder, progress)
     others = [finished_bench(other, progress)[0] for other in benign]
-    config = bench.config.attribution
+    config, effects = bench.config.attribution, bench.config.effects
     common = run.rows("SELECT value FROM health WHERE metric = 'common_scale'")
     reference = float(np.log(common[0][0])) if common and common[0][0] else 0.0
+
+    def row(kind: str, crosscoder: Crosscoder, cache: Any, text: Workbench) -> pd.DataFrame:
+        found = attribute(crosscoder, cache, None, config, progress)
+        return null_row(kind, found, config).assign(**_reached(bench, crosscoder, cache, found.latents, text))
+
     with only_writer(bench.folder):
         rounded = rounding_null(bench.cache)
         fit = kept_crosscoder(bench, "null-rounded", bench.config.crosscoder, rounded)
         rows = [
-            run_null("base against itself, rounded", rounded, lambda _: fit, config, progress),
+            row("base against itself, rounded", fit, rounded, bench),
             shuffled_null(bench.crosscoder, bench.cache, config, reference),
+            *(row(f"benign: {o.folder.name}", o.crosscoder, o.cache, o) for o in others),
         ]
-        for other in others:
-            found = attribute(other.crosscoder, other.cache, None, config, progress)
-            rows.append(null_row(f"benign: {other.folder.name}", found, config))
         table = pd.concat(rows, ignore_index=True)
-        margin = calibrated_margin(table, config.margin)
+        margin = calibrated(table["margin"], config.margin)
+        reach = calibrated(table["reach"], effects.min_reach) if "reach" in table else effects.min_reach
         with run.stage_writer() as writer:
             writer.replace("nulls", table)
-            writer.upsert("health", null_health(float(table["rate"].max()), margin, config.margin))
+            rate = float(table["rate"].max())
+            writer.upsert("health", null_health(rate, (margin, config.margin), (reach, effects.min_reach)))
         tell_findings(run)
-    return table, margin
+    return Nulls(table, margin, reach)
+
+
+def _reached(
+    bench: Workbench, crosscoder: Crosscoder, cache: Any, latents: pd.DataFrame, text: Workbench
+) -> dict[str, Any]:
+    """Columns of `nulls` about the run's categories on the text of `text`; none where the run has no effects."""
+    from mneme.effects.null_reach import null_reach
+    from mneme.effects.stage import lay_text
+
+    if bench.run.finished("effects") is None:
+        return {}
+    config = bench.config.effects
+    laid = lay_text(
+        text.cache, lambda ids: str(text.tokenizer.decode(ids)), bench.encoder, config, bench.progress
+    )
+    return null_reach(crosscoder, cache, latents, laid, config, bench.progress)._asdict()
 
 
 def run_stability(

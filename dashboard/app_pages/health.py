@@ -84,8 +84,8 @@ left, right = narrow.stacking("nulls").columns(2, gap="medium")
 with left:
     st.subheader(
         "False positives on nulls",
-        help="Comparisons where nothing changed: how often a latent is still called changed, and the "
-        "margin taken from that.",
+        help="Comparisons where nothing changed: how often a latent is still called changed, the "
+        "margin that asks for, and how many categories such latents reach.",
     )
     nulls = quality.nulls(run)
     if nulls.empty:
@@ -105,6 +105,10 @@ with left:
                         for a, b in zip(nulls["ci_low"], nulls["ci_high"], strict=True)
                     ],
                     "margin": [words.number(m) for m in nulls["margin"]],
+                    "categories reached": [
+                        "–" if words.missing(n) else f"{words.count(r)} of {words.count(n)}"
+                        for r, n in zip(nulls["n_reached"], nulls["n_categories"], strict=True)
+                    ],
                 }
             ),
             hide_index=True,

@@ -139,8 +139,8 @@ def stability_health(
     )
 
 
-def null_health(rate: float, margin: float, used: float) -> pd.DataFrame:
-    """Rows of the null pairs: the largest false-positive rate, and the margin they ask for beside the one used."""
+def null_health(rate: float, margin: tuple[float, float], min_reach: tuple[float, float]) -> pd.DataFrame:
+    """Rows of the null pairs: the largest false-positive rate, and each threshold they ask for beside the one used."""
     return pd.DataFrame(
         [
             grade(
@@ -154,10 +154,18 @@ def null_health(rate: float, margin: float, used: float) -> pd.DataFrame:
             grade(
                 "null_margin",
                 "Margin the null pairs ask for",
-                margin,
+                margin[0],
                 "nats",
-                f"judge again with --set attribution.margin={margin:.3f}",
-                warn=used,
+                f"judge again with --set attribution.margin={margin[0] + 0.0005:.3f}",
+                warn=margin[1],
+            ),
+            grade(
+                "null_reach",
+                "Reach of a category that the null pairs ask for",
+                min_reach[0],
+                "share of text",
+                f"judge again with --set effects.min_reach={min_reach[0] + 0.0005:.3f}",
+                warn=min_reach[1],
             ),
         ]
     )

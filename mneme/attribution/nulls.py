@@ -4,7 +4,7 @@
     seeds       two fine-tunes that differ only in their seed: a ready cache of that pair
     shuffled    the pair's own document sums, base and tuned swapped in a random half of the documents
 
-The first two are read by a crosscoder fitted to the null pair itself (`fit`), so that the whole method is tested. The
+The first two are read by a crosscoder fitted to the null pair itself, so that the whole method is tested. The
 third keeps the pair's dictionary, and so tests the evidence alone: a dictionary fitted to swapped activations rightly
 learns each change twice, once in either direction (measured on a planted pair: a third of its latents).
 
@@ -15,7 +15,6 @@ and the first two the margin they ask for: the smallest that at most 1 - level o
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,7 +22,7 @@ import pandas as pd
 import torch
 from scipy import stats
 
-from mneme.attribution.attribute import Attribution, attribute
+from mneme.attribution.attribute import Attribution
 from mneme.attribution.config import AttributionConfig
 from mneme.attribution.evidence import (
     DocumentJoiner,
@@ -36,7 +35,6 @@ from mneme.attribution.geometry import make_geometry
 from mneme.attribution.memory import MemoryCache
 from mneme.attribution.pairs import encode_pair_sums
 from mneme.attribution.verdicts import decide, false_discovery_q
-from mneme.progress import NULL_PROGRESS, Progress
 
 
 def rounding_null(cache: Any, dtype: torch.dtype = torch.bfloat16, seed: int = 0) -> MemoryCache:
@@ -94,23 +92,11 @@ def shuffled_null(
     return _row("shuffled", pd.Series(verdict), float("nan"), config)
 
 
-def run_null(
-    kind: str,
-    cache: Any,
-    fit: Callable[[Any], Any],
-    config: AttributionConfig | None = None,
-    progress: Progress = NULL_PROGRESS,
-) -> pd.DataFrame:
-    """Fit a crosscoder to a null pair's cache and attribute it: one row, columns of the `nulls` table.
-
-    kind: its name. fit: cache -> crosscoder, e.g. train_crosscoder with the run's settings.
-    """
-    config = config or AttributionConfig()
-    return null_row(kind, attribute(fit(cache), cache, None, config, progress), config)
-
-
 def null_row(kind: str, found: Attribution, config: AttributionConfig) -> pd.DataFrame:
-    """The `nulls` row of a null pair's attribution: rate and its Clopper-Pearson interval, margin, detail."""
+    """The `nulls` row of a null pair's attribution: rate and its Clopper-Pearson interval, margin, detail.
+
+    kind: the null pair's name.
+    """
     live = found.latents[found.latents["verdict"] != "dead"].dropna(subset=["ci_low", "ci_high"])
     low, high = (live[name].to_numpy(float) for name in ("ci_low", "ci_high"))
     cleared = np.maximum(np.maximum(low - found.reference, found.reference - high), 0.0)
@@ -147,9 +133,9 @@ def binomial_interval(hits: int, n: int, level: float = 0.95) -> tuple[float, fl
     return float(found.low), float(found.high)
 
 
-def calibrated_margin(nulls: pd.DataFrame, least: float) -> float:
-    """The margin to judge real pairs with: the largest that any null asks for, but at least `least`."""
-    asked = nulls["margin"].dropna()
+def calibrated(asked: pd.Series, least: float) -> float:
+    """What to judge real pairs with: the largest threshold that any null asks for, but at least `least`."""
+    asked = asked.dropna()
     return max(least, float(asked.max())) if len(asked) else least
 
 

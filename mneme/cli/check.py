@@ -24,27 +24,40 @@ def null(
     ] = None,
 ) -> None:
     """How often is a change called where there is none? Null pairs through the same machinery."""
+    import pandas as pd
+
     from mneme.checks import run_nulls
     from mneme.config import make_config, read_config
     from mneme.console import RichProgress
 
-    table, margin = run_nulls(run_folder, benign=benign or (), progress=RichProgress(out))
-    shown = Table(
-        "null pair", "latents", "called changed", "rate", "95 % interval", box=None, header_style="dim"
-    )
-    for row in table.itertuples():
-        interval = f"{row.ci_low:.2%} … {row.ci_high:.2%}"
-        shown.add_row(escape(str(row.kind)), f"{row.n:,}", f"{row.n_false:,}", f"{row.rate:.2%}", interval)
+    found = run_nulls(run_folder, benign=benign or (), progress=RichProgress(out))
+    columns = ("null pair", "latents", "called changed", "rate", "95 % interval", "categories reached")
+    shown = Table(*columns, box=None, header_style="dim")
+    for row in found.table.to_dict("records"):
+        interval = f"{row['ci_low']:.2%} … {row['ci_high']:.2%}"
+        known = pd.notna(row.get("n_categories"))
+        reached = f"{row['n_reached']:.0f} of {row['n_categories']:.0f}" if known else "–"
+        counts = (f"{row['n']:,}", f"{row['n_false']:,}", f"{row['rate']:.2%}")
+        shown.add_row(escape(str(row["kind"])), *counts, interval, reached)
     out.print(shown)
-    used = make_config(read_config(run_folder / "run.toml")).attribution.margin
-    if margin > used:
-        again = (
-            f"mneme run {run_folder / 'run.toml'} --out {run_folder} --set attribution.margin={margin:.3f}"
-        )
-        out.print(f"The nulls ask for a margin of {margin:.3f} (this run: {used:g}). Judge again with it:")
+    config = make_config(read_config(run_folder / "run.toml"))
+    thresholds = (
+        ("margin", "attribution.margin", found.margin, config.attribution.margin),
+        ("reach", "effects.min_reach", found.min_reach, config.effects.min_reach),
+    )
+    more = [each for each in thresholds if each[2] > each[3]]
+    for name, _, asked, used in more:
+        out.print(f"The nulls ask for a {name} of {asked:.3f} (this run: {used:g}).")
+    if more:
+        changes = " ".join(f"--set {setting}={asked + 0.0005:.3f}" for _, setting, asked, _ in more)
+        again = f"mneme run {run_folder / 'run.toml'} --out {run_folder} {changes}"
+        out.print("Judge again with it:")
         out.print(escape(again), style="bold", soft_wrap=True, highlight=False)
     else:
-        out.print(f"The run's margin of {used:g} is enough for all of them.")
+        out.print(
+            f"The run's margin of {config.attribution.margin:g} and reach of {config.effects.min_reach:g} are enough"
+            " for all of them."
+        )
 
 
 @app.command()

@@ -98,7 +98,7 @@ def confirmed_rows(crosscoder: Any, source: Any, moved: Directions, progress: Pr
     """(N,): what is confirmed at each row of a source whose codes were not kept, in token order, raw units."""
     found, column = [], torch.full((crosscoder.n_latents,), -1)
     column[torch.from_numpy(moved.latent)] = torch.arange(len(moved.latent))
-    with progress.task("oracle", source.n, "tokens") as task:
+    with progress.task("activations that moved", source.n, "tokens") as task:
         for x in source.batches(_BATCH):
             codes = crosscoder.encode_sparse(x.float())
             of = column[codes.latent]

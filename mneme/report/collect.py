@@ -234,10 +234,22 @@ def health(run: Run) -> tuple[HealthCheck, ...]:
 
 def nulls(run: Run) -> tuple[Null, ...]:
     """What the method says of pairs that did not change."""
-    rows = run.rows("SELECT kind, n, n_false, rate, ci_low, ci_high, margin FROM nulls ORDER BY kind")
+    rows = run.rows(
+        "SELECT kind, n, n_false, rate, ci_low, ci_high, margin, n_categories, n_reached FROM nulls ORDER BY kind"
+    )
     return tuple(
-        Null(text(kind), _whole(n), _whole(false), _real(a), _real(b), _real(c), _real(d))
-        for kind, n, false, a, b, c, d in rows
+        Null(
+            text(kind),
+            _whole(n),
+            _whole(false),
+            _real(a),
+            _real(b),
+            _real(c),
+            _real(d),
+            _whole(categories),
+            _whole(reached),
+        )
+        for kind, n, false, a, b, c, d, categories, reached in rows
     )
 
 

@@ -59,6 +59,11 @@ def count(value: float | str | None) -> str:
     return ABSENT if value is None or missing(value) else f"{int(value):,}"
 
 
+def of_all(some: int | None, of: int | None) -> str:
+    """3 of 12,345."""
+    return ABSENT if missing(some) or missing(of) else f"{count(some)} of {count(of)}"
+
+
 def percent(value: float | None) -> str:
     """A share as a percentage: 12.3 %, 0.012 %."""
     if value is None or missing(value):

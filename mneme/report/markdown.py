@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from mneme.report import explainers as labelling
 from mneme.report import labels, patched, words
-from mneme.report.format import ABSENT, count, duration, interval, number, percent, with_unit
+from mneme.report.format import ABSENT, count, duration, interval, number, of_all, percent, with_unit
 from mneme.report.format import markdown as md
 from mneme.report.method import LIMITS, METHOD, NO_EVIDENCE, SOURCES
 from mneme.report.model import Context, Latent, Missing, Report, Score
@@ -109,7 +109,7 @@ def _sure(report: Report) -> Iterable[str]:
     if report.nulls:
         yield "Pairs that did not change, and how many of their latents were called changed all the same:"
         yield _table(
-            ("null", "latents", "false", "rate", "margin on the log ratio"),
+            ("null", "latents", "false", "rate", "margin on the log ratio", "categories reached"),
             (
                 (
                     n.kind,
@@ -117,6 +117,7 @@ def _sure(report: Report) -> Iterable[str]:
                     count(n.n_false),
                     f"{percent(n.rate)} [{percent(n.ci_low)}, {percent(n.ci_high)}]",
                     number(n.margin),
+                    of_all(n.n_reached, n.n_categories),
                 )
                 for n in report.nulls
             ),

@@ -184,6 +184,8 @@ class Null:
     ci_low: float | None
     ci_high: float | None
     margin: float | None
+    n_categories: int | None
+    n_reached: int | None
 
 
 @dataclass(frozen=True)

@@ -144,6 +144,16 @@ def m009_effect_reasons(db: duckdb.DuckDBPyConnection) -> None:
     db.execute("ALTER TABLE effects ADD COLUMN reason VARCHAR")  # see effects/judge.py: REASONS
 
 
+def m010_null_reach(db: duckdb.DuckDBPyConnection) -> None:
+    """How many categories the latents called in a null pair reach."""
+    for column in (
+        "n_categories INTEGER",
+        "n_reached INTEGER",
+        "reach DOUBLE",
+    ):  # reach: see effects/null_reach.py
+        db.execute(f"ALTER TABLE nulls ADD COLUMN {column}")
+
+
 MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     m001_initial,
     m002_labels_stage,
@@ -154,6 +164,7 @@ MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     m007_effect_parts,
     m008_causal,
     m009_effect_reasons,
+    m010_null_reach,
 ]
 SCHEMA_VERSION = len(MIGRATIONS)
 TABLES = sorted(line.split()[2] for line in INITIAL.splitlines() if line.startswith("CREATE TABLE"))

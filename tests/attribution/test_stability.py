@@ -16,7 +16,7 @@ from mneme.attribution.health_later import label_overlap_health, null_health, st
 from mneme.attribution.memory import MemoryCache
 from mneme.attribution.nulls import (
     binomial_interval,
-    calibrated_margin,
+    calibrated,
     null_row,
     rounding_null,
     shuffled_null,
@@ -160,10 +160,10 @@ def test_a_null_asks_for_the_margin_its_intervals_clear():
     assert null_row("n", found, AttributionConfig(level=0.999)).margin[0] == pytest.approx(0.3, abs=0.01)
 
 
-def test_margin_is_what_the_worst_null_asks_for():
-    nulls = pd.DataFrame({"margin": [0.05, 0.31, np.nan]})
-    assert calibrated_margin(nulls, 0.2) == 0.31 and calibrated_margin(nulls[:1], 0.2) == 0.2
-    assert calibrated_margin(nulls[2:], 0.2) == 0.2
+def test_a_threshold_is_what_the_worst_null_asks_for():
+    asked = pd.Series([0.05, 0.31, np.nan])
+    assert calibrated(asked, 0.2) == 0.31 and calibrated(asked[:1], 0.2) == 0.2
+    assert calibrated(asked[2:], 0.2) == 0.2
 
 
 def test_interval_of_a_rate_contains_it():
@@ -179,8 +179,10 @@ def test_grades_follow_their_limits():
     assert label_overlap_health(0.39).status[0] == "warn" and label_overlap_health(0.41).status[0] == "ok"
     assert list(stability_health([0.4], []).status) == ["ok", "info", "info"]
     assert list(stability_health([0.2], [0.5], [0.7, 0.8]).status) == ["warn"] * 3
-    assert list(null_health(0.01, 0.2, 0.2).status) == ["ok", "ok"]
-    assert list(null_health(0.06, 0.3, 0.2).status) == ["warn", "warn"]
+    assert list(null_health(0.01, (0.2, 0.2), (0.125, 0.125)).status) == ["ok"] * 3
+    over = null_health(0.06, (0.3, 0.2), (0.2004, 0.125))
+    assert list(over.status) == ["warn"] * 3
+    assert "effects.min_reach=0.201" in over.advice[2]  # rounded up: asked for again, it is enough
 
 
 def test_health_sees_dead_latents_and_a_wrong_normaliser(make_crosscoder):

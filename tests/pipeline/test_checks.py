@@ -20,7 +20,7 @@ def run(whole_run: Run, tmp_path: Path) -> Run:
 
 
 def test_nulls_are_measured_and_kept(run: Run, whole_run: Run) -> None:
-    table, margin = run_nulls(run.path, benign=[whole_run.path])
+    table, margin, min_reach = run_nulls(run.path, benign=[whole_run.path])
     assert len(table) == 3 and table["kind"].iloc[2] == f"benign: {whole_run.path.name}"
     saved = run.sql("SELECT * FROM nulls")
     assert saved["kind"].tolist() == table["kind"].tolist()
@@ -31,6 +31,14 @@ def test_nulls_are_measured_and_kept(run: Run, whole_run: Run) -> None:
     assert margin >= 0.2
     asked = run.rows("SELECT value, status FROM health WHERE metric = 'null_margin'")
     assert asked == [(margin, "ok" if margin == 0.2 else "warn")]
+    assert saved["reach"].isna().tolist() == [
+        False,
+        True,
+        False,
+    ]  # the shuffled one has no dictionary of its own
+    assert saved["n_reached"].iloc[0] == 0 == saved["reach"].iloc[0]
+    asked = run.rows("SELECT value FROM health WHERE metric = 'null_reach'")
+    assert asked == [(min_reach,)] and min_reach == max(0.125, saved["reach"].max())
 
 
 def test_the_report_and_the_sentence_are_brought_up_to_date(run: Run) -> None:
@@ -44,15 +52,15 @@ def test_the_report_and_the_sentence_are_brought_up_to_date(run: Run) -> None:
 
 
 def test_the_null_dictionary_is_not_trained_twice(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, _ = run_nulls(run.path)
+    first = run_nulls(run.path)
 
     def never(*_: object, **__: object) -> None:
         raise AssertionError("trained again")
 
     monkeypatch.setattr("mneme.crosscoder.train.train_crosscoder", never)
     monkeypatch.setattr("mneme.crosscoder.train_crosscoder", never)
-    second, _ = run_nulls(run.path)
-    assert first.equals(second)
+    second = run_nulls(run.path)
+    assert first.table.equals(second.table)
 
 
 def test_stability_is_written_for_live_latents(run: Run) -> None:

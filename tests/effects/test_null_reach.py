@@ -1,0 +1,63 @@
+"""The reach that a null pair asks for, against the reach that the prediction gives of the same pair."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from effects_world import TOML, WordEncoder, World, decode, predict
+
+from mneme.effects.config import EffectsConfig
+from mneme.effects.null_reach import null_reach
+from mneme.effects.stage import lay_text
+
+
+class DenseCrosscoder:
+    """Gives the world's own codes, batch after batch."""
+
+    def __init__(self, world: World) -> None:
+        self.world, self.n_latents, self.at = world, world.dense.shape[1], 0
+
+    def raw_decoder(self) -> torch.Tensor:
+        return self.world.decoder
+
+    def encode_sparse(self, x: torch.Tensor) -> SimpleNamespace:
+        dense = torch.from_numpy(self.world.dense[self.at : self.at + len(x)])
+        self.at += len(x)
+        row, latent = dense.nonzero(as_tuple=True)
+        return SimpleNamespace(row=row, latent=latent, value=dense[row, latent])
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World.make(tmp_path / "codes")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> EffectsConfig:
+    (tmp_path / "areas.toml").write_text(TOML, encoding="utf-8")
+    return EffectsConfig(taxonomy=str(tmp_path / "areas.toml"), window=8, min_documents=2.0)
+
+
+def test_latents_called_in_a_null_ask_for_the_reach_they_have(world: World, config: EffectsConfig) -> None:
+    laid = lay_text(world.cache, decode, WordEncoder(), config)
+    found = null_reach(DenseCrosscoder(world), world.cache, world.latents, laid, config)
+    low = predict(world, config).effects["reach_low"].to_numpy()
+    assert found.n_categories == len(low) == 2 and found.n_reached == (low > config.min_reach).sum() == 1
+    assert found.reach == pytest.approx(np.quantile(low, config.level)) and found.reach > config.min_reach
+
+
+def test_where_no_latent_is_called_nothing_is_reached(world: World, config: EffectsConfig) -> None:
+    laid = lay_text(world.cache, decode, WordEncoder(), config)
+    calm = world.latents.assign(verdict="unchanged", redirected=False)
+    assert null_reach(DenseCrosscoder(world), world.cache, calm, laid, config) == (2, 0, 0.0)
+
+
+def test_categories_with_too_little_text_do_not_count(world: World, config: EffectsConfig) -> None:
+    laid = lay_text(world.cache, decode, WordEncoder(), config)
+    few = EffectsConfig(taxonomy=config.taxonomy, window=8, min_documents=1000.0)
+    found = null_reach(DenseCrosscoder(world), world.cache, world.latents, laid, few)
+    assert found.n_categories == 0 and np.isnan(found.reach)
