@@ -160,13 +160,13 @@ def test_the_overview_draws_what_the_queries_say(runs) -> None:  # type: ignore[
 def test_a_run_without_a_changed_latent_still_shows_where_all_of_them_lie(runs, tmp_path) -> None:  # type: ignore[no-untyped-def]
     folder = shutil.copytree(runs / "whole", tmp_path / "calm")
     with duckdb.connect(folder / "run.duckdb") as connection:
-        connection.execute("UPDATE latents SET verdict = 'unchanged'")
+        connection.execute("UPDATE latents SET verdict = 'unchanged' WHERE verdict <> 'dead'")
     run = open_run(folder)
     data = plots.scatter_data(run, LatentFilter(), "beta_base", "beta_tuned", 50)
     assert data is not None
     points, density, _ = data
     assert points.empty and density is not None
-    live = queries.count(run, LatentFilter())
+    live = queries.count(run, LatentFilter(verdicts=("unchanged",)))
     assert 0.97 * live <= density.sum() <= live  # the span leaves out the outermost few
     assert sketch.scatter(*data, 200)["points"] == []
     assert plots.scatter_data(run, LatentFilter(q_max=-1.0), "beta_base", "beta_tuned", 50) is None
