@@ -68,4 +68,9 @@ def floor(value: float | None, least: float) -> dict[str, Any]:
 def print_result(name: str, results: dict[str, Any], floors: dict[str, dict[str, Any]]) -> None:
     """The last line of a benchmark."""
     line = {"benchmark": name, "machine": machine(), "results": results, "floors": floors}
-    print(json.dumps(line, default=float))
+    print(json.dumps(line, default=_plain))
+
+
+def _plain(value: Any) -> Any:
+    """numpy's numbers and truth values as Python's."""
+    return value.item()

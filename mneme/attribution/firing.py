@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numba
 import numpy as np
 import pandas as pd
 
@@ -12,6 +13,31 @@ from mneme.attribution.geometry import _divide
 
 HISTOGRAM_EDGES = np.geomspace(1e-3, 1e4, 43)
 """Ends of the activation histogram's bins, six a decade, the same for all latents and runs."""
+
+
+@numba.njit(nogil=True, cache=True)
+def _count(
+    row, latent, value, is_first, edges, n_active, total, maximum, n_first, histogram
+):  # pragma: no cover - compiled
+    """Add each code to its latent's counts."""
+    last = histogram.shape[1] - 1
+    for i in range(len(row)):
+        j, v = latent[i], value[i]
+        n_active[j] += 1
+        total[j] += v
+        maximum[j] = max(maximum[j], v)
+        n_first[j] += is_first[row[i]]
+        histogram[j, min(max(np.searchsorted(edges, v, side="right") - 1, 0), last)] += 1
+
+
+@numba.njit(nogil=True, cache=True)
+def _weigh(row, latent, value, measured, out):  # pragma: no cover - compiled
+    """Add f y and f to out (2, F), of the codes on tokens where y is known."""
+    for i in range(len(row)):
+        y = measured[row[i]]
+        if np.isfinite(y):
+            out[0, latent[i]] += value[i] * y
+            out[1, latent[i]] += value[i]
 
 
 class FiringSums:
@@ -37,21 +63,16 @@ class FiringSums:
         """Add n tokens: their SparseCodes, and position, kl, nll_change (n,) with NaN where not measured."""
         row, latent = codes.row.cpu().numpy(), codes.latent.cpu().numpy()
         value = codes.value.double().cpu().numpy()
-        F = len(self.total)
+        fires = np.zeros(n, dtype=bool)
+        fires[row] = True
+        first = position < self._first
         self.n_tokens += n
-        self.n_first_tokens += int((position < self._first).sum())
-        self.n_silent_tokens += n - len(np.unique(row))
-        self.n_active += np.bincount(latent, minlength=F)
-        self.total += np.bincount(latent, weights=value, minlength=F)
-        np.maximum.at(self.maximum, latent, value)
-        self.n_first += np.bincount(latent[position[row] < self._first], minlength=F)
-        bins = np.clip(np.searchsorted(HISTOGRAM_EDGES, value, side="right") - 1, 0, self._bins - 1)
-        np.add.at(self.histogram.reshape(-1), latent * self._bins + bins, 1)
+        self.n_first_tokens += int(first.sum())
+        self.n_silent_tokens += n - int(fires.sum())
+        counts = (self.n_active, self.total, self.maximum, self.n_first, self.histogram)
+        _count(row, latent, value, first, HISTOGRAM_EDGES, *counts)
         for name, measured in (("kl", kl), ("nll_change", nll_change)):
-            y = measured[row].astype(np.float64)
-            known = np.isfinite(y)
-            self.behaviour[name][0] += np.bincount(latent[known], value[known] * y[known], minlength=F)
-            self.behaviour[name][1] += np.bincount(latent[known], value[known], minlength=F)
+            _weigh(row, latent, value, measured.astype(np.float64), self.behaviour[name])
 
     def over_ranks(self) -> None:
         """Add up what every rank's tokens gave. Collective."""

@@ -96,8 +96,8 @@ def make_geometry(crosscoder: Any, redirected_cosine: float = 0.7, redirected_no
     return Geometry(decoder, bias, dots, (norms[1] >= norms[0]).astype(np.int64), redirected)
 
 
-def _row_dots(a: Tensor, b: Tensor, rows: int = 8192) -> np.ndarray:
-    """(F,) float64 products of the rows of a (F, d) and b (F, d), a block of rows at a time."""
+def _row_dots(a: Tensor, b: Tensor, rows: int = 256) -> np.ndarray:
+    """(F,) float64 products of the rows of a (F, d) and b (F, d), a block of rows (that a cache holds) at a time."""
     parts = [
         (a[i : i + rows].double() * b[i : i + rows].double()).sum(1).cpu().numpy()
         for i in range(0, len(a), rows)
