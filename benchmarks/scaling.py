@@ -238,8 +238,9 @@ def main() -> None:
             row = against_encoding(F, TOKENS, options.rounds, Path(folder) / str(F))
             results["encoding"][str(F)] = row
             print(
-                f"F = {F:6,}, N = {TOKENS:6,}{'':3}{row['pass']:8.2f}{row['contexts']:10.2f}{row['pass_and_contexts']:8.2f}"
-                f"{row['conclude']:10.2f}   {row['pass_adds_mb']}, {row['contexts_adds_mb']}",
+                f"F = {F:6,}, N = {TOKENS:6,}{'':3}{row['pass']:8.2f}{row['contexts']:10.2f}"
+                f"{row['pass_and_contexts']:8.2f}{row['conclude']:10.2f}"
+                f"   {row['pass_adds_mb']}, {row['contexts_adds_mb']}",
                 flush=True,
             )
             for name in ("pass", "pass_and_contexts"):
