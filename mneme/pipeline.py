@@ -26,6 +26,7 @@ import mneme
 from mneme.config import RunConfig
 from mneme.console import BothProgress, FileProgress
 from mneme.errors import MnemeError, RunError
+from mneme.memory import give_back_freed_memory, keep_freed_memory
 from mneme.progress import NULL_PROGRESS, Progress
 from mneme.stage import Stage, StageResult
 from mneme.stages import STAGES
@@ -49,6 +50,7 @@ def run_pipeline(
     Under torchrun every process calls this; those other than the first help, and return before the run is whole.
     """
     folder = Path(out)
+    keep_freed_memory()
     team = None
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         from mneme import distributed
@@ -106,6 +108,7 @@ def _run_stages(
         with run.stage_writer() as writer:
             _write(writer, stage, result, fingerprint, meter)
         gc.collect()
+        give_back_freed_memory()
     if made_any or not (folder / "manifest.json").exists():
         write_manifest(folder, {"fingerprints": fingerprints, **bench.facts()})
 

@@ -55,6 +55,19 @@ def encodes_in_bf16(config: CrosscoderConfig, device: torch.device) -> bool:
     return wanted == "bfloat16" or (wanted == "auto" and bf16_is_fast(device))
 
 
+def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """x weight^T + bias: (B, D), (F, D), (F,) of one type -> (B, F).
+
+    On processors, where no gradient is asked for, by oneDNN if torch has it: the bias is added in the product (addmm
+    copies it to all rows first, and its float32 product is MKL's, slower on AMD's).
+    """
+    on_cpu = x.device.type == "cpu" and (x.dtype == torch.float32 or bf16_is_fast(x.device))
+    on_cpu = on_cpu and not weight.requires_grad
+    if on_cpu and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+    return torch.addmm(bias, x, weight.T)
+
+
 def sparse_decode(codes: SparseCodes, decoder: Tensor, n_tokens: int) -> Tensor:
     """sum_j f_j d_j: codes of n_tokens tokens, decoder (F, D) -> (n_tokens, D)."""
     return weighted_bags(codes.latent, codes.row, codes.value, decoder, n_tokens)

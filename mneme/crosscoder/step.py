@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mneme.crosscoder.codes import SparseCodes
 from mneme.crosscoder.grid import ONE_RANK, Grid
-from mneme.crosscoder.kernels import latent_order, residual_and_dots, weighted_bags
+from mneme.crosscoder.kernels import affine, latent_order, residual_and_dots, weighted_bags
 
 
 class Weights(NamedTuple):
@@ -74,14 +74,13 @@ def training_step(
     dead: Tensor,
     *,
     sparse: bool,
-    bf16_enc: Tensor | None = None,
     grid: Grid = ONE_RANK,
 ) -> Step:
-    """Loss and gradients of one batch. x (B, D) normalised; dead (F,) bool; bf16_enc: enc in bfloat16.
+    """Loss and gradients of one batch. x (B, D) normalised; dead (F,) bool.
 
     With several ranks x is this rank's share, all shares of one size; what comes back is the whole batch's.
     """
-    step = (sparse_step if sparse else dense_step)(weights, x, rule, dead, bf16_enc, grid)
+    step = (sparse_step if sparse else dense_step)(weights, x, rule, dead, grid)
     return _over_ranks(step, grid)
 
 
@@ -110,20 +109,18 @@ def select(pre: Tensor, norms: Tensor, rule: Rule, grid: Grid = ONE_RANK) -> tup
     else:
         flat, smallest = grid.largest_products(pre, norms, round(rule.k * B * grid.n_parts), rule.hint)
         row, latent = flat // F, flat % F
+        return SparseCodes(row, latent, pre.reshape(-1)[flat].float()), smallest
     return SparseCodes(row, latent, pre[row, latent].float()), smallest
 
 
-def encode_dense(x: Tensor, weights: Weights, rule: Rule, bf16_enc: Tensor | None = None) -> Tensor:
+def encode_dense(x: Tensor, weights: Weights, rule: Rule) -> Tensor:
     """(B, D) -> pre-activations (B, F), in float32 or, where the rule says so, bfloat16."""
     if rule.bf16:
-        enc = weights.enc.bfloat16() if bf16_enc is None else bf16_enc
-        return torch.addmm(weights.b_enc.bfloat16(), x.bfloat16(), enc.T)
-    return torch.addmm(weights.b_enc, x, weights.enc.T)
+        return affine(x.bfloat16(), weights.enc.bfloat16(), weights.b_enc.bfloat16())
+    return affine(x, weights.enc, weights.b_enc)
 
 
-def dense_step(
-    weights: Weights, x: Tensor, rule: Rule, dead: Tensor, bf16_enc: Tensor | None, grid: Grid
-) -> Step:
+def dense_step(weights: Weights, x: Tensor, rule: Rule, dead: Tensor, grid: Grid) -> Step:
     """The plain implementation: autograd through (B, F) tensors. Clear, and five times the arithmetic."""
     leaves = Weights(*(part.detach().requires_grad_() for part in weights))
     with torch.enable_grad():
@@ -144,12 +141,10 @@ def dense_step(
 
 
 @torch.no_grad()
-def sparse_step(
-    weights: Weights, x: Tensor, rule: Rule, dead: Tensor, bf16_enc: Tensor | None, grid: Grid
-) -> Step:
+def sparse_step(weights: Weights, x: Tensor, rule: Rule, dead: Tensor, grid: Grid) -> Step:
     """The fast implementation: the same loss, its gradients over active pairs only."""
     B = len(x)
-    pre = encode_dense(x, weights, rule, bf16_enc)
+    pre = encode_dense(x, weights, rule)
     norms = weights.norms()
     codes, smallest = select(pre, norms, rule, grid)
     residual, dots = residual_and_dots(codes, x, weights.dec, weights.b_dec, grid)

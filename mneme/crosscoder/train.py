@@ -21,7 +21,7 @@ from mneme.crosscoder.memory import training_advice
 from mneme.crosscoder.module import Crosscoder
 from mneme.crosscoder.source import Source, as_source
 from mneme.crosscoder.trainer import Trainer
-from mneme.memory import explained
+from mneme.memory import explained, keep_freed_memory
 from mneme.progress import NULL_PROGRESS, Progress
 
 Log = Callable[[dict[str, float]], None]
@@ -48,6 +48,7 @@ def train_crosscoder(
     """
     config = config or CrosscoderConfig()
     source = as_source(activations)
+    keep_freed_memory()
     with explained(lambda: training_advice(source.width, source.n, config)):
         return _train(source, config, checkpoint, progress, log)
 

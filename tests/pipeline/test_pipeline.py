@@ -190,6 +190,8 @@ def test_labels_are_made_again_from_what_an_earlier_version_left(
             writer.connection.execute(f"ALTER TABLE outcomes DROP COLUMN {column}")
         for column in ("reach", "reach_low", "reach_high", "explained", "reason"):
             writer.connection.execute(f"ALTER TABLE effects DROP COLUMN {column}")
+        for column in ("n_categories", "n_reached", "reach"):
+            writer.connection.execute(f"ALTER TABLE nulls DROP COLUMN {column}")
         for table in ("effect_groups", "causal", "causal_ablations"):
             writer.connection.execute(f"DROP TABLE {table}")
         # the attribution stays, so its intervals do
