@@ -1,28 +1,27 @@
 """Outcomes from lm-evaluation-harness: its result JSON of both models, and its sample logs where they lie beside.
 
     results_DATE.json            {"results": {task: {"acc,none": 0.41, ...}}, "n-samples": {task: {"effective": 135}}}
-    samples_TASK_DATE.jsonl      a line a question: doc_id, target, filtered_resps [[log-likelihood, greedy], ...], acc
+    samples_TASK_DATE.jsonl      see lm_eval_samples.py
 
 With sample logs of both models, base and tuned are the mean NLL of the right choice in nats, and intervals are a
-paired bootstrap over questions. Without, only accuracy is known: base and tuned are the share of wrong answers, with
-no interval.
+paired bootstrap over questions. Where a task has no NLL, base and tuned of all tasks are the share of wrong answers
+(one unit a run), without an interval where there is no sample log.
 """
 
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from mneme.effects.benchmark import LETTERS
+from mneme.effects.lm_eval_samples import read_samples
 from mneme.effects.outcome_files import COLUMNS, ERROR_RATE, check_categories
 from mneme.effects.outcomes import summarise_items
 from mneme.errors import OutcomesError
 
-_ACCURACY = ("acc", "exact_match", "acc_norm")
+_ACCURACY = ("acc", "exact_match", "acc_norm")  # the first that a task has, of its first filter
 _PREFIXES = ("mmlu_pro_", "mmlu_")
 
 
@@ -33,6 +32,10 @@ def import_results(base: str | Path, tuned: str | Path, known: list[str]) -> pd.
     unlike numbers of questions, percentages, and names that are no category of the run.
     """
     files = (Path(base), Path(tuned))
+    if files[0].resolve() == files[1].resolve():
+        raise OutcomesError(
+            f"{files[0]} is given twice: give the result of the base and that of the tuned model"
+        )
     results = [_tasks(file) for file in files]
     if only := sorted(set(results[0]) ^ set(results[1])):
         raise OutcomesError(
@@ -40,7 +43,7 @@ def import_results(base: str | Path, tuned: str | Path, known: list[str]) -> pd.
         )
     names = {task: _category(task, known) for task in results[0]}
     check_categories(files[0], sorted(names.values()), known)
-    rows = []
+    rows, items = [], {}
     for task, category in names.items():
         n = [found[task]["n"] for found in results]
         if n[0] != n[1]:
@@ -48,11 +51,18 @@ def import_results(base: str | Path, tuned: str | Path, known: list[str]) -> pd.
                 f"{task} has {n[0]} questions in {files[0].name} and {n[1]} in {files[1].name}:"
                 " run both on the same ones"
             )
-        samples = [_samples(file, task) for file in files]
+        samples = [
+            read_samples(file, task, found[task]["metric"], found[task]["accuracy"])
+            for file, found in zip(files, results, strict=True)
+        ]
         if samples[0] is not None and samples[1] is not None:
-            rows.append(_paired(task, category, samples[0], samples[1]))
+            items[category] = _items(task, category, samples[0], samples[1])
         else:
             rows.append(_from_accuracy(category, *(found[task] for found in results)))
+    nats = not rows and all(
+        frame[["answer_base", "answer_tuned"]].notna().all(axis=None) for frame in items.values()
+    )
+    rows.extend(_paired(frame, nats) for frame in items.values())
     return pd.concat(rows, ignore_index=True).sort_values("category", ignore_index=True)
 
 
@@ -73,7 +83,7 @@ def _tasks(file: Path) -> dict[str, dict[str, Any]]:
                 raise OutcomesError(
                     f"{file}: {task} has accuracy {accuracy:g}: write shares in [0, 1], not percent"
                 )
-            tasks[task] = {"accuracy": accuracy, "n": counts.get(task, {}).get("effective")}
+            tasks[task] = {"metric": metric, "accuracy": accuracy, "n": counts.get(task, {}).get("effective")}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise OutcomesError(
             f"{file} can't be read as a result of lm-evaluation-harness ({error!r}): give its results_*.json"
@@ -92,79 +102,25 @@ def _category(task: str, known: list[str]) -> str:
     return task.removeprefix(prefix)
 
 
-def _samples(file: Path, task: str) -> dict[str, dict[str, Any]] | None:
-    """Question -> its line, of the newest sample log of a task beside the result file; None where there is none."""
-    # A longer task's log begins with the same letters: after the task's name comes the date.
-    logs = sorted(
-        p
-        for p in file.parent.glob(f"samples_{task}_*.jsonl")
-        if p.stem[len(f"samples_{task}_") :][:1].isdigit()
-    )
-    stamp = file.stem.removeprefix("results_")
-    logs = [p for p in logs if p.stem.endswith(stamp)] or logs
-    if not logs:
-        return None
-    found: dict[str, dict[str, Any]] = {}
-    try:
-        for line in logs[-1].read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
-            key = str(row.get("doc_hash") or row["doc_id"])
-            if key in found:
-                raise OutcomesError(f"{logs[-1]} has question {row['doc_id']} twice: keep one line each")
-            found[key] = {"accuracy": _accuracy(row), "nll": _answer_nll(row)}
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise OutcomesError(
-            f"{logs[-1]} can't be read as a sample log ({error!r}): delete it, or log it again"
-        ) from error
-    return found
-
-
-def _accuracy(row: dict[str, Any]) -> float:
-    name = next((name for name in _ACCURACY if name in row), None)
-    return float("nan") if name is None else float(row[name])
-
-
-def _answer_nll(row: dict[str, Any]) -> float:
-    """-log-likelihood of the right choice, nats; NaN where the task is no multiple choice."""
-    replies, target = row.get("filtered_resps") or row.get("resps") or [], row.get("target")
-    if isinstance(target, str):
-        text = target.strip()
-        target = (
-            int(text)
-            if text.isdigit()
-            else LETTERS.index(text)
-            if len(text) == 1 and text in LETTERS
-            else None
-        )
-    if not isinstance(target, int) or len(replies) <= max(target, 1):
-        return float("nan")
-    reply = replies[target]
-    while isinstance(reply, list) and reply and isinstance(reply[0], list):
-        reply = reply[0]
-    value = -float(reply[0])
-    return value if math.isfinite(value) else float("nan")
-
-
-def _paired(task: str, category: str, base: dict[str, Any], tuned: dict[str, Any]) -> pd.DataFrame:
-    if set(base) != set(tuned):
+def _items(task: str, category: str, base: pd.DataFrame, tuned: pd.DataFrame) -> pd.DataFrame:
+    """A row a question: category, accuracy and answer (NLL) of both models."""
+    if list(base.index) != list(tuned.index) or list(base["text"]) != list(tuned["text"]):
         raise OutcomesError(
             f"the sample logs of {task} are not of the same questions ({len(base)} and {len(tuned)}):"
             " run both models alike"
         )
-    frame = pd.DataFrame(
+    return pd.DataFrame(
         {
             "category": category,
-            **{
-                f"accuracy_{m}": [rows[q]["accuracy"] for q in base]
-                for m, rows in (("base", base), ("tuned", tuned))
-            },
-            **{
-                f"answer_{m}": [rows[q]["nll"] for q in base]
-                for m, rows in (("base", base), ("tuned", tuned))
-            },
+            "accuracy_base": base["accuracy"],
+            "accuracy_tuned": tuned["accuracy"],
+            "answer_base": base["nll"],
+            "answer_tuned": tuned["nll"],
         }
     )
-    nats = bool(frame[["answer_base", "answer_tuned"]].notna().all(axis=None))
+
+
+def _paired(frame: pd.DataFrame, nats: bool) -> pd.DataFrame:
     for model in ("base", "tuned"):
         frame[model] = frame[f"answer_{model}"] if nats else 1 - frame[f"accuracy_{model}"]
     source = "lm-eval samples"

@@ -203,7 +203,7 @@ def write_results(tmp_path: Path, base: str, tuned: str) -> tuple[Path, Path]:
 def write_samples(folder: Path, nll: list[float], correct: list[int]) -> None:
     lines = []
     for i, (value, right) in enumerate(zip(nll, correct, strict=True)):
-        replies = [["-9.0", "False"], [str(-value), "True"]]
+        replies = [["-9.0" if right else "-0.1", "False"], [str(-value), "True"]]
         lines.append(json.dumps({"doc_id": i, "target": "1", "filtered_resps": replies, "acc": float(right)}))
     (folder / "samples_mmlu_anatomy_2026-01-01T00-00-00.jsonl").write_text("\n".join(lines))
 
@@ -238,8 +238,8 @@ def test_results_that_do_not_fit_are_refused_with_the_reason(tmp_path: Path) -> 
     refused("{", results(0.5), "can't be read as a result of lm-evaluation-harness")
     refused('{"results": {"x": {"ppl": 3}}}', results(0.5), "no task with an accuracy")
     files = write_results(tmp_path, results(0.5), results(0.5))
-    write_samples(files[0].parent, [1.0, 2.0], [1, 1])
-    write_samples(files[1].parent, [1.0], [1])
+    write_samples(files[0].parent, [1.0, 2.0], [1, 0])
+    write_samples(files[1].parent, [1.0] * 4, [1, 0, 1, 0])
     with pytest.raises(OutcomesError, match="not of the same questions"):
         import_results(*files, KNOWN)
 
@@ -256,3 +256,30 @@ def _columns() -> tuple[str, ...]:
     from mneme.effects.outcome_files import COLUMNS
 
     return COLUMNS
+
+
+def test_filters_and_logs_of_other_dates_are_told_apart(tmp_path: Path) -> None:
+    """The layout of lm-eval 0.4.13: a line a filter, targets as text, both models in one folder as NAME_DATE.json."""
+    files = []
+    for name, date, loglikelihoods in (
+        ("base", "2026-01-01T00-00-00.000001", [(-1.0, -2.0), (-3.0, -1.0)]),
+        ("tuned", "2026-01-01T00-00-00.000002", [(-2.0, -1.0), (-3.0, -2.0)]),
+    ):
+        lines = []
+        for i, (values, target) in enumerate(zip(loglikelihoods, ("2", "1"), strict=True)):
+            right = float(values[("2", "1").index(target)] == max(values))
+            for kind in ("none", "other"):
+                row = {"doc_id": i, "doc_hash": "same", "target": target, "filter": kind, "acc": right}
+                row["filtered_resps"] = [[str(value), "False"] for value in values]
+                row["arguments"] = {f"gen_args_{j}": {"arg_0": "Q", "arg_1": f" {2 - j}"} for j in (0, 1)}
+                lines.append(json.dumps(row))
+        (tmp_path / f"samples_mmlu_anatomy_{date}.jsonl").write_text("\n".join(lines))
+        files.append(tmp_path / f"{name}_{date}.json")
+        files[-1].write_text(results(1.0 if name == "base" else 0.5, n=2))
+    row = import_results(*files, KNOWN).iloc[0]
+    assert (row["unit"], row["n"], row["base"], row["tuned"]) == ("nats", 2, 1.0, 2.0)
+    with pytest.raises(OutcomesError, match="given twice"):
+        import_results(files[0], files[0], KNOWN)
+    files[1].write_text(results(0.9, n=2))
+    with pytest.raises(OutcomesError, match="of the same run"):
+        import_results(*files, KNOWN)
