@@ -4,7 +4,7 @@ Streamlit's static files come through a thread each, about 75 of them before any
 only from the first elements what code they need. Here a file is read once, and the page names the code of its first
 elements in its head, so that it is fetched while the rest starts. The code of the other pages' plots (4.7 MB) is named
 when the first page has been there for a while. All this changes when bytes arrive, never which; beside it the page gets
-history.js and page.css.
+history.js, top.js and page.css.
 """
 
 from __future__ import annotations
@@ -81,7 +81,8 @@ class Assets:
             f'<link rel="modulepreload" fetchpriority="low" crossorigin href="./static/js/{name}">\n'
             for name in first
         )
-        script = _read("history.js") + f"window.mnemeLater = {json.dumps(later)};\n" + _read("later.js")
+        script = _read("history.js") + _read("top.js")
+        script += f"window.mnemeLater = {json.dumps(later)};\n" + _read("later.js")
         added = f"<script>{script}</script>\n<style>{_read('page.css')}</style>\n"
         return page.replace(b"<head>", b"<head>" + added.encode(), 1).replace(
             b"</head>", links.encode() + b"</head>", 1

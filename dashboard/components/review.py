@@ -96,8 +96,15 @@ def panel(run: Run, latent: int, label: str) -> None:
     found = {k: review for k, review in fold(log).items() if k is not None}
     review = found.get(latent, Review(latent))
     heading = f"{words.markdown(review.label, 140)} :gray-badge[✎ edited]" if review.label else label
-    st.markdown(f"### {heading}")
     show_problem()
+    with st.container(key="review_bar", gap="xsmall"):  # page.css keeps it in sight
+        st.markdown(f"### {heading}")
+        _buttons(run, review, label, log, found)
+        _said(review, label, triage.progress(run, reviewed(found)))
+
+
+def _buttons(run: Run, review: Review, label: str, log: list[Change], found: dict[int, Review]) -> None:
+    latent = int(review.latent or 0)
     with st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
         for key, verdict in enumerate(VERDICTS, start=1):
             _button(
@@ -140,7 +147,6 @@ def panel(run: Run, latent: int, label: str) -> None:
             disabled=follow is None,
             help="The first of the queue that has no verdict yet.",
         )
-    _said(review, label, triage.progress(run, reviewed(found)))
 
 
 def _button(

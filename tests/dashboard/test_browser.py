@@ -245,3 +245,24 @@ def test_a_bar_of_the_overview_opens_its_area(server: str, page: Any, runs: Path
     page.wait_for_url(f"**/side_effects?**area={area}**", timeout=15_000)
     page.locator("h1", has_text="Side effects").wait_for()
     settle(page)
+
+
+def test_reviewing_stays_in_sight_and_another_latent_starts_at_the_top(
+    server: str, page: Any, runs: Path
+) -> None:
+    first, second = queries.table(open_run(runs / "whole"), LatentFilter())["latent"][:2].tolist()
+    page.set_viewport_size({"width": 1280, "height": 640})
+    go(page, f"{server}/latent?run=whole&latent={first}")
+    main = page.get_by_test_id("stMain")
+    main.evaluate("e => e.scrollTo(0, 500)")
+    accept = page.get_by_role("button", name="Accept")
+    box = accept.bounding_box()
+    assert box and 0 <= box["y"] < 200
+    covered = (
+        "e => !e.contains(document.elementFromPoint(...(b => [b.x + 5, b.y + 5])(e.getBoundingClientRect())))"
+    )
+    assert not accept.evaluate(covered)
+    page.keyboard.press("j")
+    page.wait_for_function(f"location.search.includes('latent={second}')")
+    settle(page)
+    assert main.evaluate("e => e.scrollTop") == 0
