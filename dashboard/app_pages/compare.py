@@ -212,7 +212,7 @@ with st.container(horizontal=True, gap="small"):
         f"{words.count(int((~called['change']).sum()))} of {words.count(len(called))}",
     )
 
-left, right = narrow.stacking("compare_latents").columns([1, 1.5], gap="large")
+left, right = narrow.stacking("compare_latents").columns([1.4, 1.5], gap="large")
 with left:
     st.markdown("**Verdicts of those found in both**", help="Rows: run A. Columns: run B.")
     order = [v for v in looks.VERDICT_SIGN if v in set(agreed["verdict"]) | set(agreed["verdict_other"])]
@@ -224,7 +224,12 @@ with left:
     if agreed.empty:
         st.caption("No latent is found in both runs.")
     else:
-        st.dataframe(crossed, height="content", alt="How often each pair of verdicts occurs")
+        st.dataframe(
+            crossed,
+            height="content",
+            column_config={name: st.column_config.NumberColumn(width=84) for name in crossed.columns},
+            alt="How often each pair of verdicts occurs",
+        )
 with right:
     which = st.segmented_control(
         "Show",

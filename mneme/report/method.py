@@ -41,6 +41,7 @@ LIMITS = (
     "What the text does not exercise can't show: a category with little text in the corpus stays uncertain.",
     "Latents are one way to cut up activations. Another seed finds other latents, most of all rare ones.",
     "Labels are summaries of contexts, written by a program; the contexts are the evidence.",
+    "What is said holds of text like the corpus: a benchmark that reads otherwise may show more or less of it.",
     "An effect is a prediction from activations, not a benchmark result, and shows association, not cause.",
     "Intervals are over documents of this corpus; they do not cover another corpus, layer or dictionary.",
 )
