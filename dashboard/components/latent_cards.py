@@ -8,14 +8,20 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard.components import charts, curves, label_scores, looks, narrow, receipts, tables, tokens, words
+from dashboard.components import (
+    betas,
+    charts,
+    curves,
+    label_scores,
+    looks,
+    narrow,
+    receipts,
+    tables,
+    tokens,
+    words,
+)
 from mneme.store.queries import latent as queries
 from mneme.store.run import Run
-
-_INTERVAL = (
-    "In brackets 95 % intervals over documents. They are known for the target (error) and the probe "
-    "that the verdict rests on."
-)
 
 
 def contexts(run: Run, row: dict[str, Any], made: bool) -> None:
@@ -62,21 +68,6 @@ def contexts(run: Run, row: dict[str, Any], made: bool) -> None:
         st.html(tokens.contexts_html(queries.contexts(run, latent, chosen), colouring or "activation"))
 
 
-def _judged(betas: pd.DataFrame) -> str:
-    """The betas that the verdict rests on, with their intervals."""
-    parts = []
-    for model, sign in (("base", "beta(b)"), ("tuned", "beta(f)")):
-        known = betas[betas[f"{model}_low"].notna()]
-        if len(known):
-            one = known.iloc[0]
-            ends = words.between(one[f"{model}_low"], one[f"{model}_high"], signed=False)
-            parts.append(f"{sign} **{words.number(one[model])}** ({ends})")
-    return (
-        " · ".join(parts)
-        or "Intervals of beta are missing: it fires in one document, or the run is older than they are."
-    )
-
-
 def decoders(run: Run, row: dict[str, Any]) -> None:
     """Norms, cosine and all betas."""
     latent = int(row["latent"])
@@ -85,29 +76,9 @@ def decoders(run: Run, row: dict[str, Any]) -> None:
         f"norm **{words.number(row['norm_base'])}** base, **{words.number(row['norm_tuned'])}** tuned · "
         f"delta norm **{words.number(row['delta_norm'])}** · cosine **{words.number(row['decoder_cosine'])}**"
     )
-    betas = queries.betas(run, latent)
-    if len(betas):
-        st.markdown(_judged(betas), help=_INTERVAL)
-        st.markdown("**Beta, each target and probe**", help=looks.HELP["beta"])
-        main = row["probe"]
-        betas["probe"] = [f"{p} (main)" if p == main else p for p in betas["probe"]]
-        st.dataframe(
-            betas[["target", "probe", "base", "tuned"]],
-            hide_index=True,
-            height="content",
-            column_config={
-                "target": st.column_config.TextColumn(
-                    help="What the direction is fitted to: the error left when the latent is removed "
-                    "(main), the reconstruction, or the activation."
-                ),
-                "probe": st.column_config.TextColumn(
-                    help="Whose decoder gives the direction; main: the longer one."
-                ),
-                "base": st.column_config.NumberColumn("beta(b)", format="%.3f"),
-                "tuned": st.column_config.NumberColumn("beta(f)", format="%.3f"),
-            },
-            alt="Latent scaling of this latent",
-        )
+    found = queries.betas(run, latent)
+    if len(found):
+        betas.table(found, row)
         note = (
             f"Between halves of the text beta differs by {words.number(row['split_half_base'])} (base) and "
             f"{words.number(row['split_half_tuned'])} (tuned)."

@@ -16,13 +16,13 @@ import numpy as np
 import pandas as pd
 
 from mneme import distributed
+from mneme.attribution.beta_intervals import BetaMoments
 from mneme.attribution.betas import betas_frame
 from mneme.attribution.bootstrap import BootstrapSums
 from mneme.attribution.config import AttributionConfig
 from mneme.attribution.evidence import (
     DocumentJoiner,
     DocumentMoments,
-    beta_interval,
     fieller_interval,
     margin_p_values,
 )
@@ -84,7 +84,7 @@ class Pass:
     def __init__(self, geometry: Geometry, config: AttributionConfig) -> None:
         F = geometry.n_latents
         self.geometry, self.config = geometry, config
-        self.scaling, self.moments = ScalingSums(F), DocumentMoments(F)
+        self.scaling, self.moments, self.beta_moments = ScalingSums(F), DocumentMoments(F), BetaMoments(F)
         self.firing = FiringSums(F, config.first_positions)
         self.bootstrap = (
             BootstrapSums(F, config.replicates, config.seed) if config.interval == "bootstrap" else None
@@ -124,7 +124,7 @@ class Pass:
 
     def _over_ranks(self) -> None:
         """Add up what every rank's documents gave. Collective."""
-        for sums in (self.scaling, self.moments, self.firing, self.bootstrap):
+        for sums in (self.scaling, self.moments, self.beta_moments, self.firing, self.bootstrap):
             if sums is not None:
                 sums.over_ranks()
         n = np.array([self._n])
@@ -133,6 +133,7 @@ class Pass:
 
     def _evidence(self, rows: Any) -> None:
         self.moments.update(rows)
+        self.beta_moments.update(rows)
         if self.bootstrap is not None:
             self.bootstrap.update(rows)
 
@@ -230,7 +231,7 @@ def conclude(state: Pass, crosscoder: Any, shards: Iterable[Any] = ()) -> Attrib
     latents = _with_joint(latents, state, shards, reference)
     return Attribution(
         latents,
-        betas_frame(scaling, geometry, beta_interval(moments, geometry, config.level)),
+        betas_frame(scaling, state.beta_moments.intervals(state.scaling, geometry, config.level)),
         state.firing.histogram_frame(),
         scaling,
         halves,

@@ -28,6 +28,7 @@ from scipy import stats
 from mneme import distributed
 from mneme.attribution.geometry import Geometry, _divide
 from mneme.attribution.pairs import PairSums
+from mneme.attribution.scatter import add_rows
 
 LOG_LIMIT = 7.0
 """log ratios are cut at +-7 (a factor of 1,100): beyond it a model simply does not hold the latent."""
@@ -44,6 +45,8 @@ class DocumentShares(NamedTuple):
     """(U,) float64: sum f^2."""
     shares: np.ndarray
     """(U, 2) float64: s_i^m, base and tuned: sum f (p . y_error^m) / |p|, raw units."""
+    dots: np.ndarray
+    """(U, 8) float64: `PairSums.dots`, what the betas of all targets and probes are made of."""
 
 
 class DocumentJoiner:
@@ -65,7 +68,8 @@ class DocumentJoiner:
             residual = pairs.dots[np.arange(len(shares)), 1, m, self._probes[m, pairs.latent]]
             whole = residual + pairs.power * self._own[m, pairs.latent]
             shares[:, m] = _divide(whole, self._norm[m, pairs.latent])
-        new = DocumentShares(pairs.document, pairs.latent, pairs.power, shares)
+        dots = pairs.dots.reshape(-1, 8)
+        new = DocumentShares(pairs.document, pairs.latent, pairs.power, shares, dots)
         if self._held is not None:
             new = _sum_duplicates(
                 DocumentShares(*map(np.concatenate, zip(self._held, new, strict=True))), self._n
@@ -88,10 +92,10 @@ def _sum_duplicates(rows: DocumentShares, n_latents: int) -> DocumentShares:
     rank = np.argsort(np.argsort(first))
     key = rank[run] * n_latents + rows.latent
     _, first, where = np.unique(key, return_index=True, return_inverse=True)
-    power, shares = np.zeros(len(first)), np.zeros((len(first), 2))
-    np.add.at(power, where, rows.power)
-    np.add.at(shares, where, rows.shares)
-    return DocumentShares(rows.document[first], rows.latent[first], power, shares)
+    columns = np.concatenate([rows.power[:, None], rows.shares, rows.dots], axis=1)
+    total = np.zeros((len(first), columns.shape[1]))
+    add_rows(total, where, columns)
+    return DocumentShares(rows.document[first], rows.latent[first], total[:, 0], total[:, 1:3], total[:, 3:])
 
 
 class DocumentMoments:
@@ -106,8 +110,6 @@ class DocumentMoments:
         self.half_totals = np.zeros((2, 2, n_latents))
         """(half, model, F): documents of even and of odd number."""
         self.half_power = np.zeros((2, n_latents))
-        self.power_squares = np.zeros((3, n_latents))
-        """sum over documents of c c, c s^b, c s^t; c = sum f^2, the document's share of the denominator."""
 
     def update(self, rows: DocumentShares) -> None:
         """Add whole documents."""
@@ -120,22 +122,18 @@ class DocumentMoments:
                 np.add.at(self.half_totals[half, m], rows.latent[mine], share[mine])
         for c, product in enumerate((base * base, base * tuned, tuned * tuned)):
             np.add.at(self.squares[c], rows.latent, product)
-        for c, product in enumerate((rows.power, base, tuned)):
-            np.add.at(self.power_squares[c], rows.latent, rows.power * product)
         for half in (0, 1):
             mine = rows.document % 2 == half
             np.add.at(self.half_power[half], rows.latent[mine], rows.power[mine])
 
     def merge(self, other: DocumentMoments) -> None:
         """Add the moments of other documents."""
-        for name in ("n", "totals", "squares", "half_totals", "half_power", "power_squares"):
+        for name in ("n", "totals", "squares", "half_totals", "half_power"):
             getattr(self, name)[...] += getattr(other, name)
 
     def over_ranks(self) -> None:
         """Add up what every rank's documents gave. Collective."""
-        distributed.add_up(
-            self.n, self.totals, self.squares, self.half_totals, self.half_power, self.power_squares
-        )
+        distributed.add_up(self.n, self.totals, self.squares, self.half_totals, self.half_power)
 
     def log_ratio(self) -> np.ndarray:
         """(F,): ln(|S^t| / |S^b|), within +-LOG_LIMIT; NaN where neither model has anything."""
@@ -155,26 +153,6 @@ class DocumentMoments:
         """(half, model, F): beta on the error target and the contrast's probes, from half the documents."""
         norm = geometry.norms[np.stack(geometry.contrast), np.arange(geometry.n_latents)]
         return _divide(self.half_totals, self.half_power[:, None] * norm[None])
-
-
-def beta_interval(
-    moments: DocumentMoments, geometry: Geometry, level: float = 0.95
-) -> tuple[np.ndarray, np.ndarray]:
-    """(2 models, F) low and high end of the interval of beta: error target, the contrast's probes.
-
-    beta^m = S^m / (C |p|) is a ratio of sums over documents; its variance is linearised at the estimate (Cochran
-    1977, 6.4): n / (n - 1) sum_i (s_i^m - r c_i)^2 / C^2 with r = S^m / C, and t with n - 1 degrees of freedom.
-    NaN with fewer than two documents.
-    """
-    n, power = moments.n, moments.half_power.sum(0)
-    ratio = _divide(moments.totals, power)
-    residual = moments.squares[[0, 2]] - 2 * ratio * moments.power_squares[1:]
-    residual = np.maximum(residual + ratio**2 * moments.power_squares[0], 0)
-    known = np.where(n > 1, n, np.nan)
-    deviation = _divide(np.sqrt(residual * known / (known - 1)), power)
-    half = stats.t.ppf(0.5 + level / 2, np.maximum(n - 1, 1)) * deviation
-    norm = geometry.norms[np.stack(geometry.contrast), np.arange(geometry.n_latents)]
-    return _divide(ratio - half, norm), _divide(ratio + half, norm)
 
 
 def fieller_interval(moments: DocumentMoments, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:

@@ -136,10 +136,10 @@ def test_a_deep_link_opens_the_latent(monkeypatch: pytest.MonkeyPatch, runs: Pat
     assert app.title[0].value == "Latent 7"
 
 
-def test_the_betas_a_verdict_rests_on_have_intervals(monkeypatch: pytest.MonkeyPatch, runs: Path) -> None:
-    shown = [block.value for block in open_page(monkeypatch, runs, "latent", latent="0").markdown]
-    (line,) = (text for text in shown if text.startswith("beta(b) **"))
-    assert line.count("…") == 2 and "beta(f) **" in line
+def test_all_betas_of_a_latent_are_on_its_page(monkeypatch: pytest.MonkeyPatch, runs: Path) -> None:
+    app = open_page(monkeypatch, runs, "latent", latent="0")
+    (table,) = (block for block in app.get("html") if "mneme-betas" in str(block.proto.body))
+    assert str(table.proto.body).count("<small>") == 12
 
 
 def test_an_unknown_latent_is_no_exception(monkeypatch: pytest.MonkeyPatch, runs: Path) -> None:

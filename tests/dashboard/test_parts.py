@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dashboard.components import charts, jobs, plots, sketch, tokens, words
+from dashboard.components import betas, charts, jobs, plots, sketch, tokens, words
 from dashboard.components.selection import Gesture, read_gesture, read_ranges, write_ranges
+from mneme.store.queries import latent as latent_queries
 from mneme.store.queries import latents as queries
 from mneme.store.queries.latents import LatentFilter
 from mneme.store.run import open_run
@@ -170,3 +171,19 @@ def test_a_run_without_a_changed_latent_still_shows_where_all_of_them_lie(runs, 
     assert 0.97 * live <= density.sum() <= live  # the span leaves out the outermost few
     assert sketch.scatter(*data, 200)["points"] == []
     assert plots.scatter_data(run, LatentFilter(q_max=-1.0), "beta_base", "beta_tuned", 50) is None
+
+
+def test_every_beta_has_its_interval_and_the_judged_ones_stand_out(runs) -> None:  # type: ignore[no-untyped-def]
+    run = open_run(runs / "whole")
+    latent = latent_queries.most_severe(run)
+    assert latent is not None
+    row, found = latent_queries.row(run, latent), latent_queries.betas(run, latent)
+    assert row is not None and len(found) == 6
+    for redirected, bold in ((False, {row["probe"]}), (True, {"base", "tuned"})):
+        html = betas.html(found, {**row, "redirected": redirected})
+        assert html.count("<small>") == 12 and html.count("<b>") == 2
+        lines = [line for line in html.split("<tr>") if "<b>" in line]
+        assert all("<td>error</td>" in line for line in lines)
+        assert {p for p in ("base", "tuned") if any(f"<td>{p}" in line for line in lines)} == bold
+    one = found.assign(base_low=np.nan)  # of a run older than most intervals
+    assert betas.html(one, row).count("<small>") == 6

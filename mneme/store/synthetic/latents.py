@@ -90,7 +90,7 @@ def write_betas(writer: StageWriter, rng: np.random.Generator, latents: pd.DataF
         for target in ("error", "reconstruction", "activation"):
             for model in ("base", "tuned"):
                 beta = live[f"beta_{model}"] * (1.0 if target == "error" else 0.9)
-                half = np.where((target == "error") & (live["probe"] == probe), 0.08, np.nan)
+                half = 0.08 if target == "error" else 0.11
                 parts.append(
                     pd.DataFrame(
                         {

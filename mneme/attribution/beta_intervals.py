@@ -1,0 +1,72 @@
+"""How sure each beta is: every target, model and probe, with documents as the unit of evidence.
+
+A beta is a ratio of sums over documents: beta = sum_i s_i / (sum_i c_i |p|^2) with c_i = sum f^2 in document i and s_i
+the document's share of the numerator. With a_i and e_i those of the activation and of the residual, the other targets'
+are a_i - e_i (reconstruction) and e_i + c_i (d . p) (error). So second moments of a, e and c over documents give all
+twelve intervals, and the error's is the residual's, moved.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import stats
+
+from mneme import distributed
+from mneme.attribution.evidence import DocumentShares
+from mneme.attribution.geometry import Geometry, _divide
+from mneme.attribution.scaling import ScalingSums
+from mneme.attribution.scatter import add_rows
+
+_PAIRS = 4  # (model, probe)
+
+
+class BetaMoments:
+    """Second moments over documents, F latents; float64."""
+
+    def __init__(self, n_latents: int) -> None:
+        self.n = np.zeros(n_latents, dtype=np.int64)
+        """Documents in which each latent fires."""
+        self.power = np.zeros((n_latents, 1))
+        """sum c c."""
+        self.products = np.zeros((n_latents, 5 * _PAIRS))
+        """sum a a, a e, e e, a c, e c, of each (model, probe)."""
+
+    def update(self, rows: DocumentShares) -> None:
+        """Add whole documents."""
+        a, e = rows.dots.reshape(-1, 2, _PAIRS).transpose(1, 0, 2)  # (U, 4) each
+        c = rows.power[:, None]
+        np.add.at(self.n, rows.latent, 1)
+        add_rows(self.power, rows.latent, c * c)
+        add_rows(self.products, rows.latent, np.concatenate([a * a, a * e, e * e, a * c, e * c], axis=1))
+
+    def over_ranks(self) -> None:
+        """Add up what every rank's documents gave. Collective."""
+        distributed.add_up(self.n, self.power, self.products)
+
+    def intervals(
+        self, sums: ScalingSums, geometry: Geometry, level: float = 0.95
+    ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """Target -> low and high ends (2 models m, 2 probes q, F) of beta. sums: of the same documents.
+
+        The variance is linearised at the estimate (Cochran 1977, "Sampling Techniques", 6.4): n / (n - 1) times
+        sum_i (s_i - r c_i)^2 / C^2 with r = S / C, and t with n - 1 degrees of freedom; NaN of one document.
+        """
+        aa, ae, ee, ac, ec = self.products.reshape(-1, 5, 2, 2).transpose(1, 2, 3, 0)
+        activation, residual = sums.dots.reshape(-1, 2, 2, 2).transpose(1, 2, 3, 0)
+        n = np.where(self.n > 1, self.n, np.nan)
+        t = stats.t.ppf(0.5 + level / 2, np.maximum(self.n - 1, 1))
+        norms = geometry.dots[[0, 1], [0, 1]]  # (2 q, F): |p|^2
+        moments = {
+            "activation": (activation, aa, ac),
+            "reconstruction": (activation - residual, aa - 2 * ae + ee, ac - ec),
+            "error": (residual, ee, ec),
+        }
+        found = {}
+        for target, (total, square, product) in moments.items():
+            ratio = _divide(total, sums.power)
+            left = np.maximum(square - 2 * ratio * product + ratio**2 * self.power[:, 0], 0)
+            half = t * _divide(np.sqrt(left * n / (n - 1)), sums.power)
+            middle = sums.betas(geometry)[target]
+            half = _divide(half, norms)
+            found[target] = middle - half, middle + half
+        return found
