@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pickle
 from pathlib import Path
@@ -40,5 +41,7 @@ def read_checkpoint(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | 
 
 
 def delete_checkpoint(folder: Path) -> None:
-    """Training is done: its state is no longer needed."""
+    """Training is done: its state is no longer needed, nor the folder, if nothing else is in it."""
     (folder / _FILE).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
