@@ -112,7 +112,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--tokens", type=int, default=6000, help="tokens of text a round")
+    parser.add_argument("--tokens", type=int, default=12_000, help="tokens of text a round")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
 
