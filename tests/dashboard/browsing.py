@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -33,6 +34,14 @@ IN_CHROMIUM = [
 ]
 KEY = "sk-canary-5f0c1d"
 """The labelling server's key in the environment of the server under test; to be found nowhere else."""
+
+
+class Server(NamedTuple):
+    """The app on a free port, started as `mneme dashboard` starts it."""
+
+    address: str
+    runs: Path
+    log: Path
 
 
 def settle(page: Any) -> None:

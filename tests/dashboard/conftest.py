@@ -11,10 +11,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
-from browsing import CHROMIUM, FLAGS, KEY
+from browsing import CHROMIUM, FLAGS, KEY, Server
 
 from mneme.compare.cache import CompareFile
 from mneme.store.synthetic import make_synthetic_run
@@ -38,14 +38,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def _no_matching(monkeypatch: pytest.MonkeyPatch) -> None:
     """The page Compare starts no process of its own here."""
     monkeypatch.setattr(CompareFile, "start", lambda self: self.say(pid=os.getpid(), since=time.time()))
-
-
-class Server(NamedTuple):
-    """The app on a free port, started as `mneme dashboard` starts it."""
-
-    address: str
-    runs: Path
-    log: Path
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import IN_CHROMIUM, KEY, PAGES, go, settle
-from conftest import Server
+from browsing import IN_CHROMIUM, KEY, PAGES, Server, go, settle
 from test_own_text import answer
 
 from mneme.analyst import History
