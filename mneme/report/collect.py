@@ -239,17 +239,9 @@ def nulls(run: Run) -> tuple[Null, ...]:
     )
     return tuple(
         Null(
-            text(kind),
-            _whole(n),
-            _whole(false),
-            _real(a),
-            _real(b),
-            _real(c),
-            _real(d),
-            _whole(categories),
-            _whole(reached),
+            text(kind), _whole(n), _whole(false), _real(a), _real(b), _real(c), _real(d), _whole(e), _whole(f)
         )
-        for kind, n, false, a, b, c, d, categories, reached in rows
+        for kind, n, false, a, b, c, d, e, f in rows
     )
 
 
