@@ -8,6 +8,7 @@ twelve intervals, and the error's is the residual's, moved.
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 from scipy import stats
 
@@ -15,9 +16,24 @@ from mneme import distributed
 from mneme.attribution.evidence import DocumentShares
 from mneme.attribution.geometry import Geometry, _divide
 from mneme.attribution.scaling import ScalingSums
-from mneme.attribution.scatter import add_rows
 
 _PAIRS = 4  # (model, probe)
+
+
+@numba.njit(nogil=True, cache=True)
+def _add(latent, power, dots, n, square, products):  # pragma: no cover - compiled
+    """Add each row to its latent's moments."""
+    for u in range(len(latent)):
+        j, c = latent[u], power[u]
+        n[j] += 1
+        square[j] += c * c
+        for i in range(_PAIRS):
+            a, e = dots[u, i], dots[u, _PAIRS + i]
+            products[j, i] += a * a
+            products[j, _PAIRS + i] += a * e
+            products[j, 2 * _PAIRS + i] += e * e
+            products[j, 3 * _PAIRS + i] += a * c
+            products[j, 4 * _PAIRS + i] += e * c
 
 
 class BetaMoments:
@@ -26,18 +42,14 @@ class BetaMoments:
     def __init__(self, n_latents: int) -> None:
         self.n = np.zeros(n_latents, dtype=np.int64)
         """Documents in which each latent fires."""
-        self.power = np.zeros((n_latents, 1))
+        self.power = np.zeros(n_latents)
         """sum c c."""
         self.products = np.zeros((n_latents, 5 * _PAIRS))
         """sum a a, a e, e e, a c, e c, of each (model, probe)."""
 
     def update(self, rows: DocumentShares) -> None:
         """Add whole documents."""
-        a, e = rows.dots.reshape(-1, 2, _PAIRS).transpose(1, 0, 2)  # (U, 4) each
-        c = rows.power[:, None]
-        np.add.at(self.n, rows.latent, 1)
-        add_rows(self.power, rows.latent, c * c)
-        add_rows(self.products, rows.latent, np.concatenate([a * a, a * e, e * e, a * c, e * c], axis=1))
+        _add(rows.latent, rows.power, rows.dots, self.n, self.power, self.products)
 
     def over_ranks(self) -> None:
         """Add up what every rank's documents gave. Collective."""
@@ -64,7 +76,7 @@ class BetaMoments:
         found = {}
         for target, (total, square, product) in moments.items():
             ratio = _divide(total, sums.power)
-            left = np.maximum(square - 2 * ratio * product + ratio**2 * self.power[:, 0], 0)
+            left = np.maximum(square - 2 * ratio * product + ratio**2 * self.power, 0)
             half = t * _divide(np.sqrt(left * n / (n - 1)), sums.power)
             middle = sums.betas(geometry)[target]
             half = _divide(half, norms)
