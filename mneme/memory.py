@@ -32,7 +32,7 @@ def keep_freed_memory() -> bool:
 
 def give_back_freed_memory() -> None:
     """Give what `keep_freed_memory` kept back to the system, at the end of a stage."""
-    if keep_freed_memory() and (libc := _libc()) is not None:
+    if (libc := _libc()) is not None:
         libc.malloc_trim(0)
 
 

@@ -231,7 +231,7 @@ def conclude(state: Pass, crosscoder: Any, shards: Iterable[Any] = ()) -> Attrib
     latents = _with_joint(latents, state, shards, reference)
     return Attribution(
         latents,
-        betas_frame(scaling, state.beta_moments.intervals(state.scaling, geometry, config.level)),
+        betas_frame(scaling, state.beta_moments.intervals(state.scaling, moments.n, geometry, config.level)),
         state.firing.histogram_frame(),
         scaling,
         halves,

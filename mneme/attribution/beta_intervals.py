@@ -21,11 +21,10 @@ _PAIRS = 4  # (model, probe)
 
 
 @numba.njit(nogil=True, cache=True)
-def _add(latent, power, dots, n, square, products):  # pragma: no cover - compiled
+def _add(latent, power, dots, square, products):  # pragma: no cover - compiled
     """Add each row to its latent's moments."""
     for u in range(len(latent)):
         j, c = latent[u], power[u]
-        n[j] += 1
         square[j] += c * c
         for i in range(_PAIRS):
             a, e = dots[u, i], dots[u, _PAIRS + i]
@@ -40,8 +39,6 @@ class BetaMoments:
     """Second moments over documents, F latents; float64."""
 
     def __init__(self, n_latents: int) -> None:
-        self.n = np.zeros(n_latents, dtype=np.int64)
-        """Documents in which each latent fires."""
         self.power = np.zeros(n_latents)
         """sum c c."""
         self.products = np.zeros((n_latents, 5 * _PAIRS))
@@ -49,36 +46,36 @@ class BetaMoments:
 
     def update(self, rows: DocumentShares) -> None:
         """Add whole documents."""
-        _add(rows.latent, rows.power, rows.dots, self.n, self.power, self.products)
+        _add(rows.latent, rows.power, rows.dots, self.power, self.products)
 
     def over_ranks(self) -> None:
         """Add up what every rank's documents gave. Collective."""
-        distributed.add_up(self.n, self.power, self.products)
+        distributed.add_up(self.power, self.products)
 
     def intervals(
-        self, sums: ScalingSums, geometry: Geometry, level: float = 0.95
+        self, sums: ScalingSums, n: np.ndarray, geometry: Geometry, level: float = 0.95
     ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """Target -> low and high ends (2 models m, 2 probes q, F) of beta. sums: of the same documents.
+        """Target -> low and high ends (2 models m, 2 probes q, F) of beta.
+
+        sums: of the same documents; n: (F,), how many of them each latent fires in.
 
         The variance is linearised at the estimate (Cochran 1977, "Sampling Techniques", 6.4): n / (n - 1) times
         sum_i (s_i - r c_i)^2 / C^2 with r = S / C, and t with n - 1 degrees of freedom; NaN of one document.
         """
         aa, ae, ee, ac, ec = self.products.reshape(-1, 5, 2, 2).transpose(1, 2, 3, 0)
         activation, residual = sums.dots.reshape(-1, 2, 2, 2).transpose(1, 2, 3, 0)
-        n = np.where(self.n > 1, self.n, np.nan)
-        t = stats.t.ppf(0.5 + level / 2, np.maximum(self.n - 1, 1))
+        t = stats.t.ppf(0.5 + level / 2, np.maximum(n - 1, 1))
+        inflation = _divide(n, np.where(n > 1, n - 1, 0).astype(float))
         norms = geometry.dots[[0, 1], [0, 1]]  # (2 q, F): |p|^2
         moments = {
             "activation": (activation, aa, ac),
             "reconstruction": (activation - residual, aa - 2 * ae + ee, ac - ec),
             "error": (residual, ee, ec),
         }
-        found = {}
+        found, betas = {}, sums.betas(geometry)
         for target, (total, square, product) in moments.items():
             ratio = _divide(total, sums.power)
             left = np.maximum(square - 2 * ratio * product + ratio**2 * self.power, 0)
-            half = t * _divide(np.sqrt(left * n / (n - 1)), sums.power)
-            middle = sums.betas(geometry)[target]
-            half = _divide(half, norms)
-            found[target] = middle - half, middle + half
+            half = _divide(t * _divide(np.sqrt(left * inflation), sums.power), norms)
+            found[target] = betas[target] - half, betas[target] + half
         return found

@@ -61,9 +61,9 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     On processors, where no gradient is asked for, by oneDNN if torch has it: the bias is added in the product (addmm
     copies it to all rows first, and its float32 product is MKL's, slower on AMD's).
     """
-    on_cpu = x.device.type == "cpu" and (x.dtype == torch.float32 or bf16_is_fast(x.device))
-    on_cpu = on_cpu and not weight.requires_grad
-    if on_cpu and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise"):
+    fast = x.dtype == torch.float32 or (x.dtype == torch.bfloat16 and bf16_is_fast(x.device))
+    takes = x.device.type == "cpu" and fast and not weight.requires_grad
+    if takes and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return torch.addmm(bias, x, weight.T)
 

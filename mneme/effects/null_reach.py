@@ -13,7 +13,7 @@ import pandas as pd
 
 from mneme.effects.config import EffectsConfig
 from mneme.effects.explained import confirmed_rows, directions
-from mneme.effects.predict import amount_of_text, changed_steps, mean_over_documents, saturated
+from mneme.effects.predict import amount_of_text, changed_steps, reach_of
 from mneme.effects.stage import Laid
 from mneme.effects.sums import sum_activations
 from mneme.progress import NULL_PROGRESS, Progress
@@ -50,11 +50,7 @@ def null_reach(
             minlength=len(windows.document),
         )
         typical = sum_activations(cache, windows, progress).typical
-        rows = windows.n_rows.astype(np.float64)
-        share = confirmed / (typical if typical > 0 else np.nan)
-        low = mean_over_documents(
-            laid.weights, windows, saturated(share, rows, config.min_effect), rows, config
-        ).low
+        low = reach_of(laid.weights, windows, confirmed, typical, config).low
     low = low[enough]
     return NullReach(
         len(low),

@@ -100,9 +100,7 @@ def predict(
         mean_over_documents(weights, windows, moved / scale, rows, config)
         for moved in (sums.moved[0] + sums.moved[1], sums.moved[0], sums.moved[1])
     )
-    reach = mean_over_documents(
-        weights, windows, saturated(confirmed / scale, rows, config.min_effect), rows, config
-    )
+    reach = reach_of(weights, windows, confirmed, typical, config)
     amount = amount_of_text(weights, windows)
     frame = pd.DataFrame(
         {
@@ -123,6 +121,15 @@ def predict(
     )
     judged = judge(reach, behaviour.nll_change, amount["documents"].to_numpy(), config)
     return frame.assign(**judged._asdict())
+
+
+def reach_of(
+    weights: np.ndarray, windows: Windows, confirmed: np.ndarray, typical: float, config: EffectsConfig
+) -> Ratio:
+    """Each category's reach. weights: (W, C); confirmed: (W,), sums over a window's rows, raw units."""
+    rows = windows.n_rows.astype(np.float64)
+    share = confirmed / (typical if typical > 0 else np.nan)
+    return mean_over_documents(weights, windows, saturated(share, rows, config.min_effect), rows, config)
 
 
 def saturated(total: np.ndarray, rows: np.ndarray, scale: float) -> np.ndarray:

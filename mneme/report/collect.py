@@ -1,4 +1,4 @@
-"""From a run's tables to the parts of the report: the only SQL outside `mneme/store`."""
+"""From a run's tables to the parts of the report."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import math
 from typing import Any
 
 import pandas as pd
-import pyarrow as pa
 
-from mneme.report.analyst import with_reviews
 from mneme.report.format import cut, missing
 from mneme.report.model import (
     Bin,
@@ -23,7 +21,7 @@ from mneme.report.model import (
     StageTime,
 )
 from mneme.report.outcome import call, measured_direction
-from mneme.store.queries.labels import BEST_LABEL, BEST_LABEL_WHOLE
+from mneme.store.queries.labels import BEST_LABEL_WHOLE
 from mneme.store.run import Run
 
 CONTEXTS = 3
@@ -32,25 +30,6 @@ BINS = 50
 POINTS = 1500
 """Most unchanged or uncertain latents in the scatter; twice as many of the changed ones."""
 _TEXT, _TOKEN = 200, 40
-_EXPORTS = {
-    "latents": "SELECT l.*, b.label, b.method AS label_method, b.score AS label_score FROM latents l"
-    f" LEFT JOIN {BEST_LABEL} b USING (latent) ORDER BY latent",
-    "effects": "SELECT e.*, c.name, c.grp FROM effects e LEFT JOIN categories c USING (category)"
-    " ORDER BY effect DESC NULLS LAST, category",
-    "outcomes": "SELECT * FROM outcomes ORDER BY category",
-    "causal": "SELECT * FROM causal ORDER BY latent NULLS FIRST, patch DESC, source",
-    "evaluation": "SELECT * FROM evaluation ORDER BY subset, metric, method",
-}
-EXPORTS = tuple(_EXPORTS)
-"""Tables that `export_table` gives."""
-
-
-def export_table(run: Run, name: str) -> pa.Table:
-    """A whole table, for CSV and Parquet; latents have their label and review, effects their category's name."""
-    rows = run.sql(_EXPORTS[name])
-    return pa.Table.from_pandas(
-        with_reviews(rows, run.path) if name == "latents" else rows, preserve_index=False
-    )
 
 
 def facts(run_name: str, info: dict[str, str]) -> Facts:

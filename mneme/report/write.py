@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from mneme.progress import NULL_PROGRESS, Progress
 from mneme.report.build import build_report
-from mneme.report.collect import EXPORTS, export_table
+from mneme.report.exports import EXPORTS, export_table
 from mneme.report.format import cell
 from mneme.report.html import to_html
 from mneme.report.jsonform import to_json

@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 from mneme.attribution.beta_intervals import BetaMoments
-from mneme.attribution.evidence import DocumentJoiner, DocumentShares
+from mneme.attribution.evidence import DocumentJoiner, DocumentMoments, DocumentShares
 from mneme.attribution.geometry import make_geometry
 from mneme.attribution.pairs import encode_pair_sums
 from mneme.attribution.scaling import ScalingSums
@@ -18,20 +18,22 @@ def test_every_interval_is_that_of_the_documents_own_ratios(make_crosscoder):
     crosscoder = make_crosscoder()
     x = torch.randn(400, 2, 8, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     geometry = make_geometry(crosscoder)
-    joiner, moments, sums = DocumentJoiner(geometry), BetaMoments(12), ScalingSums(12)
+    joiner, sums = DocumentJoiner(geometry), ScalingSums(12)
+    moments, documents = BetaMoments(12), DocumentMoments(12)
     for start in range(0, 400, 33):
         here = slice(start, start + 33)
         pairs = encode_pair_sums(crosscoder, geometry, x[here], DOCUMENTS[here])[0]
         sums.update(pairs)
-        moments.update(joiner.push(pairs))
-    moments.update(joiner.finish())
-    found = moments.intervals(sums, geometry)
+        for rows in (joiner.push(pairs), *([joiner.finish()] if start + 33 >= 400 else [])):
+            moments.update(rows)
+            documents.update(rows)
+    found = moments.intervals(sums, documents.n, geometry)
 
     document, codes = DOCUMENTS, np.zeros((400, 12))
     active = crosscoder.encode_sparse(x)
     codes[active.row.numpy(), active.latent.numpy()] = active.value.numpy()
     decoder, bias = crosscoder.raw_decoder().numpy(), crosscoder.raw_bias().numpy()
-    often = np.flatnonzero(moments.n > 3)
+    often = np.flatnonzero(documents.n > 3)
     assert len(often) >= 3
     for j in often[:3]:
         f = codes[:, j]
@@ -78,7 +80,7 @@ def test_intervals_of_beta_cover_the_truth(documents, make_crosscoder):
     moments.update(rows)
     np.add.at(sums.dots, latent, rows.dots)
     np.add.at(sums.power, latent, rows.power)
-    low, high = moments.intervals(sums, geometry)["activation"]
+    low, high = moments.intervals(sums, np.full(F, documents), geometry)["activation"]
     for m, beta in enumerate((0.4, 1.0)):
         for q in (0, 1):
             covered = np.mean((low[m, q] <= beta) & (beta <= high[m, q]))
@@ -92,4 +94,8 @@ def test_one_document_gives_no_interval(make_crosscoder):
     moments.update(DocumentShares(one, one, np.ones(1), np.ones((1, 2)), np.ones((1, 8))))
     sums.dots += 1
     sums.power += 1
-    assert all(np.isnan(ends).all() for pair in moments.intervals(sums, geometry).values() for ends in pair)
+    assert all(
+        np.isnan(ends).all()
+        for pair in moments.intervals(sums, np.ones(1, int), geometry).values()
+        for ends in pair
+    )

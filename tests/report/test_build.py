@@ -14,7 +14,7 @@ from mneme.effects.config import EffectsConfig
 from mneme.effects.evaluate import degraded_outcomes
 from mneme.errors import RunError
 from mneme.report import build_report, to_html, to_json, to_markdown
-from mneme.report.collect import export_table
+from mneme.report.exports import export_table
 from mneme.report.model import Score
 from mneme.report.outcome import call, compare, measured_direction
 from mneme.store.run import Run

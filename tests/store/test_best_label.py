@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from mneme.report.collect import export_table
+from mneme.report.exports import export_table
 from mneme.store.queries import effects, latents
 from mneme.store.queries import latent as one_latent
 from mneme.store.run import Run
