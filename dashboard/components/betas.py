@@ -13,7 +13,8 @@ from dashboard.components import looks, words
 _TARGET = (
     "Target: what the direction is fitted to: the error left when the latent is removed, the reconstruction, or the "
     "activation. Probe: whose decoder gives the direction; main is the longer one. In small print 95 % intervals over "
-    "documents. Bold: what the verdict rests on."
+    "documents (none of a latent that fires in one document, or where the run is older than they are). Bold: what the "
+    "verdict rests on."
 )
 _STYLE = (
     "<style>.mneme-betas{border-collapse:collapse;width:100%;font-size:.86rem}"
