@@ -105,7 +105,7 @@ with left:
                         for a, b in zip(nulls["ci_low"], nulls["ci_high"], strict=True)
                     ],
                     "margin": [words.number(m) for m in nulls["margin"]],
-                    "categories reached": [
+                    "areas": [
                         "–" if words.missing(n) else f"{words.count(r)} of {words.count(n)}"
                         for r, n in zip(nulls["n_reached"], nulls["n_categories"], strict=True)
                     ],
@@ -113,6 +113,11 @@ with left:
             ),
             hide_index=True,
             height="content",
+            column_config={
+                "areas": st.column_config.TextColumn(
+                    help="Subject areas with text enough that latents called changed reach."
+                )
+            },
             alt="False-positive rates on null comparisons",
         )
 with right:
