@@ -5,12 +5,14 @@
 
 With sample logs of both models, base and tuned are the mean NLL of the right choice in nats, and intervals are a
 paired bootstrap over questions. Where a task has no NLL, base and tuned of all tasks are the share of wrong answers
-(one unit a run), without an interval where there is no sample log.
+(one unit a run); where there is no sample log the interval takes both models' questions for independent draws, which
+makes it wider than a paired one.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +21,26 @@ import pandas as pd
 from mneme.effects.lm_eval_samples import read_samples
 from mneme.effects.outcome_files import COLUMNS, ERROR_RATE, check_categories
 from mneme.effects.outcomes import summarise_items
+from mneme.effects.shares import unpaired_change
 from mneme.errors import OutcomesError
 
 _ACCURACY = ("acc", "exact_match", "acc_norm")  # the first that a task has, of its first filter
-_PREFIXES = ("mmlu_pro_", "mmlu_")
+_MMLU = re.compile(
+    r"mmlu_(?:pro_|redux_|llama_|flan_n_shot_(?:loglikelihood|generative)_|flan_cot_(?:zeroshot|fewshot)_)?"
+    r"(?P<subject>.+?)(?:_continuation|_generative)?"
+)
+_WHOLE = {  # settings of a run that change what is asked, and the harness' option for each
+    "chat_template_sha": "--apply_chat_template",
+    "system_instruction_sha": "--system_instruction",
+    "fewshot_as_multiturn": "--fewshot_as_multiturn",
+}
 
 
 def import_results(base: str | Path, tuned: str | Path, known: list[str]) -> pd.DataFrame:
-    """Outcomes (COLUMNS) of the tasks that both result files have and whose name, without mmlu_, is one of `known`.
+    """Outcomes (COLUMNS) of the tasks that both result files have and whose name is one of `known`, MMLU's by subject.
 
     Groups of tasks are left out. Raises OutcomesError for files that can't be read, tasks that only one model has,
-    unlike numbers of questions, percentages, and names that are no category of the run.
+    models that weren't asked alike, percentages, names that are no category of the run, and two tasks of one category.
     """
     files = (Path(base), Path(tuned))
     if files[0].resolve() == files[1].resolve():
@@ -41,16 +52,10 @@ def import_results(base: str | Path, tuned: str | Path, known: list[str]) -> pd.
         raise OutcomesError(
             f"only one of {files[0]} and {files[1]} has {only[0]}: run both models on the same tasks"
         )
-    names = {task: _category(task, known) for task in results[0]}
-    check_categories(files[0], sorted(names.values()), known)
+    names = _categories(files[0], list(results[0]), known)
     rows, items = [], {}
     for task, category in names.items():
-        n = [found[task]["n"] for found in results]
-        if n[0] != n[1]:
-            raise OutcomesError(
-                f"{task} has {n[0]} questions in {files[0].name} and {n[1]} in {files[1].name}:"
-                " run both on the same ones"
-            )
+        _asked_alike(task, results[0][task], results[1][task])
         samples = [
             read_samples(file, task, found[task]["metric"], found[task]["accuracy"])
             for file, found in zip(files, results, strict=True)
@@ -67,12 +72,13 @@ def import_results(base: str | Path, tuned: str | Path, known: list[str]) -> pd.
 
 
 def _tasks(file: Path) -> dict[str, dict[str, Any]]:
-    """Task -> accuracy, stderr, n; groups of tasks left out."""
+    """Task -> metric, accuracy, n, asked (how: by option); groups of tasks left out."""
     try:
         whole = json.loads(file.read_text(encoding="utf-8"))
         found = whole["results"]
         groups = {name for name, members in whole.get("group_subtasks", {}).items() if members}
         counts = whole.get("n-samples", {})
+        setting = {option: whole.get(key) for key, option in _WHOLE.items()}
         tasks = {}
         for task, values in found.items():
             metric = next((key for want in _ACCURACY for key in values if key.split(",")[0] == want), None)
@@ -83,7 +89,16 @@ def _tasks(file: Path) -> dict[str, dict[str, Any]]:
                 raise OutcomesError(
                     f"{file}: {task} has accuracy {accuracy:g}: write shares in [0, 1], not percent"
                 )
-            tasks[task] = {"metric": metric, "accuracy": accuracy, "n": counts.get(task, {}).get("effective")}
+            tasks[task] = {
+                "metric": metric,
+                "accuracy": accuracy,
+                "n": counts.get(task, {}).get("effective"),
+                "asked": setting
+                | {
+                    "--num_fewshot": whole.get("n-shot", {}).get(task),
+                    "version of the task": whole.get("versions", {}).get(task),
+                },
+            }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise OutcomesError(
             f"{file} can't be read as a result of lm-evaluation-harness ({error!r}): give its results_*.json"
@@ -95,11 +110,35 @@ def _tasks(file: Path) -> dict[str, dict[str, Any]]:
     return tasks
 
 
-def _category(task: str, known: list[str]) -> str:
-    if task in known:
-        return task
-    prefix = next((p for p in _PREFIXES if task.startswith(p)), "")
-    return task.removeprefix(prefix)
+def _categories(file: Path, tasks: list[str], known: list[str]) -> dict[str, str]:
+    """Task -> category; what the harness puts before and behind MMLU's subjects is taken away."""
+    names: dict[str, str] = {}
+    for task in tasks:
+        mmlu = None if task in known else _MMLU.fullmatch(task)
+        names[task] = mmlu["subject"] if mmlu else task
+    check_categories(file, sorted(names.values()), known)
+    owner: dict[str, str] = {}
+    for task, category in names.items():
+        if other := owner.get(category):
+            raise OutcomesError(
+                f"{file}: both {other} and {task} are of the category {category}: give results with one of them"
+            )
+        owner[category] = task
+    return names
+
+
+def _asked_alike(task: str, base: dict[str, Any], tuned: dict[str, Any]) -> None:
+    if base["n"] != tuned["n"]:
+        raise OutcomesError(
+            f"{task} has {base['n']} questions of the base and {tuned['n']} of the tuned model:"
+            " run both on the same ones"
+        )
+    for option, before in base["asked"].items():
+        if (after := tuned["asked"][option]) != before:
+            raise OutcomesError(
+                f"{task} was asked otherwise: {option} is {before} for the base and {after} for the tuned model:"
+                " run both alike"
+            )
 
 
 def _items(task: str, category: str, base: pd.DataFrame, tuned: pd.DataFrame) -> pd.DataFrame:
@@ -108,6 +147,11 @@ def _items(task: str, category: str, base: pd.DataFrame, tuned: pd.DataFrame) ->
         raise OutcomesError(
             f"the sample logs of {task} are not of the same questions ({len(base)} and {len(tuned)}):"
             " run both models alike"
+        )
+    if list(base["prompt"]) != list(tuned["prompt"]):
+        raise OutcomesError(
+            f"the sample logs of {task} have the same questions in other prompts (few-shot examples, chat template or"
+            " system instruction): run both models alike"
         )
     return pd.DataFrame(
         {
@@ -144,4 +188,7 @@ def _from_accuracy(category: str, base: dict[str, Any], tuned: dict[str, Any]) -
         "source": "lm-eval results",
         "unit": ERROR_RATE,
     }
+    if base["n"]:
+        low, high = unpaired_change(before, after, base["n"])
+        row |= {"accuracy_low": low, "accuracy_high": high, "ci_low": -high, "ci_high": -low}
     return pd.DataFrame([row]).reindex(columns=list(COLUMNS))

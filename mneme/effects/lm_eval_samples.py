@@ -1,7 +1,7 @@
 """Sample logs of lm-evaluation-harness (--log_samples): samples_TASK_DATE.jsonl beside the result of the same date.
 
-A line a question and filter: doc_id, doc_hash, filter, target, arguments, acc, and filtered_resps, which for multiple
-choice is [[log-likelihood, greedy], ...], a pair a choice, as text.
+A line a question and filter: doc_id, doc_hash, prompt_hash, filter, target, arguments, acc, and filtered_resps, which
+for multiple choice is [[log-likelihood, greedy], ...], a pair a choice, as text.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _APART = 1e-3  # the log's mean accuracy may lie this far from the result's
 
 
 def read_samples(file: Path, task: str, metric: str, accuracy: float) -> pd.DataFrame | None:
-    """Questions by doc_id: text (a hash), accuracy in [0, 1], nll of the right choice in nats (NaN if not known).
+    """Questions by doc_id: text and prompt (hashes), accuracy in [0, 1], nll of the right choice in nats.
 
-    `file`: the result, `metric`: its key as METRIC,FILTER, `accuracy`: its value. None where no log of the same date
-    lies beside it; a result without a date takes the only log of the task. Raises OutcomesError for a log that can't be
-    read, has a question twice, or isn't the result's own.
+    NaN: not known. `file`: the result, `metric`: its key as METRIC,FILTER, `accuracy`: its value. None where no log of
+    the same date lies beside it; a result without a date takes the only log of the task. Raises OutcomesError for a log
+    that can't be read, has a question twice, or isn't the result's own.
     """
     log = _log(file, task)
     if log is None:
@@ -50,6 +50,7 @@ def read_samples(file: Path, task: str, metric: str, accuracy: float) -> pd.Data
         ) from error
     frame = pd.DataFrame({"accuracy": right, "nll": dict(zip(rows, nll, strict=True))})
     frame["text"] = [row.get("doc_hash") for row in rows.values()]
+    frame["prompt"] = [row.get("prompt_hash") for row in rows.values()]
     if not abs(frame["accuracy"].mean() - accuracy) <= _APART:
         raise OutcomesError(
             f"{log} has a mean {name} of {frame['accuracy'].mean():.3f}, {file.name} one of {accuracy:.3f}:"

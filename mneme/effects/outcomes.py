@@ -26,7 +26,8 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mneme.effects.benchmark import LETTERS, Item, item_text, load_mmlu
-from mneme.effects.outcome_files import COLUMNS, NATS, read_outcomes, write_outcomes
+from mneme.effects.outcome_files import COLUMNS, ERROR_RATE, NATS, read_outcomes, write_outcomes
+from mneme.effects.shares import is_binary, paired_change
 from mneme.errors import OutcomesError
 from mneme.progress import NULL_PROGRESS, Progress
 
@@ -110,7 +111,8 @@ def summarise(
 
 def summarise_items(frame: pd.DataFrame, *, source: str, unit: str = NATS, seed: int = 0) -> pd.DataFrame:
     """Per category, from a row an item: means, change of `tuned` - `base` with its paired bootstrap interval, and
-    the interval of the change of accuracy (accuracy_low, accuracy_high), where that is known.
+    the interval of the change of accuracy (accuracy_low, accuracy_high), where that is known. An error rate's interval
+    is the latter with its sign turned. Where all answers are right or wrong it is that of `paired_change`.
 
     frame: columns category, base, tuned, accuracy_base, accuracy_tuned, answer_base, answer_tuned (NaN: unknown).
     """
@@ -118,14 +120,25 @@ def summarise_items(frame: pd.DataFrame, *, source: str, unit: str = NATS, seed:
     rows = []
     for category, group in frame.groupby("category", sort=True):
         change = (group["tuned"] - group["base"]).to_numpy(float)
-        gained = (group["accuracy_tuned"] - group["accuracy_base"]).to_numpy(float)
         drawn = rng.integers(len(change), size=(REPLICATES, len(change)))
-        low, high = np.quantile(change[drawn].mean(axis=1), [0.025, 0.975])
-        row: dict[str, Any] = {"category": category, "change": change.mean(), "ci_low": low, "ci_high": high}
-        row["accuracy_low"], row["accuracy_high"] = np.quantile(gained[drawn].mean(axis=1), [0.025, 0.975])
+        right = [group[name].to_numpy(float) for name in ("accuracy_base", "accuracy_tuned")]
+        if is_binary(np.concatenate(right)):
+            gained = paired_change(*right)
+        else:
+            gained = _bootstrap(right[1] - right[0], drawn)
+        row: dict[str, Any] = {"category": category, "change": change.mean()}
+        row["accuracy_low"], row["accuracy_high"] = gained
+        lost = (-gained[1], -gained[0])
+        row["ci_low"], row["ci_high"] = lost if unit == ERROR_RATE else _bootstrap(change, drawn)
         row |= {str(name): value for name, value in group.drop(columns="category").mean().items()}
         rows.append(row | {"n": len(group), "source": source, "unit": unit})
     return pd.DataFrame(rows)[list(COLUMNS)]
+
+
+def _bootstrap(change: np.ndarray, drawn: np.ndarray) -> tuple[float, float]:
+    """95% percentile interval of the mean. change (N,), drawn (REPLICATES, N): indices into it."""
+    low, high = np.quantile(change[drawn].mean(axis=1), [0.025, 0.975])
+    return float(low), float(high)
 
 
 def _number(value: float | None) -> float:
