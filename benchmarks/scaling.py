@@ -50,6 +50,7 @@ from mneme.attribution.scaling import TARGETS
 from mneme.crosscoder import CodeCache, Crosscoder, CrosscoderConfig
 from mneme.interpret.config import InterpretConfig
 from mneme.interpret.contexts import find_contexts
+from mneme.memory import give_back_freed_memory, keep_freed_memory
 from mneme.progress import NULL_PROGRESS
 
 WIDTH, K, BATCH, DOCUMENT = 576, 32, 2048, 256
@@ -155,6 +156,7 @@ def timed(ways: dict[str, Callable[[], Any]], rounds: int) -> dict[str, np.ndarr
 
 def peak_mb(way: Callable[[], Any]) -> int | None:
     """Memory that `way` takes at its height beyond what is held before; None where the system doesn't tell."""
+    give_back_freed_memory()
     before = resident_gb()
     forget_peak()
     way()
@@ -228,6 +230,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    keep_freed_memory()  # as `mneme run` does
     results: dict[str, Any] = {"encoding": {}, "closed_form": {}}
     floors: dict[str, dict[str, Any]] = {}
     print(

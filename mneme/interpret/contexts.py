@@ -212,14 +212,20 @@ def _windows(
     texts = [np.asarray(cache.document_tokens(int(d)), dtype=np.int32) for d in used]
     sizes = np.array([len(text) for text in texts], dtype=np.int64)
     flat = np.concatenate([*texts, np.zeros(1, dtype=np.int32)])
-    first = (np.cumsum(sizes) - sizes)[which]
     size = sizes[which]
     start = np.clip(position - int(window * _BEFORE), 0, np.maximum(size - window, 0))
     length = np.minimum(size - start, window)
-    columns = np.arange(window)
-    inside = columns < length[:, None]
-    tokens = np.where(inside, flat[np.where(inside, (first + start)[:, None] + columns, 0)], -1)
-    return start, length, tokens.astype(np.int32)
+    tokens = np.empty((len(document), window), dtype=np.int32)
+    _cut((np.cumsum(sizes) - sizes)[which] + start, length, flat, tokens)
+    return start, length, tokens
+
+
+@numba.njit(nogil=True, cache=True)
+def _cut(first, length, flat, tokens):  # pragma: no cover - compiled
+    """Of each window its tokens, from `flat` on, and -1 past its end."""
+    for w in range(len(first)):
+        for column in range(tokens.shape[1]):
+            tokens[w, column] = flat[first[w] + column] if column < length[w] else -1
 
 
 def _rows_of(
@@ -249,28 +255,35 @@ def _walk(place, wanted, first, length, rows):  # pragma: no cover - compiled
 def _activations(codes: Codes, latent: np.ndarray, first_row: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """What each window's latent does at the window's tokens, (C, w)."""
     out = np.zeros(rows.shape, dtype=np.float32)
-    last_row = rows.max(axis=1, initial=-1)
-    for first, row, of_latent, value, n_tokens in plain_shards(codes):
-        here = np.flatnonzero((first_row < first + n_tokens) & (last_row >= first))
-        if not len(here):
-            continue
-        order, _ = group_entries(of_latent, int(of_latent.max(initial=0)) + 1)  # rows come in order
-        row, value = row[order], value[order]
-        key = of_latent[order] * n_tokens + row
-        low = np.maximum(first_row[here] - first, 0)
-        high = np.minimum(last_row[here] - first, n_tokens - 1)
-        base = latent[here] * n_tokens
-        begin = np.searchsorted(key, base + low)
-        count = np.searchsorted(key, base + high, side="right") - begin
-        entry = np.repeat(begin - (np.cumsum(count) - count), count) + np.arange(count.sum())
-        which = np.repeat(here, count)
-        # Left-out tokens shift rows against columns: find the column that holds this row.
-        target = row[entry] + first
-        column = target - first_row[which]
-        for _ in range(rows.shape[1]):
-            wrong = rows[which, np.minimum(column, rows.shape[1] - 1)] != target
-            if not wrong.any():
-                break
-            column = np.where(wrong, column + 1, column)
-        out[which, column] = value[entry]
+    n_latents = int(latent.max(initial=0)) + 1
+    for first, row, of_latent, value, _ in plain_shards(codes):
+        known = of_latent < n_latents
+        order, starts = group_entries(of_latent[known], n_latents)  # rows come in order
+        _read_off(starts, row[known][order] + first, value[known][order], latent, first_row, rows, out)
     return out
+
+
+@numba.njit(nogil=True, cache=True)
+def _read_off(starts, row, value, latent, first_row, rows, out):  # pragma: no cover - compiled
+    """Of each window the entries of its latent, grouped and each group's rows ascending, that lie on its rows.
+
+    rows (C, w): ascending, -1 for tokens that were left out.
+    """
+    width = rows.shape[1]
+    for w in range(len(latent)):
+        i, end = starts[latent[w]], starts[latent[w] + 1]
+        high = end
+        while i < high:  # the first entry not before the window
+            middle = (i + high) // 2
+            if row[middle] < first_row[w]:
+                i = middle + 1
+            else:
+                high = middle
+        column = 0
+        while i < end and column < width:
+            if rows[w, column] < row[i]:
+                column += 1
+            else:
+                if rows[w, column] == row[i]:
+                    out[w, column] = value[i]
+                i += 1
