@@ -27,7 +27,7 @@ from mneme.attribution.evidence import (
     margin_p_values,
 )
 from mneme.attribution.firing import FiringSums
-from mneme.attribution.geometry import BASE, TUNED, Geometry, _divide, make_geometry
+from mneme.attribution.geometry import BASE, TUNED, Geometry, divide, make_geometry
 from mneme.attribution.joint import coactivation, correlated_groups, flips, joint_betas
 from mneme.attribution.pairs import PairSums, TokenSums, encode_pair_sums
 from mneme.attribution.scaling import (
@@ -226,7 +226,7 @@ def conclude(state: Pass, crosscoder: Any, shards: Iterable[Any] = ()) -> Attrib
     other = scaling_log_ratio(state.scaling, geometry, 1 - geometry.probe)
     norms = np.sort(geometry.norms, axis=0)
     verdict = latents["verdict"].to_numpy()
-    doubtful = one_probe_only(verdict, log_ratio, other, _divide(norms[0], norms[1]), config, reference)
+    doubtful = one_probe_only(verdict, log_ratio, other, divide(norms[0], norms[1]), config, reference)
     latents["verdict"] = np.where(doubtful, "uncertain", verdict)
     latents = _with_joint(latents, state, shards, reference)
     return Attribution(

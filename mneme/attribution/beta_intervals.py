@@ -14,7 +14,7 @@ from scipy import stats
 
 from mneme import distributed
 from mneme.attribution.evidence import DocumentShares
-from mneme.attribution.geometry import Geometry, _divide
+from mneme.attribution.geometry import Geometry, divide
 from mneme.attribution.scaling import ScalingSums
 
 _PAIRS = 4  # (model, probe)
@@ -65,7 +65,7 @@ class BetaMoments:
         aa, ae, ee, ac, ec = self.products.reshape(-1, 5, 2, 2).transpose(1, 2, 3, 0)
         activation, residual = sums.dots.reshape(-1, 2, 2, 2).transpose(1, 2, 3, 0)
         t = stats.t.ppf(0.5 + level / 2, np.maximum(n - 1, 1))
-        inflation = _divide(n, np.where(n > 1, n - 1, 0).astype(float))
+        inflation = divide(n, np.where(n > 1, n - 1, 0).astype(float))
         norms = geometry.dots[[0, 1], [0, 1]]  # (2 q, F): |p|^2
         moments = {
             "activation": (activation, aa, ac),
@@ -74,8 +74,8 @@ class BetaMoments:
         }
         found, betas = {}, sums.betas(geometry)
         for target, (total, square, product) in moments.items():
-            ratio = _divide(total, sums.power)
+            ratio = divide(total, sums.power)
             left = np.maximum(square - 2 * ratio * product + ratio**2 * self.power, 0)
-            half = _divide(t * _divide(np.sqrt(left * inflation), sums.power), norms)
+            half = divide(t * divide(np.sqrt(left * inflation), sums.power), norms)
             found[target] = betas[target] - half, betas[target] + half
         return found

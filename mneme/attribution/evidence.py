@@ -26,7 +26,7 @@ import numpy as np
 from scipy import stats
 
 from mneme import distributed
-from mneme.attribution.geometry import Geometry, _divide
+from mneme.attribution.geometry import Geometry, divide
 from mneme.attribution.pairs import PairSums
 from mneme.attribution.scatter import add_rows
 
@@ -67,7 +67,7 @@ class DocumentJoiner:
         for m in (0, 1):
             residual = pairs.dots[np.arange(len(shares)), 1, m, self._probes[m, pairs.latent]]
             whole = residual + pairs.power * self._own[m, pairs.latent]
-            shares[:, m] = _divide(whole, self._norm[m, pairs.latent])
+            shares[:, m] = divide(whole, self._norm[m, pairs.latent])
         dots = pairs.dots.reshape(-1, 8)
         new = DocumentShares(pairs.document, pairs.latent, pairs.power, shares, dots)
         if self._held is not None:
@@ -152,7 +152,7 @@ class DocumentMoments:
     def half_betas(self, geometry: Geometry) -> np.ndarray:
         """(half, model, F): beta on the error target and the contrast's probes, from half the documents."""
         norm = geometry.norms[np.stack(geometry.contrast), np.arange(geometry.n_latents)]
-        return _divide(self.half_totals, self.half_power[:, None] * norm[None])
+        return divide(self.half_totals, self.half_power[:, None] * norm[None])
 
 
 def fieller_interval(moments: DocumentMoments, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
@@ -169,7 +169,7 @@ def fieller_interval(moments: DocumentMoments, level: float = 0.95) -> tuple[np.
     c = tuned**2 - t2 * v_tuned
     disc = b * b - a * c
     root = np.sqrt(np.maximum(disc, 0))
-    r1, r2 = _divide(b - root, a), _divide(b + root, a)
+    r1, r2 = divide(b - root, a), divide(b + root, a)
     r1, r2 = np.fmin(r1, r2), np.fmax(r1, r2)
     spans_zero = c <= 0  # r = 0 is not rejected: tuned may hold nothing
     small, large = np.minimum(np.abs(r1), np.abs(r2)), np.maximum(np.abs(r1), np.abs(r2))
@@ -178,7 +178,7 @@ def fieller_interval(moments: DocumentMoments, level: float = 0.95) -> tuple[np.
     unknown = (a <= 0) & ((disc < 0) | spans_zero)
     low = np.where(unknown, 0.0, low)
     # a = 0 exactly: one root, c / 2b
-    low = np.where((a == 0) & ~spans_zero, np.abs(_divide(c, 2 * b)), low)
+    low = np.where((a == 0) & ~spans_zero, np.abs(divide(c, 2 * b)), low)
     with np.errstate(divide="ignore"):
         low, high = np.log(low), np.log(high)
     undefined = (n < 2) | ~np.isfinite(disc) | ((base == 0) & (tuned == 0))
@@ -208,10 +208,10 @@ def _exceeds(moments: DocumentMoments, r: float, *, tuned_over_base: bool) -> np
     v_base, cov, v_tuned = moments.covariance()
     bottom, top = moments.totals if tuned_over_base else moments.totals[::-1]
     v_top, v_bottom = (v_tuned, v_base) if tuned_over_base else (v_base, v_tuned)
-    rho = _divide(bottom, top)
-    effective = _divide(top**2, moments.squares[2 if tuned_over_base else 0])
+    rho = divide(bottom, top)
+    effective = divide(top**2, moments.squares[2 if tuned_over_base else 0])
     effective = np.minimum(effective, moments.n)
-    inflation = _divide(effective, np.maximum(effective - 1, 1e-9))
+    inflation = divide(effective, np.maximum(effective - 1, 1e-9))
     variance = np.maximum(v_bottom - 2 * rho * cov + rho**2 * v_top, 0) * inflation
     with np.errstate(divide="ignore", invalid="ignore"):
         t = (1 / r - np.abs(rho)) * np.abs(top) / np.sqrt(variance)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mneme import distributed
-from mneme.attribution.geometry import _divide
+from mneme.attribution.geometry import divide
 
 HISTOGRAM_EDGES = np.geomspace(1e-3, 1e4, 43)
 """Ends of the activation histogram's bins, six a decade, the same for all latents and runs."""
@@ -86,16 +86,16 @@ class FiringSums:
     def frame(self, dense_rate: float, position_share: float) -> pd.DataFrame:
         """A row a latent: firing_rate, mean_activation, ..., dense, position_bound, kl, nll_change."""
         rate = self.n_active / max(self.n_tokens, 1)
-        share = _divide(self.n_first.astype(float), self.n_active.astype(float))
+        share = divide(self.n_first.astype(float), self.n_active.astype(float))
         expected = self.n_first_tokens / max(self.n_tokens, 1)
         return pd.DataFrame(
             {
                 "firing_rate": rate,
                 "n_active": self.n_active,
-                "mean_activation": _divide(self.total, self.n_active.astype(float)),
+                "mean_activation": divide(self.total, self.n_active.astype(float)),
                 "max_activation": np.where(self.n_active > 0, self.maximum, np.nan),
-                "kl": _divide(*self.behaviour["kl"]),
-                "nll_change": _divide(*self.behaviour["nll_change"]),
+                "kl": divide(*self.behaviour["kl"]),
+                "nll_change": divide(*self.behaviour["nll_change"]),
                 "dead": self.n_active == 0,
                 "dense": rate > dense_rate,
                 # in a corpus of very short documents half the tokens may be first ones: that binds nothing

@@ -55,7 +55,7 @@ class Geometry:
     @property
     def cosine(self) -> np.ndarray:
         """(F,): cos(d_j^b, d_j^t); NaN where a decoder is zero."""
-        return _divide(self.dots[0, 1], self.norms[0] * self.norms[1])
+        return divide(self.dots[0, 1], self.norms[0] * self.norms[1])
 
     @property
     def delta_norm(self) -> np.ndarray:
@@ -64,7 +64,7 @@ class Geometry:
         (1 + (n_t - n_b) / max(n_t, n_b)) / 2 of the norms n (Minder et al. 2025, eq. 5).
         """
         base, tuned = self.norms
-        return 0.5 * (1 + _divide(tuned - base, np.maximum(base, tuned)))
+        return 0.5 * (1 + divide(tuned - base, np.maximum(base, tuned)))
 
     @property
     def contrast(self) -> tuple[np.ndarray, np.ndarray]:
@@ -91,7 +91,7 @@ def make_geometry(crosscoder: Any, redirected_cosine: float = 0.7, redirected_no
         for q in range(m + 1):
             dots[m, q] = dots[q, m] = _row_dots(decoder[m], decoder[q])
     norms = np.sqrt(np.stack([dots[0, 0], dots[1, 1]]))
-    cosine = _divide(dots[0, 1], norms[0] * norms[1])
+    cosine = divide(dots[0, 1], norms[0] * norms[1])
     redirected = (norms.min(0) >= redirected_norm * norms.max(0)) & (cosine < redirected_cosine)
     return Geometry(decoder, bias, dots, (norms[1] >= norms[0]).astype(np.int64), redirected)
 
@@ -105,6 +105,6 @@ def _row_dots(a: Tensor, b: Tensor, rows: int = 256) -> np.ndarray:
     return np.concatenate(parts) if parts else np.zeros(0)
 
 
-def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """a / b, NaN where b is 0."""
     return np.divide(a, b, out=np.full(np.broadcast_shapes(a.shape, b.shape), np.nan), where=b != 0)

@@ -22,7 +22,7 @@ import pandas as pd
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from mneme.attribution.geometry import BASE, TUNED, Geometry, _divide
+from mneme.attribution.geometry import BASE, TUNED, Geometry, divide
 from mneme.attribution.scaling import ScalingSums
 
 
@@ -66,7 +66,7 @@ def correlated_groups(
     j, k = links.coords
     mean_square = together.diagonal() / max(n_tokens, 1)
     sd = np.sqrt(np.maximum(mean_square - mean**2, 0))
-    correlation = _divide(links.data / max(n_tokens, 1) - mean[j] * mean[k], sd[j] * sd[k])
+    correlation = divide(links.data / max(n_tokens, 1) - mean[j] * mean[k], sd[j] * sd[k])
     strong = np.abs(np.nan_to_num(correlation)) >= threshold  # cosine can only lower it
     j, k, correlation = j[strong], k[strong], correlation[strong]
     probes = _unit_probes(geometry)
@@ -124,7 +124,7 @@ def joint_betas(
             b = residual[members, m, probe] + (fires * (p @ decoders[m].T)).sum(1)
             betas.append(np.linalg.solve(G + rho * np.eye(len(G)), b) if rho > 0 else np.full(len(G), np.nan))
         scale = np.sqrt(np.maximum(np.diag(G), 0))
-        R = _divide(G, np.outer(scale, scale))
+        R = divide(G, np.outer(scale, scale))
         usable = np.isfinite(R).all()
         vif = np.diag(np.linalg.pinv(R)) if usable else np.full(len(G), np.nan)
         parts.append(

@@ -30,7 +30,7 @@ import pandas as pd
 from torch import Tensor
 
 from mneme import distributed
-from mneme.attribution.geometry import BASE, MODELS, TUNED, Geometry, _divide, make_geometry
+from mneme.attribution.geometry import BASE, MODELS, TUNED, Geometry, divide, make_geometry
 from mneme.attribution.pairs import PairSums, encode_pair_sums
 from mneme.attribution.scatter import add_rows
 from mneme.crosscoder.source import TensorSource
@@ -66,9 +66,9 @@ class ScalingSums:
         """Target -> (2 models m, 2 probes q, F) float64; NaN where the latent never fires or p_j is zero."""
         sums = self.dots.reshape(-1, 2, 2, 2).transpose(1, 2, 3, 0)
         scale = self.power * geometry.dots[[0, 1], [0, 1]]  # (2 q, F): C |p|^2
-        activation = _divide(sums[0], scale)
-        own = _divide(geometry.dots, np.where(self.power > 0, geometry.dots[[0, 1], [0, 1]], 0))
-        error = _divide(sums[1], scale) + own
+        activation = divide(sums[0], scale)
+        own = divide(geometry.dots, np.where(self.power > 0, geometry.dots[[0, 1], [0, 1]], 0))
+        error = divide(sums[1], scale) + own
         return {"error": error, "reconstruction": activation - error + own, "activation": activation}
 
 
@@ -90,8 +90,8 @@ def scaling_frame(geometry: Geometry, sums: ScalingSums) -> pd.DataFrame:
         "probe": np.asarray(MODELS)[geometry.probe],
         "beta_base": betas["error"][BASE, geometry.probe, which],
         "beta_tuned": betas["error"][TUNED, geometry.probe, which],
-        "nu_error": _divide(betas["error"][BASE, TUNED], betas["error"][TUNED, TUNED]),
-        "nu_reconstruction": _divide(
+        "nu_error": divide(betas["error"][BASE, TUNED], betas["error"][TUNED, TUNED]),
+        "nu_reconstruction": divide(
             betas["reconstruction"][BASE, TUNED], betas["reconstruction"][TUNED, TUNED]
         ),
         "n_active": sums.n_active,

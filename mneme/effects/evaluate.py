@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from mneme.attribution.geometry import divide
 from mneme.effects.config import EffectsConfig
 
 SIGNED = {"improved": -1.0}
@@ -98,7 +99,7 @@ def _subsets(table: pd.DataFrame, config: EffectsConfig) -> dict[str, pd.DataFra
 
 def _judge(rows: pd.DataFrame, method: str, subset: str, config: EffectsConfig) -> pd.DataFrame:
     change, degraded = rows["change"].to_numpy(float), rows["degraded"].to_numpy(bool)
-    found: dict[str, Callable[[np.ndarray], float]] = {}
+    found: dict[str, Callable[[np.ndarray], np.ndarray]] = {}
     if method in CONSTANTS:
         drop = degraded.mean() > 0.5 if method == "majority" else change.mean() > config.nll_margin
         flagged = np.full(len(rows), drop)
@@ -108,27 +109,27 @@ def _judge(rows: pd.DataFrame, method: str, subset: str, config: EffectsConfig) 
         if method != "crosscoder":
             flagged = _highest(value, int(flagged.sum()))
         found["pearson"] = lambda i: pearson(value[i], change[i])
-        found["spearman"] = lambda i: pearson(stats.rankdata(value[i]), stats.rankdata(change[i]))
+        found["spearman"] = lambda i: pearson(_ranks(value[i]), _ranks(change[i]))
         found["auroc"] = lambda i: auroc(value[i], degraded[i])
     for metric in _FLAG_METRICS:
         found[metric] = partial(_flagged_again, metric, flagged, degraded)
     if method == "crosscoder":
         right = rows["right_way"].to_numpy(float)
-        found["direction"] = lambda i: float(right[i][degraded[i]].mean()) if degraded[i].any() else np.nan
+        found["direction"] = lambda i: divide((right[i] * degraded[i]).sum(-1), degraded[i].sum(-1))
     rng = np.random.default_rng(config.seed)
     draws = rng.integers(len(rows), size=(config.replicates, len(rows)))
     tails = [(1 - config.level) / 2, (1 + config.level) / 2]
     whole = np.arange(len(rows))
     records = []
     for metric, function in found.items():
-        drawn = np.array([function(draw) for draw in draws])
+        drawn = function(draws)
         drawn = drawn[np.isfinite(drawn)]
         low, high = np.quantile(drawn, tails) if len(drawn) > config.replicates / 2 else (np.nan, np.nan)
-        records.append((method, metric, subset, function(whole), low, high, len(rows)))
+        records.append((method, metric, subset, float(function(whole)), low, high, len(rows)))
     return pd.DataFrame(records, columns=_COLUMNS)
 
 
-def _flagged_again(metric: str, flagged: np.ndarray, positive: np.ndarray, i: np.ndarray) -> float:
+def _flagged_again(metric: str, flagged: np.ndarray, positive: np.ndarray, i: np.ndarray) -> np.ndarray:
     return flag_metric(metric, flagged[i], positive[i])
 
 
@@ -139,25 +140,32 @@ def _highest(value: np.ndarray, k: int) -> np.ndarray:
     return flagged
 
 
-def pearson(a: np.ndarray, b: np.ndarray) -> float:
+# Below, arrays are (..., n): a metric of each row.
+
+
+def pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Pearson's correlation; NaN where one is constant."""
-    a, b = a - a.mean(), b - b.mean()
-    size = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b) / size if size > 0 else float("nan")
+    a, b = a - a.mean(-1, keepdims=True), b - b.mean(-1, keepdims=True)
+    return divide((a * b).sum(-1), np.sqrt((a * a).sum(-1) * (b * b).sum(-1)))
 
 
-def auroc(value: np.ndarray, positive: np.ndarray) -> float:
+def auroc(value: np.ndarray, positive: np.ndarray) -> np.ndarray:
     """Chance that a positive has a higher value than a negative, ties half; NaN with one kind only."""
-    n, m = int(positive.sum()), int((~positive).sum())
-    if not n or not m:
-        return float("nan")
-    return float((stats.rankdata(value)[positive].sum() - n * (n + 1) / 2) / (n * m))
+    n, m = positive.sum(-1), (~positive).sum(-1)
+    return divide((_ranks(value) * positive).sum(-1) - n * (n + 1) / 2, n * m)
 
 
-def flag_metric(metric: str, flagged: np.ndarray, positive: np.ndarray) -> float:
+def flag_metric(metric: str, flagged: np.ndarray, positive: np.ndarray) -> np.ndarray:
     """accuracy, precision (NaN when nothing is flagged), recall and f1 (NaN without positives)."""
-    hits = float((flagged & positive).sum())
     if metric == "accuracy":
-        return float((flagged == positive).mean())
-    among = {"precision": flagged.sum(), "recall": positive.sum(), "f1": (flagged.sum() + positive.sum()) / 2}
-    return hits / float(among[metric]) if among[metric] else float("nan")
+        return (flagged == positive).mean(-1)
+    among = {
+        "precision": flagged.sum(-1),
+        "recall": positive.sum(-1),
+        "f1": (flagged.sum(-1) + positive.sum(-1)) / 2,
+    }
+    return divide((flagged & positive).sum(-1), among[metric])
+
+
+def _ranks(value: np.ndarray) -> np.ndarray:
+    return stats.rankdata(value, axis=-1)

@@ -128,7 +128,7 @@ def fill_exam(
         for side in (False, True)
         for mine in [chosen.test.to_numpy() == side]
     }
-    fired = firing_keys(codes, rows, words, exam.windows)
+    fired = firing_keys(codes, rows, words, exam.windows, n_latents)
     silent = {}
     for side, pool in exam.pools.items():
         place = np.full(len(exam.windows), -1, dtype=np.int32)
@@ -168,7 +168,7 @@ def padded(latent: np.ndarray, value: np.ndarray, n_latents: int, width: int) ->
 
 
 def firing_keys(
-    codes: Codes, rows: tuple[np.ndarray, np.ndarray], words: Words, windows: np.ndarray
+    codes: Codes, rows: tuple[np.ndarray, np.ndarray], words: Words, windows: np.ndarray, n_latents: int
 ) -> np.ndarray:
     """latent * W + slot of every latent and window it fires in, ascending."""
     slot = np.full(words.n_windows, -1, dtype=np.int64)
@@ -176,12 +176,15 @@ def firing_keys(
     known = np.isin(rows[0], words.document)
     of_row = np.full(len(rows[0]), -1, dtype=np.int64)
     of_row[known] = slot[words.window_of(rows[0][known], rows[1][known])]
-    parts = [np.zeros(0, dtype=np.int64)]
+    fires = sparse.csr_array((n_latents, len(windows)), dtype=np.int32)
     for first, row, latent, _, _ in plain_shards(codes):
         where = of_row[row + first]
         hit = where >= 0
-        parts.append(np.unique(latent[hit] * len(windows) + where[hit]))
-    return np.unique(np.concatenate(parts))
+        once = np.ones(int(hit.sum()), np.int32)
+        fires = fires + sparse.csr_array((once, (latent[hit], where[hit])), shape=fires.shape)
+    of_latent = np.repeat(np.arange(n_latents), np.diff(fires.indptr))
+    fires.sort_indices()
+    return of_latent * len(windows) + fires.indices
 
 
 def hard_negatives(
