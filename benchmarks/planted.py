@@ -19,13 +19,13 @@ import numpy as np
 import pandas as pd
 from common import floor, machine, peak_memory_gb, print_result
 
-from mneme.attribution.attribute import Attribution, attribute
 from mneme.attribution.bootstrap import BootstrapSums
 from mneme.attribution.config import AttributionConfig
 from mneme.attribution.evidence import DocumentJoiner, DocumentMoments, fieller_interval
 from mneme.attribution.geometry import make_geometry
 from mneme.attribution.nulls import binomial_interval, null_row, shuffled_null
 from mneme.attribution.pairs import encode_pair_sums
+from mneme.attribution.stream import Attribution, attribute
 from mneme.crosscoder import Crosscoder, CrosscoderConfig, train_crosscoder
 from mneme.organisms.marking import mark, match_features
 from mneme.organisms.planted import PlantedConfig, PlantedPair, planted_cache

@@ -42,11 +42,11 @@ import torch
 from common import floor, forget_peak, peak_since_gb, print_result, resident_gb
 
 from mneme.attribution import latent_scaling
-from mneme.attribution.attribute import Pass, _read, conclude
 from mneme.attribution.config import AttributionConfig
 from mneme.attribution.geometry import make_geometry
 from mneme.attribution.memory import MemoryCache
 from mneme.attribution.scaling import TARGETS
+from mneme.attribution.stream import Pass, _read, conclude
 from mneme.crosscoder import CodeCache, Crosscoder, CrosscoderConfig
 from mneme.interpret.config import InterpretConfig
 from mneme.interpret.contexts import find_contexts

@@ -48,9 +48,9 @@ def run_nulls(
     base and tuned swapped at random; and each run of `benign` (two tunes that should not differ, say two seeds
     of one benign fine-tune, already analysed). Raises RunError for a folder that is no finished run.
     """
-    from mneme.attribution.attribute import attribute
     from mneme.attribution.health_later import null_health
     from mneme.attribution.nulls import calibrated, null_row, rounding_null, shuffled_null
+    from mneme.attribution.stream import attribute
 
     bench, run = finished_bench(folder, progress)
     others = [finished_bench(other, progress)[0] for other in benign]
@@ -106,9 +106,9 @@ def run_stability(
     a run with effects, `categories` (of the same verdict, mean over seeds).
     Raises ConfigError for fewer than one seed, RunError for a folder that is no finished run.
     """
-    from mneme.attribution.attribute import attribute
     from mneme.attribution.health_later import stability_health
     from mneme.attribution.stability import match_latents, pw_mcc, verdict_persistence
+    from mneme.attribution.stream import attribute
 
     if seeds < 1:
         raise ConfigError("--seeds must be at least 1")

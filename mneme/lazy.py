@@ -12,14 +12,16 @@ from typing import Any
 
 
 def lazy_exports(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """A module-level `__getattr__` for `package`: exported name -> the module below it that defines it."""
+    """A module-level `__getattr__` for `package`: exported name -> the module below it that defines it.
+
+    No export may have the name of a module of the package: once imported, the module would stand in its place.
+    """
 
     def get(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
         value = getattr(import_module(f"{package}.{homes[name]}"), name)
-        # Set on the package: a function may be named like its module, which would shadow it once imported.
-        setattr(sys.modules[package], name, value)
+        setattr(sys.modules[package], name, value)  # found at once the next time
         return value
 
     return get

@@ -84,9 +84,9 @@ def crosscoder_stage(bench: Workbench) -> StageResult:
 
 def attribution_stage(bench: Workbench) -> StageResult:
     """Every latent's scaling, evidence and verdict; the codes of all tokens into `codes/`."""
-    from mneme.attribution.attribute import attribute
     from mneme.attribution.health import attribution_health
     from mneme.attribution.splice import splice_health
+    from mneme.attribution.stream import attribute
 
     found = attribute(
         bench.crosscoder, bench.cache, bench.folder / "codes", bench.config.attribution, bench.progress

@@ -28,7 +28,7 @@ def _train(bench: Workbench) -> None:
 
 
 def _attribute(bench: Workbench) -> None:
-    from mneme.attribution.attribute import attribute
+    from mneme.attribution.stream import attribute
 
     attribute(bench.crosscoder, bench.cache, bench.folder / "codes", bench.config.attribution)
 

@@ -4,7 +4,7 @@
     bootstrap   Poisson replicates over documents       verdicts    from evidence to a word
     firing      when each latent fires                  joint       groups of correlated latents
     nulls       pairs with no change                    stability   retrained dictionaries
-    health      is the dictionary fit to be read        attribute   all of it in one pass over a cache
+    health      is the dictionary fit to be read        stream      all of it in one pass over a cache
 
 Importing the package is cheap: torch comes with first use.
 """
@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING
 from mneme.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from mneme.attribution.attribute import Attribution, attribute
     from mneme.attribution.scaling import latent_scaling
+    from mneme.attribution.stream import Attribution, attribute
 
 __all__ = ["Attribution", "attribute", "latent_scaling"]
 
 __getattr__ = lazy_exports(
-    __name__, {"Attribution": "attribute", "attribute": "attribute", "latent_scaling": "scaling"}
+    __name__, {"Attribution": "stream", "attribute": "stream", "latent_scaling": "scaling"}
 )

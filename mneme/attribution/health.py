@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mneme.attribution.attribute import Attribution
 from mneme.attribution.geometry import MODELS
 from mneme.attribution.grade import grade
 from mneme.attribution.stability import split_half_correlation
+from mneme.attribution.stream import Attribution
 
 
 def attribution_health(found: Attribution, cache: Any, k: int | None = None) -> pd.DataFrame:

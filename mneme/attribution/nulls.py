@@ -22,7 +22,6 @@ import pandas as pd
 import torch
 from scipy import stats
 
-from mneme.attribution.attribute import Attribution
 from mneme.attribution.config import AttributionConfig
 from mneme.attribution.evidence import (
     DocumentJoiner,
@@ -34,6 +33,7 @@ from mneme.attribution.evidence import (
 from mneme.attribution.geometry import make_geometry
 from mneme.attribution.memory import MemoryCache
 from mneme.attribution.pairs import encode_pair_sums
+from mneme.attribution.stream import Attribution
 from mneme.attribution.verdicts import decide, false_discovery_q
 
 

@@ -8,7 +8,6 @@ import pytest
 import torch
 
 import mneme.attribution.stability as stability_module
-from mneme.attribution.attribute import attribute
 from mneme.attribution.config import AttributionConfig
 from mneme.attribution.grade import grade
 from mneme.attribution.health import attribution_health
@@ -29,6 +28,7 @@ from mneme.attribution.stability import (
     stability,
     verdict_persistence,
 )
+from mneme.attribution.stream import attribute
 
 
 def dictionary(F=30, d=10, seed=0):
