@@ -39,7 +39,10 @@ with st.container(horizontal=True, gap="small"):
     cards = (
         ("hit", "Predicted to change, and measured to change the same way."),
         ("miss", "Measured to change, but not predicted to."),
-        ("false alarm", "Predicted to change, but not measured to."),
+        (
+            "false alarm",
+            "Predicted to change, but not measured to: no change, or an interval too wide to show one.",
+        ),
         ("agreed none", "No change predicted, none measured."),
         ("undecided", "Too little evidence for a prediction, and no change measured."),
     )
@@ -143,7 +146,10 @@ st.dataframe(
         "its interval": st.column_config.TextColumn(width=108),
         "effect": st.column_config.NumberColumn("effect", format="%.3g", width=62, help=looks.HELP["effect"]),
         "measured": st.column_config.NumberColumn(
-            f"measured, {unit}", format="%+.3f", width=98, help=looks.HELP["measured"]
+            f"measured, {unit}",
+            format="%+.3f",
+            width=98 if unit == "nats" else 136,
+            help=looks.HELP["measured"],
         ),
         "call": st.column_config.TextColumn(
             "prediction", width=105, help="Does the prediction agree with the measurement?"
