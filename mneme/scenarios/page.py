@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from mneme.scenarios.results import best_baseline, score
+from mneme.scenarios.results import HELD_OUT, best_baseline, score
 
 _SHOWN = ("auroc", "spearman", "accuracy", "precision", "recall", "f1", "direction")
 _FACTS = ("explained_variance", "dead_share")
@@ -17,6 +17,12 @@ def markdown(whole: dict[str, Any]) -> str:
     lines = ["# Results", ""]
     lines += ["Made by `make scenarios`: every figure is measured by it. Definitions: docs/method.md.", ""]
     lines += _floors(whole["floors"])
+    if held_out := dict.fromkeys(r["title"] for r in good if r["scenario"] in HELD_OUT):
+        lines += [
+            "",
+            f"Held out: {', '.join(held_out)}, made after the method was settled."
+            " The others had a part in choosing it.",
+        ]
     if good:
         lines += ["", "## All scenarios", "", *_summary(good)]
     for result in good:

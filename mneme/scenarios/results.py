@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,14 @@ FLOORS = {
     "unlearning_accuracy": 0.90,
     "unlearning_auroc": 0.93,
     "spearman_outside_forget_above_best_baseline": 0.0,
+    "unlearning_accuracy_without_the_held_out": 0.90,
+    "unlearning_auroc_without_the_held_out": 0.93,
+    "spearman_outside_forget_above_best_baseline_without_the_held_out": 0.0,
     "null_categories_without_false_alarm": 0.95,
     "direction_of_degraded": 0.90,
 }
+HELD_OUT = ("rmu_law",)
+"""Organisms made after the method was settled; the others had a part in choosing it."""
 
 
 def write_results(
@@ -70,9 +75,13 @@ def floors(results: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     rmu = [r for r in results if "error" not in r and r["scenario"].startswith("rmu_")]
     nulls = [r for r in results if "error" not in r and r["kind"] == "null"]
     values = {
-        "unlearning_accuracy": [score(r, "crosscoder", "accuracy") for r in rmu],
-        "unlearning_auroc": [score(r, "crosscoder", "auroc") for r in rmu],
-        "spearman_outside_forget_above_best_baseline": [_lead(r) for r in rmu],
+        f"{name}{which}": [figure(r) for r in mine]
+        for which, mine in (
+            ("", rmu),
+            ("_without_the_held_out", [r for r in rmu if r["scenario"] not in HELD_OUT]),
+        )
+        for name, figure in _OF_UNLEARNING.items()
+    } | {
         "null_categories_without_false_alarm": [1 - r["called"] / max(r["categories"], 1) for r in nulls],
         "direction_of_degraded": [score(r, "crosscoder", "direction") for r in rmu],
     }
@@ -107,3 +116,10 @@ def _lead(result: dict[str, Any]) -> float | None:
     best = best_baseline(result, "spearman", "outside_forget")
     own = score(result, "crosscoder", "spearman", "outside_forget")
     return None if own is None or best is None else own - best[1]
+
+
+_OF_UNLEARNING: dict[str, Callable[[dict[str, Any]], float | None]] = {
+    "unlearning_accuracy": lambda r: score(r, "crosscoder", "accuracy"),
+    "unlearning_auroc": lambda r: score(r, "crosscoder", "auroc"),
+    "spearman_outside_forget_above_best_baseline": _lead,
+}

@@ -186,6 +186,11 @@ def test_floors_are_means_over_scenarios_and_unknown_without_any() -> None:
     assert found["spearman_outside_forget_above_best_baseline"]["value"] == pytest.approx(0.1)
     assert found["null_categories_without_false_alarm"]["value"] == pytest.approx(0.9)
     assert found["direction_of_degraded"]["met"] is None
+    worse = [row("crosscoder", "auroc", 0.5)]
+    results.append({**base, "scenario": "rmu_law", "kind": "unlearning", "evaluation": worse})
+    with_held_out = floors(results)
+    assert with_held_out["unlearning_auroc"]["value"] == pytest.approx(0.725)
+    assert with_held_out["unlearning_auroc_without_the_held_out"]["value"] == pytest.approx(0.95)
     assert "| unlearning accuracy | 0.80 | >= 0.9 | **no** |" in markdown(
         {"floors": found, "results": results}
     )
