@@ -253,6 +253,9 @@ def test_reviewing_stays_in_sight_and_another_latent_starts_at_the_top(
     first, second = queries.table(open_run(runs / "whole"), LatentFilter())["latent"][:2].tolist()
     page.set_viewport_size({"width": 1280, "height": 640})
     go(page, f"{server}/latent?run=whole&latent={first}")
+    page.get_by_role("button", name="Notes").wait_for(timeout=30_000)
+    settle(page)
+    page.wait_for_timeout(700)  # the keys work a moment after their buttons are drawn
     main = page.get_by_test_id("stMain")
     main.evaluate("e => e.scrollTo(0, 500)")
     accept = page.get_by_role("button", name="Accept")
