@@ -7,6 +7,10 @@ BIN := $(VENV)/bin
 UV := $(BIN)/uv
 # A wheel that lies on disk (torch is large) is found by uv as it is by pip.
 export UV_FIND_LINKS ?= $(PIP_FIND_LINKS)
+# A registry whose certificate only PIP_CERT vouches for is trusted by uv as it is by pip.
+ifdef PIP_CERT
+export SSL_CERT_FILE ?= $(PIP_CERT)
+endif
 export HF_HUB_DISABLE_TELEMETRY = 1
 PORT ?= 8501
 

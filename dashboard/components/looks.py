@@ -135,8 +135,9 @@ HELP = {
     "effect": "Predicted size of the change in a category: its latents' changes, weighted by how much they "
     "fire in the category's text. The verdict asks how much of the text is reached, not only how far "
     "it is moved. In brackets the 95 % interval over documents.",
-    "measured": "Measured change of the negative log-likelihood a token on the benchmark's text, tuned minus "
-    "base, in nats: above 0 is worse.",
+    "measured": "Measured on a benchmark, tuned minus base, above 0 is worse: the change of the negative "
+    "log-likelihood in nats, of a token of its text or of the right answer; or, unit error rate, of the share of wrong "
+    "answers. It counts as changed where its 95 % interval lies beyond 0.05.",
     "explained_variance": "Share of the activations' variance that the crosscoder reproduces.",
     "category": "A subject area. A latent belongs to the areas of the text it fires on; named is the one it leans to "
     "most, however little: its page shows the weight.",

@@ -26,10 +26,8 @@ from mneme.crosscoder.source import as_source
 from mneme.crosscoder.start import fit_normaliser, fit_scale
 from mneme.errors import CrosscoderError
 
-_CHUNK_FLOATS = {
-    "cpu": 2**22,
-    "cuda": 2**24,
-}  # of pre-activations held at once: what caches hold, what fills a GPU
+# Of pre-activations held at once. A processor's are freed in blocks that its allocator finds a place for again.
+_CPU_CHUNK_FLOATS, _CHUNK_FLOATS = 2**22, 2**24
 
 
 class Crosscoder(nn.Module):
@@ -105,7 +103,8 @@ class Crosscoder(nn.Module):
             raise CrosscoderError("this crosscoder has no threshold: train it, or set one")
         x = self.normalise(x).reshape(len(x), 2 * self.width)
         norms = self.decoder_norms().sum(0)
-        step = max(1, _CHUNK_FLOATS["cpu" if x.device.type == "cpu" else "cuda"] // self.n_latents)
+        floats = _CPU_CHUNK_FLOATS if x.device.type == "cpu" else _CHUNK_FLOATS
+        step = max(1, floats // self.n_latents)
         parts = [
             self._encode_chunk(x[start : start + step], norms, start) for start in range(0, len(x), step)
         ]

@@ -136,9 +136,13 @@ def _asked_alike(task: str, base: dict[str, Any], tuned: dict[str, Any]) -> None
     for option, before in base["asked"].items():
         if (after := tuned["asked"][option]) != before:
             raise OutcomesError(
-                f"{task} was asked otherwise: {option} is {before} for the base and {after} for the tuned model:"
-                " run both alike"
+                f"{task} was asked otherwise: {option} is {_told(before)} for the base and {_told(after)} for the"
+                " tuned model: run both alike"
             )
+
+
+def _told(value: Any) -> str:
+    return "not set" if value is None else str(value)
 
 
 def _items(task: str, category: str, base: pd.DataFrame, tuned: pd.DataFrame) -> pd.DataFrame:

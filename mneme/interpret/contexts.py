@@ -255,11 +255,10 @@ def _walk(place, wanted, first, length, rows):  # pragma: no cover - compiled
 def _activations(codes: Codes, latent: np.ndarray, first_row: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """What each window's latent does at the window's tokens, (C, w)."""
     out = np.zeros(rows.shape, dtype=np.float32)
-    n_latents = int(latent.max(initial=0)) + 1
     for first, row, of_latent, value, _ in plain_shards(codes):
-        known = of_latent < n_latents
-        order, starts = group_entries(of_latent[known], n_latents)  # rows come in order
-        _read_off(starts, row[known][order] + first, value[known][order], latent, first_row, rows, out)
+        n_latents = int(max(latent.max(initial=0), of_latent.max(initial=0))) + 1
+        order, starts = group_entries(of_latent, n_latents)  # rows come in order
+        _read_off(starts, row[order] + first, value[order], latent, first_row, rows, out)
     return out
 
 

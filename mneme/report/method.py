@@ -31,7 +31,8 @@ METHOD = (
     " passage from 0 to 1, and only as far as its activations did move the way they say. Degraded or improved: the"
     " reach's interval lies above an eighth of the text and the next-token NLL there moved by more than"
     " the margin, which gives the direction. Unaffected: the interval lies below it.",
-    "A measured outcome is the change of NLL a token on the benchmark's text, with a paired bootstrap interval. Hit:"
+    "A measured outcome is a change on a benchmark, with a 95 % interval over its questions: of the NLL in nats, of a"
+    " token of its text or of the right answer; or, unit error rate, of the share of wrong answers. Hit:"
     " the predicted change was measured. Miss: a measured change that was not predicted. False alarm: the reverse."
     " Undecided: the prediction is uncertain and no change was measured.",
 )

@@ -83,7 +83,7 @@ def test_models_that_were_asked_otherwise_are_refused(copy: Path) -> None:
             import_results(*files, KNOWN)
 
     refused({"n-shot": {task: 5}}, "--num_fewshot is 0 for the base and 5 for the tuned model")
-    refused({"chat_template_sha": "abc"}, "--apply_chat_template is None for the base and abc")
+    refused({"chat_template_sha": "abc"}, "--apply_chat_template is not set for the base and abc")
     refused({"versions": {task: 2.0}}, "version of the task is 1.0 .* and 2.0")
     files[1].write_text(written)
     file = next((copy / "tuned").glob(f"samples_{task}_2*"))

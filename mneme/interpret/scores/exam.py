@@ -182,9 +182,9 @@ def firing_keys(
         hit = where >= 0
         once = np.ones(int(hit.sum()), np.int32)
         fires = fires + sparse.csr_array((once, (latent[hit], where[hit])), shape=fires.shape)
-    of_latent = np.repeat(np.arange(n_latents), np.diff(fires.indptr))
     fires.sort_indices()
-    return of_latent * len(windows) + fires.indices
+    of_latent, where = fires.nonzero()
+    return of_latent.astype(np.int64) * len(windows) + where
 
 
 def hard_negatives(
