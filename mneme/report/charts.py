@@ -109,8 +109,8 @@ def beta_scatter(points: Sequence[Point]) -> Markup:
     return _svg(396, 385, "Scatter of beta in the base model against beta in the tuned model", parts)
 
 
-def effect_bars(effects: Sequence[Effect]) -> Markup:
-    """Predicted effects (left) beside measured changes (right), a row a category, with their intervals.
+def effect_bars(effects: Sequence[Effect], measured: str) -> Markup:
+    """`measured`: what was, as a heading. Predicted effects (left) beside measured changes (right), a row a category, with their intervals.
 
     The largest MOST_ROWS by prediction or by measurement, whichever ranks a category higher.
     """
@@ -122,7 +122,7 @@ def effect_bars(effects: Sequence[Effect]) -> Markup:
     panels = (
         ("predicted effect", name_wide, [(e.effect, e.ci_low, e.ci_high) for e in shown]),
         (
-            "measured NLL change, nats a token",
+            measured,
             name_wide + wide + gap,
             [(e.measured_change, e.measured_low, e.measured_high) for e in shown],
         ),

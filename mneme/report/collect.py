@@ -83,7 +83,7 @@ def effects(run: Run, margin: float) -> tuple[Effect, ...]:
     """
     rows = run.sql(
         "SELECT e.*, coalesce(k.name, e.category) AS name, k.grp, o.change, o.ci_low AS change_low,"
-        " o.ci_high AS change_high, o.accuracy_base, o.accuracy_tuned, o.n AS n_items, o.source"
+        " o.ci_high AS change_high, o.accuracy_base, o.accuracy_tuned, o.n AS n_items, o.source, o.unit"
         " FROM effects e LEFT JOIN categories k USING (category) LEFT JOIN outcomes o USING (category)"
         " ORDER BY effect DESC NULLS LAST, category"
     )
@@ -110,6 +110,7 @@ def _effect(row: dict[str, Any], margin: float) -> Effect:
         measured_change=change,
         measured_low=low,
         measured_high=high,
+        unit=text(row["unit"]),
         accuracy_change=None if before is None or after is None else after - before,
         n_items=_whole(row["n_items"]),
         source=text(row["source"]),

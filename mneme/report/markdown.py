@@ -44,7 +44,14 @@ def _moved(report: Report) -> Iterable[str]:
         return
     yield md(words.tally(report.effects, report.outcome_margin), 1000)
     yield _table(
-        ("category", "predicted effect", "direction", "verdict", "measured NLL change, nats", "outcome"),
+        (
+            "category",
+            "predicted effect",
+            "direction",
+            "verdict",
+            words.measured_title(report.effects),
+            "outcome",
+        ),
         (
             (
                 e.name,

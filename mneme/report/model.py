@@ -81,9 +81,11 @@ class Effect:
     kl: float | None
     n_tokens: int | None
     measured_change: float | None
-    """measured change of NLL a token, nats"""
+    """measured change on a benchmark, in `unit`"""
     measured_low: float | None
     measured_high: float | None
+    unit: str
+    """nats (NLL) or error rate (share of wrong answers); '' where nothing was measured"""
     accuracy_change: float | None
     """tuned - base accuracy, a share"""
     n_items: int | None

@@ -148,6 +148,16 @@ def predicted(effect: Effect) -> str:
     return interval(effect.effect, effect.ci_low, effect.ci_high)
 
 
+def measured_title(effects: Sequence[Effect]) -> str:
+    """What the measured changes are changes of, as a heading."""
+    units = sorted({e.unit for e in effects if e.unit})
+    return (
+        f"measured change, {' or '.join(units)}"
+        if units not in ([], ["nats"])
+        else "measured NLL change, nats"
+    )
+
+
 def measured(effect: Effect) -> str:
     """+0.31 [+0.25, +0.37]."""
     return interval(effect.measured_change, effect.measured_low, effect.measured_high, signed=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import re
 import shutil
@@ -17,7 +18,7 @@ from mneme.errors import DiskFullError, RunError
 from mneme.report import build_report, to_html, to_json, to_markdown, write, write_report
 from mneme.report.charts import SHAPES, effect_bars, largest
 from mneme.report.model import Context, Effect
-from mneme.report.words import pieces
+from mneme.report.words import measured_title, pieces
 from mneme.store.run import Run
 from mneme.store.synthetic import HOSTILE
 
@@ -208,7 +209,9 @@ def test_a_context_that_never_fires_is_plain() -> None:
 
 def _effect(key: str, effect: float, change: float | None) -> Effect:
     low, high = (None, None) if change is None else (change - 0.1, change + 0.1)
-    texts = dict.fromkeys(("group", "direction", "verdict", "reason", "source", "measured", "call"), "")
+    texts = dict.fromkeys(
+        ("group", "direction", "verdict", "reason", "source", "measured", "call", "unit"), ""
+    )
     absent = dict.fromkeys(("nll_change", "kl", "n_tokens", "accuracy_change", "n_items"))
     return Effect(
         category=key,
@@ -232,8 +235,17 @@ def test_a_large_measured_change_is_drawn_though_nothing_was_predicted() -> None
     )
 
 
+def test_measured_changes_are_named_by_their_unit() -> None:
+    rate = [dataclasses.replace(_effect("a", 1.0, 0.1), unit="error rate"), _effect("b", 0.25, None)]
+    assert measured_title(rate) == "measured change, error rate"
+    assert (
+        measured_title([dataclasses.replace(e, unit=e.unit and "nats") for e in rate])
+        == "measured NLL change, nats"
+    )
+
+
 def test_bars_are_as_long_as_their_values() -> None:
-    drawn = effect_bars([_effect("a", 1.0, None), _effect("b", 0.25, None)])
+    drawn = effect_bars([_effect("a", 1.0, None), _effect("b", 0.25, None)], "measured")
     widths = [float(w) for w in re.findall(r'width="([\d.]+)" height="10"', drawn)]
     assert widths[0] == pytest.approx(4 * widths[1], abs=0.2)
     assert "not measured" in drawn
