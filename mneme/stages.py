@@ -87,6 +87,7 @@ def attribution_stage(bench: Workbench) -> StageResult:
     from mneme.attribution.health import attribution_health
     from mneme.attribution.splice import splice_health
     from mneme.attribution.stream import attribute
+    from mneme.harvest.limits import within_limits
 
     found = attribute(
         bench.crosscoder, bench.cache, bench.folder / "codes", bench.config.attribution, bench.progress
@@ -94,7 +95,12 @@ def attribution_stage(bench: Workbench) -> StageResult:
     health = [attribution_health(found, bench.cache, bench.crosscoder.config.k)]
     if not bench.remote:  # a server runs models as they are; the reconstruction isn't spliced in there
         spliced = splice_health(
-            bench.pair, bench.crosscoder, bench.cache, max_tokens=_SPLICED, progress=bench.progress
+            bench.pair,
+            bench.crosscoder,
+            bench.cache,
+            max_tokens=_SPLICED,
+            context_length=within_limits(bench.config.harvest, bench.pair).context_length,
+            progress=bench.progress,
         )
         health.append(spliced)
     return StageResult(
@@ -247,7 +253,7 @@ STAGES = (
         ("attribution",),
         ("latents", "betas", "activation_histogram", "health"),
         ("codes/index.json",),
-        revision=2,
+        revision=3,
     ),
     Stage(
         "interpretation",

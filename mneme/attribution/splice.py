@@ -1,27 +1,30 @@
 """Does the dictionary hold what the models use? The reconstruction put in the place of the residual stream.
 
-Each model reads some text twice: as it is, and with its residual stream after the layer replaced by the
-crosscoder's reconstruction (made from both models' streams) at every token that the harvest kept. What the
-predictions lose is what the dictionary does not hold.
+Each model reads some of the harvest's windows twice: as it is, and with its residual stream after the layer replaced by
+the crosscoder's reconstruction (made from both models' streams) at every token that the harvest kept. What the
+predictions lose there is what the dictionary does not hold. BOS stays as it is: models hang their attention on it, so
+that a reconstruction in its place would cost nats, whatever the dictionary holds of the text.
 """
 
 from __future__ import annotations
 
-from functools import reduce
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor
 
 from mneme.attribution.geometry import MODELS
 from mneme.attribution.grade import grade
-from mneme.harvest.behaviour import compare_predictions
+from mneme.corpus.windows import Window
+from mneme.harvest.behaviour import Behaviour, compare_predictions
+from mneme.harvest.continuation import Continuation
 from mneme.harvest.forward import PairReader
+from mneme.harvest.text import Text, TextReader
 from mneme.models import ModelPair
-from mneme.models.layers import residual
 from mneme.progress import NULL_PROGRESS, Progress
+
+_BATCH_TOKENS = 1024  # in a forward pass, at most
 
 
 @torch.no_grad()
@@ -36,29 +39,22 @@ def splice_health(
 ) -> pd.DataFrame:
     """Health rows: rise of next-token NLL and KL(as it is || spliced), nats a token, both models.
 
-    cache: the ActivationCache of this pair; its documents, spread evenly, give about `max_tokens` tokens,
-    at most `context_length` of each. Values are NaN when no document has two tokens.
+    cache: the ActivationCache of this pair, which was read in windows of `context_length` tokens, BOS included. The
+    first windows of documents spread evenly give about `max_tokens` tokens. NaN when none holds two tokens.
     """
-    reader = PairReader(pair, cache.layer)
-    lost: list[list[tuple[np.ndarray, np.ndarray]]] = [[], []]
-    starts = np.searchsorted(cache.document, np.arange(cache.n_documents + 1))
-    with progress.task("splice", max_tokens, "tokens") as task:
-        seen = 0
-        for document in spread(cache.n_documents):
-            tokens = torch.from_numpy(np.asarray(cache.document_tokens(document))[:context_length]).long()
-            kept = cache.position[starts[document] : starts[document + 1]]
-            kept = torch.from_numpy(kept[kept < len(tokens)].astype(np.int64))
-            if len(tokens) < 2 or not len(kept):
-                continue
-            for m, loss in enumerate(_lost(reader, crosscoder, tokens, kept)):
-                lost[m].append(loss)
-            seen += len(tokens)
-            task.advance(len(tokens))
-            if seen >= max_tokens:
-                break
+    continuation = Continuation(PairReader(pair, cache.layer))
+    text = TextReader(cache, context_length, pair.tokenizer.bos_token_id)
+    windows = _first_windows(text, cache.n_documents, max_tokens)
+    found: list[list[Behaviour]] = [[], []]
+    with progress.task("splice", sum(window.length for window in windows), "tokens") as task:
+        for batch in text.batches(windows, _BATCH_TOKENS):
+            for m, compared in enumerate(_compared(continuation, crosscoder, batch)):
+                found[m].append(compared)
+            task.advance(int(batch.described.sum()))
     rows = []
     for m, model in enumerate(MODELS):
-        change, kl = (np.concatenate([part[c] for part in lost[m]] or [np.zeros(0)]) for c in (0, 1))
+        change = np.concatenate([np.zeros(0), *(part.nll_tuned - part.nll_base for part in found[m])])
+        kl = np.concatenate([np.zeros(0), *(part.kl for part in found[m])])
         advice = "the dictionary misses what this model uses: train longer, with more latents or a larger k"
         rows.append(
             grade(
@@ -91,33 +87,29 @@ def spread(n: int) -> np.ndarray:
     return np.argsort((np.arange(n) * 0.6180339887498949) % 1.0)
 
 
-def _lost(
-    reader: PairReader, crosscoder: Any, tokens: Tensor, kept: Tensor
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Per model: (change of NLL, KL) at each of the document's predicted tokens."""
-    out = reader.read(tokens[None], logits=True)
-    x = torch.stack([out.base[0], out.tuned[0]], dim=1)  # (T, 2, d)
-    codes = crosscoder.encode_sparse(x[kept].float())
-    x_hat = x.clone()
-    x_hat[kept] = crosscoder.decode_sparse(codes, len(kept)).to(x.dtype)
-    following = torch.cat([tokens[1:], torch.tensor([-1])])
+def _first_windows(text: TextReader, n_documents: int, max_tokens: int) -> dict[Window, np.ndarray]:
+    """The first windows of documents spread evenly, of about so many tokens in all, and where to measure: all over."""
+    windows: dict[Window, np.ndarray] = {}
+    seen = 0
+    for document in spread(n_documents):
+        window = text.window(int(document), 0)
+        if window.length > 1 and seen < max_tokens:
+            windows[window] = np.ones(window.length, dtype=bool)
+            seen += window.length
+    return windows
+
+
+def _compared(continuation: Continuation, crosscoder: Any, text: Text) -> list[Behaviour]:
+    """Per model: the predictions as they are (base) against those with the reconstruction (tuned), CPU."""
+    pair = continuation.pair
+    streams = continuation.reader.read(text.ids, logits=False)
+    described = text.described.to(streams.base.device)
+    x = torch.stack([streams.base[described], streams.tuned[described]], dim=1).float()  # (n, 2, d)
+    x_hat = crosscoder.decode_sparse(crosscoder.encode_sparse(x), len(x))
     found = []
-    for m, (model, logits) in enumerate(
-        ((reader.pair.base, out.base_logits), (reader.pair.tuned, out.tuned_logits))
-    ):
-        assert logits is not None
-        spliced = _with_stream(reader, model, tokens, x_hat[:, m])
-        compared = compare_predictions(logits[0], spliced[0], following)
-        change = (compared.nll_tuned - compared.nll_base).numpy()[:-1]
-        found.append((change, compared.kl.numpy()[:-1]))
+    for m, (model, stream) in enumerate(((pair.base, streams.base), (pair.tuned, streams.tuned))):
+        spliced = stream.clone()
+        spliced[described] = x_hat[:, m].to(stream)
+        as_is, without = (continuation.logits(model, text.ids, s, text.measured) for s in (stream, spliced))
+        found.append(compare_predictions(as_is, without, text.following))
     return found
-
-
-def _with_stream(reader: PairReader, model: Any, tokens: Tensor, stream: Tensor) -> Tensor:
-    """(1, T, vocabulary) logits of a model whose residual stream after the layer is `stream` (T, d)."""
-    layer = reduce(getattr, reader.pair.layers_path.split("."), model)[reader.layer]
-    ids = tokens[None].to(model.device)
-    with model.trace(input_ids=ids, use_cache=False):
-        residual(layer.output)[:] = stream[None]
-        logits = model.output.logits.save()
-    return logits  # noqa: RET504 - a trace's block does not return

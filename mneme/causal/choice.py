@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from mneme.attribution.splice import spread
-from mneme.causal.text import TextReader
 from mneme.corpus.windows import Window
+from mneme.harvest.text import TextReader
 
 _CARRY = 0.9
 """Share of the measured KL that the documents taken whole may carry."""

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mneme.causal.continuation import Continuation
-from mneme.causal.text import Text
 from mneme.harvest.behaviour import compare_predictions
+from mneme.harvest.continuation import Continuation
+from mneme.harvest.text import Text
 
 BASE, TUNED = 0, 1
 MODELS = ("base", "tuned")

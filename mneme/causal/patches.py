@@ -24,9 +24,9 @@ import torch
 from torch import Tensor
 
 from mneme.causal.measure import BASE, MODELS, TUNED, Patch, Streams
-from mneme.causal.text import Text
 from mneme.crosscoder.codes import SparseCodes
 from mneme.crosscoder.kernels import sparse_decode
+from mneme.harvest.text import Text
 
 _LIKE = 10
 """Latents among which a control is drawn."""

@@ -11,19 +11,19 @@ import numpy as np
 import pandas as pd
 
 from mneme.causal.choice import context_windows, document_windows, weighed_documents
-from mneme.causal.continuation import Continuation
 from mneme.causal.frames import ablation_rows, causal_rows
 from mneme.causal.kept import Kept
 from mneme.causal.measure import Patch, Streams, Sums, joined, measure
 from mneme.causal.patches import Dictionary, latents_like, of_latent, of_many
-from mneme.causal.text import Text, TextReader
 from mneme.checks import finished_bench, tell_findings
 from mneme.effects.predict import changed_steps
 from mneme.errors import ConfigError, ModelError, RunError
+from mneme.harvest.continuation import Continuation
 from mneme.harvest.forward import PairReader
 from mneme.harvest.limits import batch_tokens, within_limits
 from mneme.harvest.memory import LOGITS, reading_advice
 from mneme.harvest.shards import read_index
+from mneme.harvest.text import Text, TextReader
 from mneme.memory import explained
 from mneme.progress import NULL_PROGRESS, Progress
 from mneme.store.files import only_writer

@@ -59,17 +59,25 @@ def test_loss_is_that_of_a_plain_hook(pair, cache):
 
     def hook(module, args, output):
         halved = output.clone()
-        halved[:, 1:] *= 0.5
+        halved[:, 2:] *= 0.5  # neither BOS nor the token that the harvest left out
         return halved
 
     for document in range(6):
-        ids = torch.from_numpy(cache.document_tokens(document)).long()[None]
-        plain = model(input_ids=ids).logits[0, :-1].log_softmax(-1)
+        tokens = torch.from_numpy(cache.document_tokens(document)).long()
+        ids = torch.cat([torch.tensor([pair.tokenizer.bos_token_id]), tokens])[None]  # as the harvest reads
+        plain = model(input_ids=ids).logits[0, 2:-1].log_softmax(-1)
         handle = model.model.layers[2].register_forward_hook(hook)
-        spliced = model(input_ids=ids).logits[0, :-1].log_softmax(-1)
+        spliced = model(input_ids=ids).logits[0, 2:-1].log_softmax(-1)
         handle.remove()
         kls.append((plain.exp() * (plain - spliced)).sum(-1))
     assert health.value["splice_kl_base"] == pytest.approx(float(torch.cat(kls).mean()), rel=1e-4)
+
+
+def test_a_tokenizer_without_bos_reads_the_text_alone(cache):
+    base = tiny_llama()
+    bare = pair_models(base, changed_in_layer(base, 1), tiny_tokenizer(bos=None))
+    health = splice_health(bare, dictionary(1.0), cache, context_length=12)
+    assert health.value.abs().max() < 1e-4
 
 
 def test_no_text_gives_no_value(pair, cache):

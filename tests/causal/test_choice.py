@@ -5,11 +5,11 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from causal_world import cache_of
+from patched_models import cache_of
 
 from mneme.causal.choice import context_windows, weighed_documents
-from mneme.causal.text import TextReader
 from mneme.causal.words import joint_sentences, latents_sentence
+from mneme.harvest.text import TextReader
 
 
 def measured_cache(totals, size=10):

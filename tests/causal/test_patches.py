@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from causal_world import (
+from handmade import HandMade
+from patched_models import (
     WIDTH,
     cache_of,
     compared_by_hand,
@@ -16,15 +17,14 @@ from causal_world import (
     pair_of,
     streams_by_hook,
 )
-from handmade import HandMade
 from tiny_models import changed_in_layer, tiny_llama
 
-from mneme.causal.continuation import Continuation
 from mneme.causal.measure import UNPATCHED, Streams, joined, measure
 from mneme.causal.patches import Dictionary, latents_like, of_latent, of_many
 from mneme.causal.shares import share
-from mneme.causal.text import TextReader
+from mneme.harvest.continuation import Continuation
 from mneme.harvest.forward import PairReader
+from mneme.harvest.text import TextReader
 
 
 class World:

@@ -13,7 +13,7 @@ from tiny_models import tiny_llama, tiny_tokenizer
 
 from mneme.models.pair import pair_models
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "attribution"))
+sys.path.insert(0, str(Path(__file__).parent / "attribution"))
 
 LAYER, WIDTH = 2, 16
 

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from causal_world import LAYER, logp_by_hook, made_up, pair_of, streams_by_hook
+from patched_models import LAYER, logp_by_hook, made_up, pair_of, streams_by_hook
 from tiny_models import changed_in_layer, tiny_llama, tiny_tokenizer
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from mneme.causal.continuation import Continuation
+from mneme.harvest.continuation import Continuation
 from mneme.harvest.forward import PairReader
 from mneme.models.pair import pair_models
 
