@@ -23,12 +23,12 @@ class CrosscoderConfig:
         default="batchtopk",
         metadata={"doc": "batchtopk: the k*B largest of a batch; topk: k of each token; l1: a penalty"},
     )
-    epochs: float = field(default=12.0, metadata={"doc": "passes over the activations"})
+    epochs: float = field(default=7.0, metadata={"doc": "passes over the activations"})
     tokens: int | None = field(
         default=None, metadata={"doc": "tokens to train on, repeated as needed; default: epochs x corpus"}
     )
     batch_size: int = field(default=2048, metadata={"doc": "tokens a step"})
-    learning_rate: float = field(default=8e-4, metadata={"doc": "Adam's step size at its height"})
+    learning_rate: float = field(default=1.2e-3, metadata={"doc": "Adam's step size at its height"})
     warmup_share: float = field(default=0.05, metadata={"doc": "share of the steps it rises over"})
     decay_share: float = field(default=0.3, metadata={"doc": "last share of the steps it falls to zero over"})
     k_start: float = field(default=4.0, metadata={"doc": "training begins with this many times k"})

@@ -12,6 +12,7 @@ from mneme.crosscoder.step import Weights
 from mneme.errors import ActivationError
 
 MEDIAN_SAMPLE = 8192  # tokens the geometric median is found on
+_SCALE_SAMPLE = 512  # tokens the length of the first weights is found on
 
 
 def fit_normaliser(batches: Iterable[Tensor], grid: Grid = ONE_RANK) -> tuple[Tensor, Tensor]:
@@ -91,3 +92,25 @@ def initial_weights(
     bias = torch.cat([geometric_median(sample[:MEDIAN_SAMPLE, m]) for m in range(2)])
     # Pre-activations start centred on the bias: enc (x - b_dec).
     return Weights(both.clone(), -(both @ bias), both.clone(), bias)
+
+
+def scaled_start(weights: Weights, x: Tensor, k: int | None, grid: Grid = ONE_RANK) -> Weights:
+    """The weights at the length at which the first reconstruction is as near as one factor brings it.
+
+    k latents of directions drawn at random overlap: with unit directions their sum is several times too long (an
+    explained variance of -3 on the bundled pair, 0.5 with the factor), and a short training spends a tenth of its
+    steps on shrinking it. Encoder and decoder take a root of the factor each, and stay each other's transpose: all of
+    it in one of them finds fewer of a planted pair's changes (docs/method.md).
+
+    x: (B, 2d) normalised, the same on all ranks. k: active latents a token; None: all that fire.
+    """
+    x = x[:_SCALE_SAMPLE]
+    f = (x @ weights.enc.T + weights.b_enc).relu()
+    if k is not None:
+        f = f * grid.top_of_rows(f, k)
+    x_hat = grid.total(f @ weights.dec)
+    factor = (x_hat * (x - weights.b_dec)).sum() / x_hat.square().sum()
+    if not bool(torch.isfinite(factor)) or float(factor) <= 0:  # where nothing fires
+        return weights
+    root = factor.sqrt()
+    return Weights(weights.enc * root, weights.b_enc * root, weights.dec * root, weights.b_dec)

@@ -25,7 +25,7 @@ from mneme.crosscoder.grid import Grid
 from mneme.crosscoder.kernels import encodes_in_bf16
 from mneme.crosscoder.module import Crosscoder
 from mneme.crosscoder.source import Source
-from mneme.crosscoder.start import MEDIAN_SAMPLE, fit_normaliser, initial_weights
+from mneme.crosscoder.start import MEDIAN_SAMPLE, fit_normaliser, initial_weights, scaled_start
 from mneme.crosscoder.step import Rule, Weights, global_norm, training_step
 from mneme.errors import ActivationError, ConfigError, CrosscoderError
 from mneme.models.device import pick_device
@@ -63,13 +63,14 @@ class Trainer:
         grid.from_first([sample])
         self.own = grid.own_latents(self.n_latents)
         first = initial_weights(self.n_latents, sample.unflatten(1, (2, -1)), generator, self.own)
+        self.step = 0
+        first = scaled_start(first, sample, None if config.variant == "l1" else round(self._k()), grid)
         self.weights = Weights(*(part.requires_grad_() for part in first))
         self.bf16 = encodes_in_bf16(config, self.device)
         self.optimizer = torch.optim.Adam(
             self.weights, lr=config.learning_rate, betas=(0.9, 0.999), fused=True
         )
         self.silent = torch.zeros(len(first.b_enc), dtype=torch.int64, device=self.device)
-        self.step = 0
         self.threshold_sum = self.threshold_weight = 0.0
         self.hint = 0.0
         if folder is not None:
@@ -170,8 +171,9 @@ class Trainer:
         self.hint = 0.9 * smallest
         if k > self.config.k and self.step + 1 < self.n_steps:
             return
-        # A short training has fewer steps than the EMA's memory; the last fifth of them is then its window.
-        decay = min(self.config.threshold_decay, 1 - 5 / max(10, self.n_steps))
+        # A short training has fewer steps than the EMA's memory; the last tenth of them is then its window. The values
+        # kept shrink to its end: with a longer window the threshold is too high and fewer than k fire.
+        decay = min(self.config.threshold_decay, 1 - 10 / max(20, self.n_steps))
         self.threshold_sum = decay * self.threshold_sum + (1 - decay) * smallest
         self.threshold_weight = decay * self.threshold_weight + (1 - decay)
 
