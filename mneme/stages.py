@@ -87,7 +87,6 @@ def attribution_stage(bench: Workbench) -> StageResult:
     from mneme.attribution.health import attribution_health
     from mneme.attribution.splice import splice_health
     from mneme.attribution.stream import attribute
-    from mneme.harvest.limits import within_limits
 
     found = attribute(
         bench.crosscoder, bench.cache, bench.folder / "codes", bench.config.attribution, bench.progress
@@ -98,8 +97,8 @@ def attribution_stage(bench: Workbench) -> StageResult:
             bench.pair,
             bench.crosscoder,
             bench.cache,
+            bench.config.harvest,
             max_tokens=_SPLICED,
-            context_length=within_limits(bench.config.harvest, bench.pair).context_length,
             progress=bench.progress,
         )
         health.append(spliced)

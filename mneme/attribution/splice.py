@@ -18,13 +18,13 @@ from mneme.attribution.geometry import MODELS
 from mneme.attribution.grade import grade
 from mneme.corpus.windows import Window
 from mneme.harvest.behaviour import Behaviour, compare_predictions
+from mneme.harvest.config import HarvestConfig
 from mneme.harvest.continuation import Continuation
 from mneme.harvest.forward import PairReader
+from mneme.harvest.limits import logits_batch_tokens, within_limits
 from mneme.harvest.text import Text, TextReader
 from mneme.models import ModelPair
 from mneme.progress import NULL_PROGRESS, Progress
-
-_BATCH_TOKENS = 1024  # in a forward pass, at most
 
 
 @torch.no_grad()
@@ -32,22 +32,23 @@ def splice_health(
     pair: ModelPair,
     crosscoder: Any,
     cache: Any,
+    harvest: HarvestConfig | None = None,
     *,
     max_tokens: int = 4096,
-    context_length: int = 256,
     progress: Progress = NULL_PROGRESS,
 ) -> pd.DataFrame:
     """Health rows: rise of next-token NLL and KL(as it is || spliced), nats a token, both models.
 
-    cache: the ActivationCache of this pair, which was read in windows of `context_length` tokens, BOS included. The
-    first windows of documents spread evenly give about `max_tokens` tokens. NaN when none holds two tokens.
+    cache: the ActivationCache of this pair, made with the settings `harvest`. The first windows of documents spread
+    evenly give about `max_tokens` tokens. NaN when none holds two tokens.
     """
-    continuation = Continuation(PairReader(pair, cache.layer))
-    text = TextReader(cache, context_length, pair.tokenizer.bos_token_id)
+    harvest = within_limits(harvest or HarvestConfig(), pair)
+    continuation = Continuation(PairReader(pair, cache.layer, harvest.share_layers))
+    text = TextReader(cache, harvest.context_length, pair.tokenizer.bos_token_id)
     windows = _first_windows(text, cache.n_documents, max_tokens)
     found: list[list[Behaviour]] = [[], []]
     with progress.task("splice", sum(window.length for window in windows), "tokens") as task:
-        for batch in text.batches(windows, _BATCH_TOKENS):
+        for batch in text.batches(windows, logits_batch_tokens(pair)):
             for m, compared in enumerate(_compared(continuation, crosscoder, batch)):
                 found[m].append(compared)
             task.advance(int(batch.described.sum()))
@@ -110,6 +111,6 @@ def _compared(continuation: Continuation, crosscoder: Any, text: Text) -> list[B
     for m, (model, stream) in enumerate(((pair.base, streams.base), (pair.tuned, streams.tuned))):
         spliced = stream.clone()
         spliced[described] = x_hat[:, m].to(stream)
-        as_is, without = (continuation.logits(model, text.ids, s, text.measured) for s in (stream, spliced))
-        found.append(compare_predictions(as_is, without, text.following))
+        as_is, replaced = (continuation.logits(model, text.ids, s, text.measured) for s in (stream, spliced))
+        found.append(compare_predictions(as_is, replaced, text.following))
     return found

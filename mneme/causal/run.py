@@ -20,8 +20,8 @@ from mneme.effects.predict import changed_steps
 from mneme.errors import ConfigError, ModelError, RunError
 from mneme.harvest.continuation import Continuation
 from mneme.harvest.forward import PairReader
-from mneme.harvest.limits import batch_tokens, within_limits
-from mneme.harvest.memory import LOGITS, reading_advice
+from mneme.harvest.limits import logits_batch_tokens, within_limits
+from mneme.harvest.memory import reading_advice
 from mneme.harvest.shards import read_index
 from mneme.harvest.text import Text, TextReader
 from mneme.memory import explained
@@ -189,5 +189,4 @@ class _Work:
     @cached_property
     def size(self) -> int:
         """Tokens of a batch: as many as the harvest's, and no more logits than it holds."""
-        pair = self.continuation.pair
-        return min(batch_tokens(pair), LOGITS // pair.vocab_size)
+        return logits_batch_tokens(self.continuation.pair)

@@ -11,6 +11,7 @@ import torch
 from mneme.errors import ConfigError, DiskFullError
 from mneme.harvest import shards
 from mneme.harvest.config import HarvestConfig
+from mneme.harvest.memory import LOGITS
 from mneme.models import ModelPair
 from mneme.models.layers import most_positions
 
@@ -47,6 +48,11 @@ def within_limits(config: HarvestConfig, pair: ModelPair) -> HarvestConfig:
 def batch_tokens(pair: ModelPair) -> int:
     """Tokens of a forward pass where the settings leave it open."""
     return 1024 if not pair.remote and pair.base.device.type == "cpu" else 4096
+
+
+def logits_batch_tokens(pair: ModelPair) -> int:
+    """The same where the pass makes logits, of which no more are held at once than `LOGITS`."""
+    return min(batch_tokens(pair), LOGITS // pair.vocab_size)
 
 
 def check_room(folder: Path, needed: int) -> None:

@@ -9,6 +9,7 @@ from handmade import HandMade
 from tiny_models import changed_in_layer, tiny_llama, tiny_tokenizer
 
 from mneme.attribution.splice import splice_health
+from mneme.harvest.config import HarvestConfig
 from mneme.models.pair import pair_models
 
 
@@ -76,7 +77,7 @@ def test_loss_is_that_of_a_plain_hook(pair, cache):
 def test_a_tokenizer_without_bos_reads_the_text_alone(cache):
     base = tiny_llama()
     bare = pair_models(base, changed_in_layer(base, 1), tiny_tokenizer(bos=None))
-    health = splice_health(bare, dictionary(1.0), cache, context_length=12)
+    health = splice_health(bare, dictionary(1.0), cache, HarvestConfig(context_length=12))
     assert health.value.abs().max() < 1e-4
 
 
