@@ -22,7 +22,12 @@ class EffectsConfig:
         default=(),
         metadata={"doc": "categories that were trained on; the evaluation is repeated without them"},
     )
-    window: int = field(default=96, metadata={"doc": "tokens of text laid to categories together"})
+    window: int = field(
+        default=48,
+        metadata={
+            "doc": "tokens of text laid to categories together; as interpret.window: text is embedded once"
+        },
+    )
     temperature: float = field(
         default=0.04,
         metadata={"doc": "cosine a category must lead another by to get e times its weight with a text"},

@@ -36,6 +36,7 @@ from mneme.effects.predict import (
 from mneme.effects.sums import sum_activations, sum_codes
 from mneme.effects.windows import Windows, cut_windows
 from mneme.errors import ActivationError
+from mneme.interpret.scores.reader import content
 from mneme.progress import NULL_PROGRESS, Progress
 
 _BATCH = 512  # windows embedded between two steps of the bar
@@ -191,7 +192,9 @@ def _latent_categories(
     if labels is not None and len(labels) and config.label_weight > 0:
         first = labels.dropna(subset=["label"]).drop_duplicates("latent")
         rows = first["latent"].to_numpy()
-        from_labels[rows] = text_weights(encoder, vectors, first["label"].tolist(), config).share
+        from_labels[rows] = text_weights(
+            encoder, vectors, [content(label) for label in first["label"]], config
+        ).share
         has_label[rows] = True
         for latent, weights in (named or {}).items():
             both = config.assign == "both"

@@ -35,7 +35,7 @@ class HarvestConfig:
         },
     )
     behaviour_share: float = field(
-        default=0.3,
+        default=0.2,
         metadata={"doc": "share of documents on which KL and next-token NLL are measured, in [0, 1]"},
     )
     sink_ratio: float = field(

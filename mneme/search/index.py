@@ -22,7 +22,7 @@ from mneme.store.run import Run, translate_os_errors
 if TYPE_CHECKING:
     from mneme.interpret.encoder import SentenceEncoder
 
-REVISION = "2"
+REVISION = "3"
 _BLOCK = 1024  # latents whose contexts are read at once
 _LABELS = 512  # labels embedded between two reports of progress
 
@@ -83,12 +83,14 @@ def _write_words(run: Run, where: Path, progress: Progress) -> None:
 
 
 def _write_vectors(run: Run, file: Path, encoder: SentenceEncoder, progress: Progress) -> None:
+    from mneme.interpret.scores.reader import content
+
     found = queries.label_texts(run)
-    texts, which = np.unique(found["label"].to_numpy(str), return_inverse=True)
+    texts, which = np.unique([content(label) for label in found["label"]], return_inverse=True)
     vectors = np.empty((len(texts), encoder.width if len(texts) else 0), np.float16)
     with progress.task("vectors of labels", total=len(texts)) as task:
         for start in range(0, len(texts), _LABELS):
             block = texts[start : start + _LABELS]
-            vectors[start : start + len(block)] = encoder.embed([str(text)[:500] for text in block])
+            vectors[start : start + len(block)] = encoder.embed(block.tolist())
             task.advance(len(block))
     np.savez(file, vectors=vectors, latent=found["latent"].to_numpy(np.int32), which=which.astype(np.int32))

@@ -229,6 +229,14 @@ def test_codes_of_another_harvest_are_refused(world, taxonomy_file):
         sum_codes(CodeCache(world.codes), short, np.zeros((len(windows.texts), 1)), np.zeros((1, LATENTS)))
 
 
+def test_how_a_label_is_meant_lays_it_nowhere(world, taxonomy_file):
+    plain = pd.DataFrame({"latent": [5], "label": ["price"]})
+    meant = pd.DataFrame({"latent": [5], "label": ["often on: price in text on"]})
+    config = EffectsConfig(taxonomy=str(taxonomy_file), window=12)
+    found = [predict(world, config, labels=labels).latent_categories for labels in (plain, meant)]
+    pd.testing.assert_frame_equal(*found)
+
+
 def test_labels_add_to_a_latents_categories(world, taxonomy_file):
     labels = pd.DataFrame({"latent": [5, 6], "label": ["price bank market", None]})
     config = EffectsConfig(taxonomy=str(taxonomy_file), window=12)

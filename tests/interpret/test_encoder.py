@@ -22,9 +22,40 @@ def test_vectors_have_length_one_and_like_meanings_are_near(encoder: SentenceEnc
 
 def test_batching_by_length_changes_nothing(encoder: SentenceEncoder) -> None:
     texts = ["short", "a much longer text about rivers, lakes and seas " * 9, "", "middle sized text here"]
-    together = encoder.embed(texts)
+    together = SentenceEncoder(dtype="float32").embed(texts)  # this one remembers nothing yet
     alone = np.concatenate([encoder.embed([text]) for text in texts])
     assert np.allclose(together, alone, atol=1e-5)
+
+
+def test_a_text_met_before_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    encoder, read = SentenceEncoder(dtype="float32"), []
+    reading = encoder._read
+    monkeypatch.setattr(encoder, "_read", lambda texts: read.append(list(texts)) or reading(texts))
+    first = encoder.embed(["rain", "snow", "rain"])
+    assert np.array_equal(first[0], first[2]) and not np.allclose(first[0], first[1], atol=0.1)
+    again = encoder.embed(["hail", "snow"])
+    assert read == [["rain", "snow"], ["hail"]]
+    assert np.array_equal(again[1], first[1])
+
+
+def test_batches_side_by_side_give_what_one_after_another_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [f"{number} rivers and seas of the north " * (1 + number % 9) for number in range(80)]
+    found = []
+    for n_threads in (1, 3):
+        monkeypatch.setattr(torch, "get_num_threads", lambda n=n_threads: n)
+        encoder = SentenceEncoder(dtype="float32")
+        assert len(list(encoder._batches([60] * len(texts)))) > 3
+        found.append(encoder.embed(texts))
+    assert np.allclose(*found, atol=1e-6)
+
+
+def test_what_is_remembered_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mneme.interpret.encoder._REMEMBERED", 2)
+    encoder = SentenceEncoder(dtype="float32")
+    texts = ["rain", "snow", "hail", "fog"]
+    found = encoder.embed(texts)
+    assert len(encoder._known) == 2
+    assert np.allclose(encoder.embed(texts[::-1]), found[::-1], atol=1e-5)
 
 
 def test_it_is_the_mean_of_the_last_states(encoder: SentenceEncoder) -> None:

@@ -94,6 +94,17 @@ def test_meaning_is_the_order_of_cosines(run: Run, monkeypatch: pytest.MonkeyPat
     assert np.allclose(got, np.sort(cosine)[::-1][:10], atol=2e-3) and min(got) >= meaning.NEAR
 
 
+def test_meaning_leaves_out_how_a_label_is_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(meaning, "_encoder", Letters)
+    run = make_synthetic_run(tmp_path / "run", latents=20, contexts=4, window=12)
+    with run.stage_writer() as writer:
+        writer.connection.execute("UPDATE labels SET label = 'zz'")
+        writer.connection.execute("UPDATE labels SET label = 'often on: virus' WHERE latent = 1")
+    build_index(run, Letters())  # type: ignore[arg-type]
+    assert find_meaning(run, "virus") == [1]
+    assert 1 not in find_meaning(run, "often on")
+
+
 def test_the_index_is_old_once_labels_change(tmp_path: Path) -> None:
     run = make_synthetic_run(tmp_path / "run", latents=20, contexts=4, window=12)
     assert not is_current(run)
