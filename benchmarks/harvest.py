@@ -100,11 +100,10 @@ def bare_hook(pair: ModelPair, batches: list[torch.Tensor]) -> None:
 def token_batches(pair: ModelPair, corpus: Corpus, config: HarvestConfig) -> list[torch.Tensor]:
     """The token ids that the harvest of these settings runs on."""
     plan = make_plan(corpus, pair.tokenizer, config)
-    size = config.batch_tokens or 0
     return [
         torch.zeros(len(batch), 1 + batch[0].length, dtype=torch.long)
         for shard in range(len(plan.shards))
-        for batch in shard_batches(plan, shard, config, size)
+        for batch in shard_batches(plan, shard, config)
     ]
 
 
@@ -122,7 +121,7 @@ def main() -> None:
     config = HarvestConfig(layer=LAYER, max_tokens=options.tokens, behaviour_share=0.0)
     config = within_limits(config, pairs[0])
     batches = token_batches(pairs[0], corpus, config)
-    measured = replace(config, behaviour_share=0.3)
+    measured = replace(config, behaviour_share=HarvestConfig().behaviour_share)
 
     with tempfile.TemporaryDirectory() as folder:
         number = iter(range(10**6))
@@ -135,7 +134,7 @@ def main() -> None:
             "harvest, unrelated": lambda: run(pairs[0], config),
             "harvest, changed at 5": lambda: run(pairs[5], config),
             "harvest, changed at 10": lambda: run(pairs[10], config),
-            "harvest, changed at 5, behaviour on 30%": lambda: run(pairs[5], measured),
+            "harvest, changed at 5, behaviour measured": lambda: run(pairs[5], measured),
         }
         bare_hook(pairs[0], batches)  # weights are packed for the processor at first use
         models_gb = resident_gb()

@@ -53,10 +53,10 @@ class Pair:
         weights = 2 * self.width**2 + 2 * self.width * self.key_values + 3 * self.width * self.inner
         return self.layers * weights + 2 * self.vocabulary * self.width
 
-    def harvest_flop(self, behaviour_share: float) -> float:
+    def harvest_flop(self, measured: float) -> float:
         """Both models a token: to the layer, or to the logits on a share of the text."""
         whole = self.flop_a_token(self.layers) + 2 * self.width * self.vocabulary
-        return 2 * ((1 - behaviour_share) * self.flop_a_token(self.read_layers) + behaviour_share * whole)
+        return 2 * ((1 - measured) * self.flop_a_token(self.read_layers) + measured * whole)
 
 
 def step_seconds(pair: Pair, latents: int, k: int, batch: int, gpus: int) -> dict[str, float]:
@@ -109,7 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--tokens", type=float, default=200e6)
     parser.add_argument("--gpus", type=int, nargs="+", default=[1, 8, 64], choices=RATES["links"])
-    parser.add_argument("--behaviour", type=float, default=0.02, help="harvest.behaviour_share")
+    parser.add_argument("--behaviour", type=float, default=0.02, help="share of the text it is measured on")
     options = parser.parse_args()
     pair, batches = Pair(), {1: 8192, 8: 4096, 64: 1024}
     print(f"{pair.parameters() / 1e9:.2f}B parameters a model; GFLOP a token, both models:")

@@ -35,8 +35,11 @@ class HarvestConfig:
         },
     )
     behaviour_share: float = field(
-        default=0.2,
+        default=0.4,
         metadata={"doc": "share of documents on which KL and next-token NLL are measured, in [0, 1]"},
+    )
+    behaviour_tokens: int = field(
+        default=64, metadata={"doc": "tokens of such a document that are measured, from its first on"}
     )
     sink_ratio: float = field(
         default=10.0,
@@ -73,7 +76,7 @@ class HarvestConfig:
             raise ValueError("sink_ratio must be more than 1")
         if self.cache_gb is not None and self.cache_gb <= 0:
             raise ValueError("cache_gb must be above 0")
-        for name in ("batch_tokens", "shard_tokens", "min_tokens", "max_tokens"):
+        for name in ("batch_tokens", "shard_tokens", "min_tokens", "max_tokens", "behaviour_tokens"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} must be at least 1")

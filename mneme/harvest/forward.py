@@ -39,7 +39,7 @@ class PairReader:
         if self.n_shared and not self._sharing_is_exact():
             self.n_shared = 0
 
-    def read(self, ids: torch.Tensor, *, logits: bool) -> PairOutput:
+    def read(self, ids: torch.Tensor, *, logits: bool = False) -> PairOutput:
         """Both models on `ids` (rows, tokens) int64; rows are padded on the right, where no token looks."""
         if self.pair.remote:
             return self._read_remotely(ids)

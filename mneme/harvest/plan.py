@@ -29,7 +29,9 @@ class Plan:
     tokens: list[np.ndarray] = field(metadata={"doc": "of each document, (T,) int32"})
     topics: list[str | None] = field(metadata={"doc": "of each document"})
     previews: list[str] = field(metadata={"doc": "each document's first 200 characters"})
-    behaviour: np.ndarray = field(metadata={"doc": "(n_documents,) bool: KL and NLL are measured there"})
+    behaviour: np.ndarray = field(
+        metadata={"doc": "(n_documents,) bool: KL and NLL are measured at its start"}
+    )
     shards: list[range] = field(metadata={"doc": "documents of each shard"})
     bos: int | None = field(metadata={"doc": "id of the token put before every window"})
     pad: int = field(metadata={"doc": "id that fills rows up to the longest of a batch"})
@@ -67,20 +69,13 @@ def make_plan(corpus: Corpus, tokenizer: PreTrainedTokenizerBase, config: Harves
     )
 
 
-def shard_batches(plan: Plan, shard: int, config: HarvestConfig, behaviour_tokens: int) -> list[list[Window]]:
-    """The shard's windows in batches of like length: those that stop at the layer, then those that don't.
-
-    `behaviour_tokens` bounds the size of the latter, whose logits must fit in memory.
-    """
+def shard_batches(plan: Plan, shard: int, config: HarvestConfig) -> list[list[Window]]:
+    """The shard's windows in batches of like length."""
     assert config.batch_tokens is not None, "within_limits sets it"
     documents = plan.shards[shard]
     found = windows([len(plan.tokens[d]) for d in documents], config.context_length, plan.bos is not None)
     found = [window._replace(document=window.document + documents.start) for window in found]
-    batches = []
-    for measured, size in ((False, config.batch_tokens), (True, min(config.batch_tokens, behaviour_tokens))):
-        group = [window for window in found if bool(plan.behaviour[window.document]) == measured]
-        batches += batches_of_like_length(group, size, plan.bos is not None)
-    return batches
+    return batches_of_like_length(found, config.batch_tokens, plan.bos is not None)
 
 
 def batches_of_like_length(group: list[Window], size: int, has_bos: bool) -> list[list[Window]]:

@@ -1,9 +1,9 @@
 """Read both models on the corpus, shard by shard.
 
-For every shard of documents: batches of like length go through both models, the activations land at their
-tokens' places, what should not be learned from is left out (BOS and padding never get in; attention sinks,
-whose norm is many times the median, would dominate any squared loss), and the shard is written whole. A
-harvest that was stopped goes on after its last whole shard.
+For every shard of documents: batches of like length go through both models up to the layer, the activations land at
+their tokens' places, the beginnings of some documents go on to the end (beginnings.py), what should not be learned
+from is left out (BOS and padding never get in; attention sinks, whose norm is many times the median, would dominate
+any squared loss), and the shard is written whole. A harvest that was stopped goes on after its last whole shard.
 
 Several ranks (torchrun) take the shards in turn, so that each reads documents of its own; the files are those
 that one process writes.
@@ -25,9 +25,10 @@ from mneme.corpus import Corpus
 from mneme.corpus.windows import Window
 from mneme.errors import ActivationError, ConfigError
 from mneme.harvest import shards
-from mneme.harvest.behaviour import compare_predictions
+from mneme.harvest.beginnings import Beginning, measure
 from mneme.harvest.cache import ActivationCache
 from mneme.harvest.config import HarvestConfig
+from mneme.harvest.continuation import Continuation
 from mneme.harvest.forward import PairReader
 from mneme.harvest.limits import check_room, estimated_bytes, within_limits
 from mneme.harvest.memory import LOGITS, reading_advice
@@ -61,6 +62,7 @@ def harvest(
     layer = resolve_layer(config, pair)
     plan = plan or make_plan(corpus, pair.tokenizer, config)
     reader = PairReader(pair, layer, config.share_layers)
+    continuation = Continuation(reader) if plan.behaviour.any() else None
     fingerprint = harvest_fingerprint(pair, corpus, config)
     n_ranks, rank = distributed.world_size(), distributed.rank()
     earlier = distributed.gather(lambda: _resume(folder, fingerprint) if rank == 0 else None)[0]
@@ -93,7 +95,7 @@ def harvest(
             mine = None  # the last round may have fewer shards than ranks
             if first + rank < len(plan.shards):
                 mine = _Shard(plan, first + rank, pair.width, getattr(torch, config.store_dtype))
-            medians = distributed.gather(partial(_read_shard, reader, plan, mine, config, task))
+            medians = distributed.gather(partial(_read_shard, reader, continuation, plan, mine, config, task))
             if index["median_norm"] is None:
                 index["median_norm"] = medians[0]  # of the very first shard
             entries = distributed.gather(partial(_write_shard, folder, mine, config, index["median_norm"]))
@@ -143,6 +145,7 @@ class _Shard:
         self.norms = torch.empty(len(self.token), 2)
         self.behaviour = torch.full((3, len(self.token)), torch.nan)
         self.n_bos = 0
+        self.beginnings: dict[Window, Beginning] = {}
 
     def rows(self, window: Window) -> slice:
         """Where a window's tokens lie."""
@@ -171,15 +174,36 @@ class _Shard:
 
 
 def _read_shard(
-    reader: PairReader, plan: Plan, shard: _Shard | None, config: HarvestConfig, task: Task
+    reader: PairReader,
+    continuation: Continuation | None,
+    plan: Plan,
+    shard: _Shard | None,
+    config: HarvestConfig,
+    task: Task,
 ) -> list[float] | None:
     """Run both models on a shard's documents; the median norms of base and tuned."""
     if shard is None:
         return None
     with explained(partial(reading_advice, reader.pair, reader.layer, config)):
-        for batch in shard_batches(plan, shard.number, config, LOGITS // reader.pair.vocab_size):
-            _read_batch(reader, plan, batch, shard, task)
+        for batch in shard_batches(plan, shard.number, config):
+            _read_batch(reader, plan, batch, shard, config.behaviour_tokens, task)
+        if continuation is not None:
+            _measure(continuation, shard, config)
     return shard.median_norms()
+
+
+def _measure(continuation: Continuation, shard: _Shard, config: HarvestConfig) -> None:
+    """Put what both models predict on the shard's beginnings at their tokens' rows."""
+    assert config.batch_tokens is not None, "within_limits sets it"
+    size = min(config.batch_tokens, LOGITS // continuation.pair.vocab_size)
+    found = measure(continuation, list(shard.beginnings.values()), size)
+    for window, behaviour in zip(shard.beginnings, found, strict=True):
+        if not bool(behaviour.kl.isfinite().all()):
+            values = torch.stack([behaviour.nll_base, behaviour.nll_tuned], 1)
+            _refuse(continuation.reader, window, "predictions", values)
+        first = shard.rows(window).start
+        shard.behaviour[:, first : first + len(behaviour.kl)] = torch.stack(list(behaviour))
+    shard.beginnings.clear()
 
 
 def _write_shard(
@@ -192,10 +216,11 @@ def _write_shard(
     return {**shards.write_shard(folder, shard.number, tensors), **counts}
 
 
-def _read_batch(reader: PairReader, plan: Plan, batch: list[Window], shard: _Shard, task: Task) -> None:
-    """Run both models on a batch of windows and put what they give at the windows' rows."""
-    measured = bool(plan.behaviour[batch[0].document])
-    before = plan.bos is not None
+def _read_batch(
+    reader: PairReader, plan: Plan, batch: list[Window], shard: _Shard, behaviour_tokens: int, task: Task
+) -> None:
+    """Run both models on a batch of windows and put what they give at the windows' rows; keep beginnings for later."""
+    before = int(plan.bos is not None)
     ids = torch.full((len(batch), before + max(w.length for w in batch)), plan.pad)
     if before:
         ids[:, 0] = int(plan.bos or 0)
@@ -203,7 +228,7 @@ def _read_batch(reader: PairReader, plan: Plan, batch: list[Window], shard: _Sha
     for row, window in enumerate(batch):
         text = plan.tokens[window.document][window.start : window.start + window.length]
         ids[row, before : before + window.length] = torch.from_numpy(text).long()
-    output = reader.read(ids, logits=measured)
+    output = reader.read(ids)
     for row, window in enumerate(batch):
         inside = slice(before, before + window.length)
         rows = shard.rows(window)
@@ -213,16 +238,14 @@ def _read_batch(reader: PairReader, plan: Plan, batch: list[Window], shard: _Sha
             _refuse(reader, window, f"activations after layer {reader.layer}", norms)
         shard.activations[rows] = pair.to(shard.activations)
         shard.norms[rows] = norms.cpu()
-        if output.base_logits is not None and output.tuned_logits is not None:
-            following = torch.full((window.length,), -1)
-            after = torch.from_numpy(plan.tokens[window.document][window.start + 1 :][: window.length])
+        if plan.behaviour[window.document] and window.start == 0:
+            n = min(window.length, behaviour_tokens)
+            following = torch.full((n,), -1)
+            after = torch.from_numpy(plan.tokens[window.document][1 : n + 1])
             following[: len(after)] = after.long()
-            found = compare_predictions(
-                output.base_logits[row, inside], output.tuned_logits[row, inside], following
-            )
-            if not bool(found.kl.isfinite().all()):
-                _refuse(reader, window, "predictions", torch.stack([found.nll_base, found.nll_tuned], 1))
-            shard.behaviour[:, rows] = torch.stack(list(found))
+            start = slice(before + n)
+            streams = output.base[row, start].clone(), output.tuned[row, start].clone()
+            shard.beginnings[window] = Beginning(ids[row, start], streams, following)
         task.advance(window.length)
 
 

@@ -9,6 +9,7 @@ CONFIG = HarvestConfig(
     shard_tokens=300,
     min_tokens=10,
     behaviour_share=0.5,
+    behaviour_tokens=20,
     sink_ratio=1e6,
     store_dtype="float32",
 )

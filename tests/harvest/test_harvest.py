@@ -92,14 +92,22 @@ def test_behaviour_is_measured_on_the_wanted_share_of_each_topic(
     for topic in "abc":
         of_topic = [d for d, t in enumerate(cache.topics) if t == topic]
         assert len(measured & set(of_topic)) in (4, 5, 6), topic
-    # All tokens of a document or none.
-    assert all(np.isnan(cache.kl[cache.document == d]).all() for d in set(range(30)) - measured)
+    # The first tokens of a document or none.
+    for d in range(30):
+        here = cache.document == d
+        assert (np.isfinite(cache.kl[here]) == ((d in measured) & (cache.position[here] < 20))).all()
+    longer = [d for d in measured if len(cache.document_tokens(d)) > 20]
+    assert longer and all(
+        np.isfinite(cache.nll_base[(cache.document == d) & (cache.position == 19)]).all() for d in longer
+    )
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0])
 def test_no_behaviour_or_all_of_it(share: float, pair: ModelPair, corpus: Corpus, tmp_path: Path) -> None:
-    cache = harvest(pair, corpus, replace(CONFIG, behaviour_share=share), tmp_path)
-    assert np.isfinite(cache.kl).mean() == share
+    config = replace(CONFIG, behaviour_share=share, behaviour_tokens=1000)
+    cache = harvest(pair, corpus, config, tmp_path)
+    # of each document its first window, which is what the models read at once
+    assert (np.isfinite(cache.kl) == ((share > 0) & (cache.position < CONFIG.context_length - 1))).all()
 
 
 def test_documents_are_whole_and_described(pair: ModelPair, corpus: Corpus, tmp_path: Path) -> None:
