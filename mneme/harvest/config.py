@@ -39,7 +39,8 @@ class HarvestConfig:
         metadata={"doc": "share of documents on which KL and next-token NLL are measured, in [0, 1]"},
     )
     behaviour_tokens: int = field(
-        default=64, metadata={"doc": "tokens of such a document that are measured, from its first on"}
+        default=64,
+        metadata={"doc": "tokens of such a document that are measured, from its first on; a window at most"},
     )
     sink_ratio: float = field(
         default=10.0,

@@ -11,11 +11,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from mneme.causal.choice import weighed_documents
 from mneme.causal.run import run_causal
+from mneme.config import make_config, read_config
 from mneme.errors import ConfigError, ModelError, RunError
+from mneme.progress import NULL_PROGRESS
 from mneme.store.queries import causal as queries
 from mneme.store.run import Run
+from mneme.workbench import Workbench
 
 
 @pytest.fixture
@@ -52,21 +57,32 @@ def test_each_latent_has_its_patches_beside_controls(patched: Run) -> None:
         assert ablated["model"].tolist() == ["base", "tuned"] and (ablated["kl"] >= 0).all()
 
 
-def test_before_is_what_the_harvest_measured(patched: Run) -> None:
-    """All changed latents are tried on documents whose behaviour the run has: the means must be the same."""
+def test_before_is_what_plain_forward_passes_give(patched: Run) -> None:
+    """All changed latents are tried on whole documents, chosen by what the harvest measured on their beginnings."""
     together = queries.together(patched)
     whole = together.set_index(["patch", "source"]).loc[("undo", "whole")]
     assert whole["kl_after"] == pytest.approx(0, abs=1e-4) and whole["kl_share"] == pytest.approx(1, abs=1e-3)
-    from mneme.causal.choice import weighed_documents
-    from mneme.harvest.cache import ActivationCache
 
-    cache = ActivationCache(patched.path / "activations")
-    weights = weighed_documents(cache, 1500)
-    weight = np.array([weights.get(int(d), 0.0) for d in cache.document])
-    known = (weight > 0) & np.isfinite(cache.nll_base)
-    assert whole["kl_before"] == pytest.approx(
-        (cache.kl * weight)[known].sum() / weight[known].sum(), rel=1e-2
-    )
+    bench = Workbench(make_config(read_config(str(patched.path / "run.toml"))), patched.path, NULL_PROGRESS)
+    cache, pair, stride = bench.cache, bench.pair, bench.config.harvest.context_length - 1
+    total = n = 0.0
+    for document, weight in weighed_documents(cache, 1500).items():
+        here = cache.document == document
+        ids, measured = cache.document_tokens(document).tolist(), cache.kl[here]
+        kl = np.full(len(ids), np.nan)
+        for start in range(0, len(ids), stride):
+            part = torch.tensor([[pair.tokenizer.bos_token_id, *ids[start : start + stride]]])
+            with torch.no_grad():
+                p, q = (
+                    m._module(part).logits[0, 1:].double().log_softmax(-1) for m in (pair.base, pair.tuned)
+                )
+            kl[start : start + stride] = (p.exp() * (p - q)).sum(-1)
+        kl = kl[cache.position[here]]
+        assert np.isfinite(measured).any()
+        np.testing.assert_allclose(measured[np.isfinite(measured)], kl[np.isfinite(measured)], atol=1e-3)
+        kl = kl[cache.position[here] < len(ids) - 1]  # the last prediction nobody can check
+        total, n = total + weight * kl.sum(), n + weight * len(kl)
+    assert whole["kl_before"] == pytest.approx(total / n, rel=1e-2)
 
 
 def test_what_was_measured_is_not_measured_again(patched: Run, monkeypatch: pytest.MonkeyPatch) -> None:
