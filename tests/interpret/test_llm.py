@@ -173,7 +173,8 @@ def test_a_killed_run_loses_no_answer_and_pays_for_none_twice(http, tmp_path) ->
             time.sleep(0.01)
         process.kill()  # SIGKILL
         process.wait()
-        on_their_way = len(list(tmp_path.glob("*.asked")))
+        # Killed between keeping an answer and taking its mark away, a question has both: it was answered.
+        on_their_way = sum(not file.with_suffix(".json").exists() for file in tmp_path.glob("*.asked"))
         before = len(server.requests)
         assert 5 <= before < 20
         run = ask(server, http, tmp_path, 20)
