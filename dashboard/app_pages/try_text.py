@@ -110,11 +110,11 @@ found = reading.latents_frame(run, pairs)
 changed = found.loc[found["changed"], "latent"].tolist()
 with st.container(horizontal=True, gap="small"):
     st.metric("tokens", words.count(len(answer["tokens"])))
-    st.metric("mean KL, nats", words.number(reading.mean(answer["kl"])), help=looks.HELP["kl"])
+    st.metric("mean KL, nats", words.number(reading.mean(answer["kl"])), help=looks.HELP["kl_of_text"])
     st.metric(
         "mean NLL change, nats",
         words.number(reading.mean_change(answer), signed=True),
-        help=looks.HELP["nll_change"],
+        help=looks.HELP["nll_change_of_text"],
     )
     st.metric("latents that fire", words.count(len(found)))
     st.metric("of them changed", words.count(len(changed)))

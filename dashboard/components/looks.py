@@ -118,10 +118,14 @@ HELP = {
     "review": "What analysts said: accept, reject or needs-work; ★ is a bookmark.",
     "firing_rate": "Share of tokens the latent fires on.",
     "redirected": FLAGS["redirected"][1],
-    "kl": "KL(base || tuned) of the next-token predictions where the latent fires, in nats.",
+    "kl": "KL(base || tuned) of the next-token predictions where the latent fires, in nats. Measured on the "
+    "beginnings of a share of the documents (harvest.behaviour_tokens, behaviour_share).",
     "nll_change": "Tuned minus base surprise (negative log-likelihood) at the next token where the latent "
-    "fires, "
-    "in nats: above 0 the tuned model predicts worse there.",
+    "fires, in nats: above 0 the tuned model predicts worse there. Measured on the beginnings of a share of "
+    "the documents (harvest.behaviour_tokens, behaviour_share).",
+    "kl_of_text": "KL(base || tuned) of the next-token predictions, mean over the text, in nats.",
+    "nll_change_of_text": "Tuned minus base surprise (negative log-likelihood) at the next token, mean over the text, "
+    "in nats: above 0 the tuned model predicts worse.",
     "score": "How well the label tells held-out contexts of the latent from others: balanced accuracy, 50 "
     "% is guessing. A label that does no better than other latents' labels do on the same contexts is unreliable.",
     "stability": "Share of dictionaries trained with other seeds that have this latent too: encoder and decoder "

@@ -48,7 +48,7 @@ def splice_health(
     windows = _first_windows(text, cache.n_documents, max_tokens)
     found: list[list[Behaviour]] = [[], []]
     with progress.task("splice", sum(window.length for window in windows), "tokens") as task:
-        for batch in text.batches(windows, logits_batch_tokens(pair)):
+        for batch in text.batches(windows, logits_batch_tokens(pair, harvest)):
             for m, compared in enumerate(_compared(continuation, crosscoder, batch)):
                 found[m].append(compared)
             task.advance(int(batch.described.sum()))

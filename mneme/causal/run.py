@@ -189,4 +189,4 @@ class _Work:
     @cached_property
     def size(self) -> int:
         """Tokens of a batch: as many as the harvest's, and no more logits than it holds."""
-        return logits_batch_tokens(self.continuation.pair)
+        return logits_batch_tokens(self.continuation.pair, self.bench.config.harvest)

@@ -27,23 +27,8 @@ class Beginning(NamedTuple):
     """(n,) int64: the token after each measured one, -1 for none."""
 
 
-def measure(continuation: Continuation, beginnings: list[Beginning], size: int) -> list[Behaviour]:
-    """(n,) each, in order; at most `size` tokens with padding are run at once."""
-    found: list[Behaviour] = []
-    start = 0
-    while start < len(beginnings):
-        longest, stop = len(beginnings[start].ids), start + 1
-        while stop < len(beginnings):
-            longest = max(longest, len(beginnings[stop].ids))
-            if (stop + 1 - start) * longest > size:
-                break
-            stop += 1
-        found += _together(continuation, beginnings[start:stop])
-        start = stop
-    return found
-
-
-def _together(continuation: Continuation, group: list[Beginning]) -> list[Behaviour]:
+def measure(continuation: Continuation, group: list[Beginning]) -> list[Behaviour]:
+    """(n,) each, in order, of beginnings that are run together."""
     shape = (len(group), max(len(each.ids) for each in group))
     ids, where = torch.zeros(shape, dtype=torch.int64), torch.zeros(shape, dtype=torch.bool)
     like = group[0].streams[0]

@@ -50,9 +50,9 @@ def batch_tokens(pair: ModelPair) -> int:
     return 1024 if not pair.remote and pair.base.device.type == "cpu" else 4096
 
 
-def logits_batch_tokens(pair: ModelPair) -> int:
-    """The same where the pass makes logits, of which no more are held at once than `LOGITS`."""
-    return min(batch_tokens(pair), LOGITS // pair.vocab_size)
+def logits_batch_tokens(pair: ModelPair, config: HarvestConfig) -> int:
+    """Tokens of a forward pass that makes logits: as many as others, and no more logits at once than `LOGITS`."""
+    return min(config.batch_tokens or batch_tokens(pair), LOGITS // pair.vocab_size)
 
 
 def check_room(folder: Path, needed: int) -> None:

@@ -30,9 +30,9 @@ from mneme.harvest.cache import ActivationCache
 from mneme.harvest.config import HarvestConfig
 from mneme.harvest.continuation import Continuation
 from mneme.harvest.forward import PairReader
-from mneme.harvest.limits import check_room, estimated_bytes, within_limits
-from mneme.harvest.memory import LOGITS, reading_advice
-from mneme.harvest.plan import Plan, make_plan, shard_batches
+from mneme.harvest.limits import check_room, estimated_bytes, logits_batch_tokens, within_limits
+from mneme.harvest.memory import reading_advice
+from mneme.harvest.plan import Plan, batches_of_like_length, make_plan, shard_batches
 from mneme.memory import explained
 from mneme.models import ModelPair
 from mneme.progress import NULL_PROGRESS, Progress, Task
@@ -145,7 +145,7 @@ class _Shard:
         self.norms = torch.empty(len(self.token), 2)
         self.behaviour = torch.full((3, len(self.token)), torch.nan)
         self.n_bos = 0
-        self.beginnings: dict[Window, Beginning] = {}
+        self.beginnings: dict[Window, Beginning] = {}  # by what is measured of each
 
     def rows(self, window: Window) -> slice:
         """Where a window's tokens lie."""
@@ -188,22 +188,20 @@ def _read_shard(
         for batch in shard_batches(plan, shard.number, config):
             _read_batch(reader, plan, batch, shard, config.behaviour_tokens, task)
         if continuation is not None:
-            _measure(continuation, shard, config)
+            _measure(continuation, shard, config, plan.bos is not None)
     return shard.median_norms()
 
 
-def _measure(continuation: Continuation, shard: _Shard, config: HarvestConfig) -> None:
+def _measure(continuation: Continuation, shard: _Shard, config: HarvestConfig, has_bos: bool) -> None:
     """Put what both models predict on the shard's beginnings at their tokens' rows."""
-    assert config.batch_tokens is not None, "within_limits sets it"
-    size = min(config.batch_tokens, LOGITS // continuation.pair.vocab_size)
-    found = measure(continuation, list(shard.beginnings.values()), size)
-    for window, behaviour in zip(shard.beginnings, found, strict=True):
-        if not bool(behaviour.kl.isfinite().all()):
-            values = torch.stack([behaviour.nll_base, behaviour.nll_tuned], 1)
-            _refuse(continuation.reader, window, "predictions", values)
-        first = shard.rows(window).start
-        shard.behaviour[:, first : first + len(behaviour.kl)] = torch.stack(list(behaviour))
-    shard.beginnings.clear()
+    size = logits_batch_tokens(continuation.pair, config)
+    for batch in batches_of_like_length(list(shard.beginnings), size, has_bos):
+        found = measure(continuation, [shard.beginnings.pop(start) for start in batch])
+        for start, behaviour in zip(batch, found, strict=True):
+            if not bool(behaviour.kl.isfinite().all()):
+                values = torch.stack([behaviour.nll_base, behaviour.nll_tuned], 1)
+                _refuse(continuation.reader, start, "predictions", values)
+            shard.behaviour[:, shard.rows(start)] = torch.stack(list(behaviour))
 
 
 def _write_shard(
@@ -245,7 +243,7 @@ def _read_batch(
             following[: len(after)] = after.long()
             start = slice(before + n)
             streams = output.base[row, start].clone(), output.tuned[row, start].clone()
-            shard.beginnings[window] = Beginning(ids[row, start], streams, following)
+            shard.beginnings[window._replace(length=n)] = Beginning(ids[row, start], streams, following)
         task.advance(window.length)
 
 
