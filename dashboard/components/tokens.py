@@ -34,12 +34,12 @@ def contexts_html(contexts: Sequence[Mapping[str, Any]], colouring: str = "activ
     top = max((abs(v) for c in contexts for v in c.get(column) or [] if not words.missing(v)), default=0.0)
     parts = [_STYLE]
     for context in contexts:
-        parts.append(f'<div class="mneme-meta">{_meta(context)}</div>')
+        parts.append(f'<div class="mneme-meta">{_meta(context, column)}</div>')
         parts.append(f'<div class="mneme-ctx">{_tokens(context, column, top)}</div>')
     return "".join(parts)
 
 
-def _meta(context: Mapping[str, Any]) -> str:
+def _meta(context: Mapping[str, Any], column: str) -> str:
     best = max((a for a in context["activations"] or [0.0] if not words.missing(a)), default=0.0)
     topic = words.html(context.get("topic"), 48)
     facts = [
@@ -49,6 +49,11 @@ def _meta(context: Mapping[str, Any]) -> str:
     if topic:
         facts.append(topic)
     facts.append("seen by the labeller" if context.get("split") == "train" else "held out")
+    if column != "activations":
+        n = sum(not words.missing(value) for value in context.get(column) or [])
+        facts.append(
+            f"measured on {n} of {len(context['tokens'] or [])} tokens" if n else "not measured here"
+        )
     return " · ".join(facts)
 
 

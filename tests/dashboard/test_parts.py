@@ -82,6 +82,16 @@ def test_a_token_cannot_leave_its_tag() -> None:
         assert "<script" not in html and "<img" not in html and 'onload="' not in html
 
 
+def test_a_context_says_on_how_many_tokens_behaviour_was_measured() -> None:
+    context = {
+        "tokens": ["a", "b", "c"], "activations": [1.0, 0.0, 2.0], "kl": [0.5, None, float("nan")],
+        "nll_change": [None] * 3, "document": 1, "position": 2, "start": 0, "split": "test", "topic": None,
+    }  # fmt: skip
+    said = {name: tokens.contexts_html([context], name) for name in tokens.COLOURINGS}
+    assert "measured on 1 of 3 tokens" in said["kl"] and "not measured here" in said["nll_change"]
+    assert "measured" not in said["activation"]
+
+
 def test_figures_are_byte_stable_and_small(runs) -> None:  # type: ignore[no-untyped-def]
     run = open_run(runs / "whole")
     points = queries.points(run, LatentFilter(), "beta_base", "beta_tuned")
