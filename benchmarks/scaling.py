@@ -175,7 +175,7 @@ def against_encoding(F: int, n: int, rounds: int, folder: Path) -> dict[str, Any
     }
     seconds = timed(ways, rounds)
     start = time.perf_counter()
-    conclude(state, crosscoder, CodeCache(folder).shards())
+    conclude(state, crosscoder, CodeCache(folder))
     concluding = time.perf_counter() - start
     encode = seconds["encode"]
     return {

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -65,6 +66,13 @@ class Geometry:
         """
         base, tuned = self.norms
         return 0.5 * (1 + divide(tuned - base, np.maximum(base, tuned)))
+
+    @property
+    def directions(self) -> Tensor:
+        """(F, d) float32: unit main probes; zero where the decoder is zero."""
+        probe = torch.from_numpy(self.probe).to(self.decoder.device)
+        chosen = torch.where((probe == TUNED)[:, None], self.decoder[TUNED], self.decoder[BASE])
+        return torch.nn.functional.normalize(chosen.float(), dim=-1)
 
     @property
     def contrast(self) -> tuple[np.ndarray, np.ndarray]:

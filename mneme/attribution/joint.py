@@ -14,65 +14,36 @@ verdicts, the latent's verdict is uncertain: the evidence does not say which of 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
-
 import numpy as np
 import pandas as pd
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
+from mneme.attribution.coactivation import Together
 from mneme.attribution.geometry import BASE, TUNED, Geometry, divide
 from mneme.attribution.scaling import ScalingSums
 
 
-def coactivation(shards: Iterable[Any], n_latents: int, max_tokens: int) -> tuple[sparse.csr_array, int]:
-    """(F, F) sparse sums of f_j f_k over the tokens both fire on, and the number of tokens read.
-
-    shards: (first_token, SparseCodes, n_tokens), as CodeCache.shards() gives them; reads about `max_tokens`.
-    """
-    total = sparse.csr_array((n_latents, n_latents), dtype=np.float64)
-    seen = 0
-    for _, codes, n in shards:
-        row, latent = codes.row.cpu().numpy(), codes.latent.cpu().numpy()
-        for start in range(0, n, 65536):
-            mine = (row >= start) & (row < start + 65536)
-            block = sparse.csr_array(
-                (codes.value.cpu().numpy()[mine].astype(np.float64), (row[mine] - start, latent[mine])),
-                shape=(min(65536, n - start), n_latents),
-            )
-            total = total + block.T @ block
-        seen += n
-        if seen >= max_tokens:
-            break
-    return total.tocsr(), seen
-
-
 def correlated_groups(
-    geometry: Geometry,
-    together: sparse.csr_array,
-    mean: np.ndarray,
-    n_tokens: int,
-    threshold: float,
-    max_group: int,
+    together: Together, directions: np.ndarray, mean: np.ndarray, threshold: float, max_group: int
 ) -> np.ndarray:
     """(F,) group number of each latent, -1 for those in none.
 
     Two latents are linked where |firing correlation x cosine of the main probes| >= threshold; groups are the
     connected components. Components of more than `max_group` latents lose the weaker half of their links.
-    mean: (F,) mean activation over all tokens. together: `coactivation`.
+    together: of the pairs that may be linked (`related_pairs` at this threshold: a correlation is at most 1).
+    directions: (F, d) unit main probes. mean: (F,) mean activation over all tokens.
     """
-    links = sparse.triu(together, k=1).tocoo()
-    j, k = links.coords
-    mean_square = together.diagonal() / max(n_tokens, 1)
-    sd = np.sqrt(np.maximum(mean_square - mean**2, 0))
-    correlation = divide(links.data / max(n_tokens, 1) - mean[j] * mean[k], sd[j] * sd[k])
-    strong = np.abs(np.nan_to_num(correlation)) >= threshold  # cosine can only lower it
+    F, n = len(mean), max(together.n_tokens, 1)
+    j, k = together.pairs.first, together.pairs.other.astype(np.int64)
+    sd = np.sqrt(np.maximum(together.squares / n - mean**2, 0))
+    correlation = divide(together.products / n - mean[j] * mean[k], sd[j] * sd[k])
+    # only of pairs that ever fire together: else an absence would be a link
+    strong = (together.products > 0) & (np.abs(np.nan_to_num(correlation)) >= threshold)
     j, k, correlation = j[strong], k[strong], correlation[strong]
-    probes = _unit_probes(geometry)
     cosine = np.concatenate(
         [
-            np.einsum("ud,ud->u", probes[j[i : i + 65536]], probes[k[i : i + 65536]])
+            np.einsum("ud,ud->u", directions[j[i : i + 65536]], directions[k[i : i + 65536]])
             for i in range(0, len(j), 65536)
         ]
         or [np.zeros(0)]
@@ -80,7 +51,6 @@ def correlated_groups(
     coupling = np.abs(correlation * cosine)
     keep = coupling >= threshold
     j, k, coupling = j[keep], k[keep], coupling[keep]
-    F = geometry.n_latents
     while True:
         graph = sparse.coo_array((np.ones(len(j)), (j, k)), shape=(F, F))
         _, component = connected_components(graph, directed=False)
@@ -99,16 +69,17 @@ def correlated_groups(
 def joint_betas(
     geometry: Geometry,
     sums: ScalingSums,
-    together: sparse.csr_array,
-    n_seen: int,
+    together: Together,
     n_tokens: int,
     group: np.ndarray,
     ridge: float,
 ) -> pd.DataFrame:
     """A row a grouped latent: latent, correlated_group, beta_joint_base, beta_joint_tuned, vif.
 
-    `together` comes from n_seen of the n_tokens that `sums` come from, and is scaled up to them.
+    together: of `pairs_within` the groups; it may come from fewer than the n_tokens that `sums` come from, and is
+    scaled up to them.
     """
+    fired = together.matrix() * (n_tokens / max(together.n_tokens, 1))
     residual = sums.dots.reshape(-1, 2, 2, 2)[:, 1]  # (F, m, q): sum f (p^q . e^m)
     parts = []
     for number in range(group.max(initial=-1) + 1):
@@ -116,7 +87,7 @@ def joint_betas(
         decoders = geometry.decoder[:, members].double().cpu().numpy()  # (2, g, d)
         probe = geometry.probe[members]
         p = decoders[probe, np.arange(len(members))]
-        fires = together[members][:, members].toarray() * (n_tokens / max(n_seen, 1))
+        fires = fired[members][:, members].toarray()
         G = fires * (p @ p.T)
         rho = ridge * np.trace(G) / len(members)
         betas = []
@@ -160,15 +131,3 @@ def flips(
         not_down = (verdict == "suppressed") & (joint > -margin / 2)
         not_still = (verdict == "unchanged") & (np.abs(joint) > margin + np.abs(log_ratio - reference))
     return not_up | not_down | not_still
-
-
-def _unit_probes(geometry: Geometry) -> np.ndarray:
-    """(F, d) float32 unit main probes; zero where the decoder is zero."""
-    which = np.arange(geometry.n_latents)
-    chosen = np.where(
-        (geometry.probe == TUNED)[:, None],
-        geometry.decoder[TUNED].float().cpu().numpy(),
-        geometry.decoder[BASE].float().cpu().numpy(),
-    )
-    norm = geometry.norms[geometry.probe, which][:, None]
-    return np.divide(chosen, norm, out=np.zeros_like(chosen), where=norm > 0).astype(np.float32)

@@ -7,7 +7,6 @@ verdicts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from mneme import distributed
 from mneme.attribution.beta_intervals import BetaMoments
 from mneme.attribution.betas import betas_frame
 from mneme.attribution.bootstrap import BootstrapSums
+from mneme.attribution.coactivation import coactivation, pairs_within, related_pairs
 from mneme.attribution.config import AttributionConfig
 from mneme.attribution.evidence import (
     DocumentJoiner,
@@ -28,7 +28,7 @@ from mneme.attribution.evidence import (
 )
 from mneme.attribution.firing import FiringSums
 from mneme.attribution.geometry import BASE, TUNED, Geometry, divide, make_geometry
-from mneme.attribution.joint import coactivation, correlated_groups, flips, joint_betas
+from mneme.attribution.joint import correlated_groups, flips, joint_betas
 from mneme.attribution.pairs import PairSums, TokenSums, encode_pair_sums
 from mneme.attribution.scaling import (
     ScalingSums,
@@ -156,8 +156,7 @@ def attribute(
         geometry = make_geometry(crosscoder, config.redirected_cosine, config.redirected_norm)
         state = Pass(geometry, config)
         _read(crosscoder, cache, codes_folder, state, progress)
-        shards = CodeCache(codes_folder).shards() if codes_folder is not None else ()
-        return conclude(state, crosscoder, shards)
+        return conclude(state, crosscoder, CodeCache(codes_folder) if codes_folder is not None else None)
 
 
 def _read(
@@ -182,10 +181,10 @@ def _read(
             task.advance(len(x) * distributed.world_size())
 
 
-def conclude(state: Pass, crosscoder: Any, shards: Iterable[Any] = ()) -> Attribution:
+def conclude(state: Pass, crosscoder: Any, codes: CodeCache | None = None) -> Attribution:
     """Turn a finished pass's sums into frames and verdicts.
 
-    shards: the pass's codes, as CodeCache.shards() gives them; without them no latents are solved jointly.
+    codes: the pass's; without them no latents are solved jointly.
     """
     fit, config, geometry = state.finish(crosscoder), state.config, state.geometry
     scaling = scaling_frame(geometry, state.scaling)
@@ -228,7 +227,7 @@ def conclude(state: Pass, crosscoder: Any, shards: Iterable[Any] = ()) -> Attrib
     verdict = latents["verdict"].to_numpy()
     doubtful = one_probe_only(verdict, log_ratio, other, divide(norms[0], norms[1]), config, reference)
     latents["verdict"] = np.where(doubtful, "uncertain", verdict)
-    latents = _with_joint(latents, state, shards, reference)
+    latents = _with_joint(latents, state, codes, reference)
     return Attribution(
         latents,
         betas_frame(scaling, state.beta_moments.intervals(state.scaling, moments.n, geometry, config.level)),
@@ -242,14 +241,18 @@ def conclude(state: Pass, crosscoder: Any, shards: Iterable[Any] = ()) -> Attrib
     )
 
 
-def _with_joint(latents: pd.DataFrame, state: Pass, shards: Iterable[Any], reference: float) -> pd.DataFrame:
+def _with_joint(
+    latents: pd.DataFrame, state: Pass, codes: CodeCache | None, reference: float
+) -> pd.DataFrame:
     """Add the joint columns; verdicts that the joint solution contradicts become uncertain."""
     geometry, config = state.geometry, state.config
     n = max(state.firing.n_tokens, 1)
-    together, seen = coactivation(shards, geometry.n_latents, config.joint_tokens)
+    directions = geometry.directions
+    related = coactivation(codes, related_pairs(directions, config.coupling), config.joint_tokens)
     mean = state.firing.total / n
-    group = correlated_groups(geometry, together, mean, seen, config.coupling, config.max_group)
-    joint = joint_betas(geometry, state.scaling, together, seen, n, group, config.ridge)
+    group = correlated_groups(related, directions.cpu().numpy(), mean, config.coupling, config.max_group)
+    within = coactivation(codes, pairs_within(group), config.joint_tokens)
+    joint = joint_betas(geometry, state.scaling, within, n, group, config.ridge)
     latents = latents.merge(joint, on="latent", how="left")
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.log(np.abs((latents["beta_joint_tuned"] / latents["beta_joint_base"]).to_numpy()))

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from handmade import HandMade
+from handmade import Codes, HandMade
 
+from mneme.attribution.coactivation import coactivation, make_pairs, pairs_within, related_pairs
 from mneme.attribution.geometry import make_geometry
-from mneme.attribution.joint import coactivation, correlated_groups, flips, joint_betas
+from mneme.attribution.joint import correlated_groups, flips, joint_betas
 from mneme.attribution.pairs import encode_pair_sums
 from mneme.attribution.scaling import ScalingSums
 
@@ -28,29 +29,82 @@ def twins():
     return crosscoder, x
 
 
+class Shards:
+    """Codes as CodeCache gives them, cut into shards of `size` tokens."""
+
+    def __init__(self, codes, n, size=None):
+        self.codes, self.n, self.size = codes, n, size or n
+
+    def shards(self):
+        for start in range(0, self.n, self.size):
+            mine = (self.codes.row >= start) & (self.codes.row < start + self.size)
+            row, latent, value = (part[mine] for part in self.codes)
+            yield start, Codes(row - start, latent, value), min(self.size, self.n - start)
+
+
+def all_pairs(F):
+    return make_pairs(*np.triu_indices(F, 1), F)
+
+
 def solve(crosscoder, x, ridge=1e-9, threshold=0.1):
     geometry, sums = make_geometry(crosscoder), ScalingSums(4)
     pairs, codes, _ = encode_pair_sums(crosscoder, geometry, x, None)
     sums.update(pairs)
-    together, seen = coactivation([(0, codes, len(x))], 4, 10**9)
-    f = crosscoder.encode(x)
-    group = correlated_groups(geometry, together, f.mean(0).numpy(), seen, threshold, 64)
-    return f, together, group, joint_betas(geometry, sums, together, seen, len(x), group, ridge)
+    shards, directions, f = Shards(codes, len(x), 700), geometry.directions, crosscoder.encode(x)
+    related = coactivation(shards, related_pairs(directions, threshold), 10**9)
+    group = correlated_groups(related, directions.numpy(), f.mean(0).numpy(), threshold, 64)
+    within = coactivation(shards, pairs_within(group), 10**9)
+    return f, group, joint_betas(geometry, sums, within, len(x), group, ridge)
 
 
-def test_coactivation_is_the_product_of_the_codes(twins):
-    f, together, _, _ = solve(*twins)
-    np.testing.assert_allclose(together.toarray(), (f.T @ f).numpy(), rtol=1e-9)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_coactivation_is_the_product_of_the_codes(twins, threads):
+    crosscoder, x = twins
+    f, codes = crosscoder.encode(x), crosscoder.encode_sparse(x)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        together = coactivation(Shards(codes, len(x), 300), all_pairs(4), 10**9)
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_allclose(together.matrix().toarray(), (f.T @ f).numpy(), rtol=1e-9)
+    assert together.n_tokens == len(x)
+
+
+def test_only_chosen_pairs_are_counted_and_only_the_first_tokens(twins):
+    crosscoder, x = twins
+    f = crosscoder.encode(x)[:600]
+    chosen = make_pairs(np.array([2, 0]), np.array([3, 1]), 4)
+    together = coactivation(Shards(crosscoder.encode_sparse(x), len(x), 300), chosen, 500)
+    assert together.n_tokens == 600
+    assert list(zip(chosen.first, chosen.other, strict=True)) == [(0, 1), (2, 3)]
+    np.testing.assert_allclose(together.products, [(f[:, 0] @ f[:, 1]), (f[:, 2] @ f[:, 3])], rtol=1e-9)
+    np.testing.assert_allclose(together.squares, f.square().sum(0), rtol=1e-9)
+
+
+def test_related_pairs_are_all_whose_directions_are_near(monkeypatch):
+    monkeypatch.setattr("mneme.attribution.coactivation._CHUNK", 90)  # a few rows at a time
+    x = torch.nn.functional.normalize(torch.randn(30, 5, generator=torch.Generator().manual_seed(0)), dim=1)
+    pairs = related_pairs(x, 0.4)
+    expected = [(j, k) for j in range(30) for k in range(j + 1, 30) if abs(float(x[j] @ x[k])) >= 0.4]
+    assert list(zip(pairs.first, pairs.other, strict=True)) == expected
+
+
+def test_pairs_within_groups():
+    group = np.array([1, -1, 0, 1, 0, -1, 1])
+    pairs = pairs_within(group)
+    assert list(zip(pairs.first, pairs.other, strict=True)) == [(0, 3), (0, 6), (2, 4), (3, 6)]
+    assert len(pairs_within(np.full(3, -1)).other) == 0
 
 
 def test_only_latents_that_fire_together_in_related_directions_are_grouped(twins):
-    assert list(solve(*twins)[2]) == [0, 0, -1, -1]
-    assert list(solve(*twins, threshold=0.9)[2]) == [-1] * 4
+    assert list(solve(*twins)[1]) == [0, 0, -1, -1]
+    assert list(solve(*twins, threshold=0.9)[1]) == [-1] * 4
 
 
 def test_joint_betas_are_the_least_squares_solution(twins):
     crosscoder, x = twins
-    f, _, _, joint = solve(crosscoder, x)
+    f, _, joint = solve(crosscoder, x)
     x_hat = torch.einsum("bf,mfd->bmd", f, crosscoder.decoder)
     for m, column in enumerate(("beta_joint_base", "beta_joint_tuned")):
         y = x[:, m] - x_hat[:, m] + f[:, :2] @ crosscoder.decoder[m, :2]
@@ -63,7 +117,7 @@ def test_joint_betas_are_the_least_squares_solution(twins):
 
 def test_variance_inflation_is_that_of_two_correlated_regressors(twins):
     crosscoder, x = twins
-    f, _, _, joint = solve(crosscoder, x)
+    f, _, joint = solve(crosscoder, x)
     a, b = (torch.outer(f[:, j], crosscoder.decoder[1, j]).reshape(-1) for j in (0, 1))
     r2 = float((a @ b) ** 2 / ((a @ a) * (b @ b)))
     np.testing.assert_allclose(joint["vif"], 1 / (1 - r2), rtol=1e-9)
@@ -77,11 +131,10 @@ def test_a_group_too_large_is_cut():
     geometry = make_geometry(HandMade(decoder.transpose(1, 2), decoder, torch.zeros(2, 8), 0))
     f = torch.rand(n, 1, generator=g) * (torch.rand(n, F, generator=g) < 0.7)
     row, latent = f.nonzero(as_tuple=True)
-    from handmade import Codes
-
-    together, seen = coactivation([(0, Codes(row, latent, f[row, latent]), n)], F, n)
-    whole = correlated_groups(geometry, together, f.mean(0).numpy(), seen, 0.01, 64)
-    cut = correlated_groups(geometry, together, f.mean(0).numpy(), seen, 0.01, 8)
+    together = coactivation(Shards(Codes(row, latent, f[row, latent]), n), all_pairs(F), n)
+    directions, mean = geometry.directions.numpy(), f.mean(0).numpy()
+    whole = correlated_groups(together, directions, mean, 0.01, 64)
+    cut = correlated_groups(together, directions, mean, 0.01, 8)
     assert np.bincount(whole[whole >= 0]).max() > 30
     assert np.bincount(cut[cut >= 0], minlength=1).max() <= 8
 
@@ -94,7 +147,7 @@ def test_verdicts_that_the_joint_solution_contradicts_flip():
 
 
 def test_no_codes_means_no_groups(twins):
-    crosscoder, _ = twins
-    together, seen = coactivation([], 4, 10)
-    group = correlated_groups(make_geometry(crosscoder), together, np.zeros(4), seen, 0.1, 64)
+    directions = make_geometry(twins[0]).directions
+    together = coactivation(None, related_pairs(directions, 0.1), 10)
+    group = correlated_groups(together, directions.numpy(), np.zeros(4), 0.1, 64)
     assert list(group) == [-1] * 4

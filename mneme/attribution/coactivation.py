@@ -1,0 +1,124 @@
+"""How strongly chosen pairs of latents fire together: sums of f_j f_k over tokens.
+
+Of all pairs that ever fire together a large dictionary has billions; those whose directions are related, and those
+of one group, are few. So pairs are chosen first, and only theirs are counted.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+import torch
+from scipy import sparse
+from torch import Tensor
+
+_CHUNK = 2**24  # cosines held at once
+_MOST_THREADS = 4  # each has sums of its own
+
+
+class Pairs(NamedTuple):
+    """P pairs j < k of F latents, sorted by j, then k."""
+
+    starts: np.ndarray
+    """(F + 1,) int64: where the pairs of each j begin."""
+    other: np.ndarray
+    """(P,) int32: k."""
+
+    @property
+    def first(self) -> np.ndarray:
+        """(P,) int64: j."""
+        return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
+
+
+class Together(NamedTuple):
+    """What latents sum to over the tokens read."""
+
+    pairs: Pairs
+    products: np.ndarray
+    """(P,) float64: sum f_j f_k."""
+    squares: np.ndarray
+    """(F,) float64: sum f_j^2."""
+    n_tokens: int
+
+    def matrix(self) -> sparse.csr_array:
+        """(F, F), symmetric: the products, and the squares on the diagonal."""
+        n = len(self.squares)
+        upper = sparse.csr_array((self.products, self.pairs.other, self.pairs.starts), shape=(n, n))
+        return (upper + upper.T + sparse.diags_array(self.squares)).tocsr()
+
+
+def make_pairs(first: np.ndarray, other: np.ndarray, n_latents: int) -> Pairs:
+    """Of pairs j < k in any order."""
+    order = np.lexsort((other, first))
+    counts = np.bincount(first, minlength=n_latents)
+    return Pairs(np.concatenate([[0], np.cumsum(counts)]), other[order].astype(np.int32))
+
+
+def related_pairs(directions: Tensor, cosine: float) -> Pairs:
+    """Pairs whose unit directions (F, d) have an absolute cosine of at least so much."""
+    n = len(directions)
+    size = max(1, _CHUNK // max(n, 1))
+    firsts, others = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for begin in range(0, n, size):
+        near = (directions[begin : begin + size] @ directions[begin:].T).abs() >= cosine
+        j, k = torch.triu(near, diagonal=1).nonzero(as_tuple=True)
+        firsts.append(j.cpu().numpy() + begin)
+        others.append(k.cpu().numpy() + begin)
+    return make_pairs(np.concatenate(firsts), np.concatenate(others), n)
+
+
+def pairs_within(group: np.ndarray) -> Pairs:
+    """Pairs of the same group; group (F,), -1 for none."""
+    firsts, others = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    order = np.argsort(group, kind="stable")
+    bounds = np.flatnonzero(np.diff(group[order], prepend=-2, append=group.max(initial=-1) + 1))
+    for a, b in pairwise(bounds.tolist()):
+        if group[order[a]] >= 0:
+            j, k = np.triu_indices(b - a, 1)
+            firsts.append(order[a:b][j])
+            others.append(order[a:b][k])
+    return make_pairs(np.concatenate(firsts), np.concatenate(others), len(group))
+
+
+def coactivation(codes: Any, pairs: Pairs, max_tokens: int) -> Together:
+    """Sums over about the first `max_tokens` tokens of a CodeCache; None has no tokens."""
+    n_latents = len(pairs.starts) - 1
+    n_threads = min(torch.get_num_threads(), _MOST_THREADS)
+    products, squares = np.zeros((n_threads, len(pairs.other))), np.zeros(n_latents)
+    seen = 0
+    with ThreadPoolExecutor(n_threads) as pool:
+        for _, (row, latent, value), n in codes.shards() if codes is not None else ():
+            pointers = np.concatenate([[0], np.cumsum(np.bincount(row.cpu().numpy(), minlength=n))])
+            latents, values = latent.cpu().numpy().astype(np.int32), value.cpu().numpy().astype(np.float64)
+            squares += np.bincount(latents, values**2, minlength=n_latents)
+            bounds = pairwise(np.linspace(0, n, n_threads + 1).astype(int).tolist())
+            parts = [
+                pool.submit(_add, *part, pointers, latents, values, *pairs, out)
+                for part, out in zip(bounds, products, strict=True)
+            ]
+            for part in parts:
+                part.result()
+            seen += n
+            if seen >= max_tokens:
+                break
+    return Together(pairs, products.sum(0), squares, seen)
+
+
+@numba.njit(nogil=True, cache=True)
+def _add(start, stop, pointers, latent, value, starts, other, out):  # pragma: no cover
+    """Add f_j f_k of tokens start .. stop to `out` (P,)."""
+    active = np.zeros(len(starts) - 1)  # this token's f of every latent
+    for t in range(start, stop):
+        begin, end = pointers[t], pointers[t + 1]
+        for i in range(begin, end):
+            active[latent[i]] = value[i]
+        for i in range(begin, end):
+            f = value[i]
+            for s in range(starts[latent[i]], starts[latent[i] + 1]):
+                out[s] += f * active[other[s]]
+        for i in range(begin, end):
+            active[latent[i]] = 0
