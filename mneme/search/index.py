@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
@@ -22,8 +23,8 @@ from mneme.store.run import Run, translate_os_errors
 if TYPE_CHECKING:
     from mneme.interpret.encoder import SentenceEncoder
 
-REVISION = "3"
-_BLOCK = 1024  # latents whose contexts are read at once
+REVISION = "4"
+_BLOCK, _READERS = 1024, 4  # latents whose contexts are read at once, and threads that do at most
 _LABELS = 512  # labels embedded between two reports of progress
 
 
@@ -66,11 +67,19 @@ def _write_words(run: Run, where: Path, progress: Progress) -> None:
     from mneme.search.text import write_text_index
 
     latents = queries.last_latent(run) + 1
+    n_readers = min(_READERS, os.cpu_count() or 1)
+
+    def block(start: int) -> list[tuple[int, str, str, str]]:
+        return queries.words(run, start, start + _BLOCK)
 
     def rows() -> Iterator[tuple[int, str, str, str]]:
-        for start in range(0, latents, _BLOCK):
-            yield from queries.words(run, start, start + _BLOCK)
-            task.advance(min(_BLOCK, latents - start))
+        # A block lies in one of the table's row groups, which DuckDB reads with one thread.
+        with ThreadPoolExecutor(n_readers) as pool:
+            for begin in range(0, latents, n_readers * _BLOCK):
+                end = min(begin + n_readers * _BLOCK, latents)
+                for found in pool.map(block, range(begin, end, _BLOCK)):
+                    yield from found
+                task.advance(end - begin)
 
     where.mkdir()
     with progress.task("search index", total=latents) as task:

@@ -65,7 +65,7 @@ def _schema() -> tantivy.Schema:
 
 @lru_cache(maxsize=1)
 def _analyzer() -> tantivy.TextAnalyzer:
-    made = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.regex(r"[\p{L}\p{N}]+"))
+    made = tantivy.TextAnalyzerBuilder(tantivy.Tokenizer.simple())
     for step in (
         Filter.remove_long(_LONGEST),
         Filter.lowercase(),
