@@ -1,7 +1,8 @@
 """One token batch through both models: the residual streams after the layer, and what they predict.
 
 A trace stops at the layer, so the rest of the model is not paid for, except where behaviour is measured. When
-the pair shares its first layers, the tuned model starts from what the base computed there (nnsight's skip).
+the pair shares its first layers, the tuned model starts from what the base computed there (nnsight's skip), and takes
+over what the first changed layer shares too (sharing.py).
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from nnsight import TransformersModel
 
+from mneme.harvest.sharing import unchanged_parts
 from mneme.models import ModelPair
 from mneme.models.layers import residual
 from mneme.models.remote import told
@@ -29,14 +31,29 @@ class PairOutput(NamedTuple):
     tuned_logits: torch.Tensor | None
 
 
+class Prefix(NamedTuple):
+    """What the base computed for both models."""
+
+    stream: Any
+    """Output of the last shared layer."""
+    parts: tuple[Any, ...]
+    """Outputs of the shared parts of the layer after it."""
+
+
 class PairReader:
-    """Reads a pair after one layer. `n_shared` layers from the first on are run once for both models."""
+    """Reads a pair after one layer. `n_shared` layers from the first on are run once for both models, and of the layer
+    after them the `parts`."""
 
     def __init__(self, pair: ModelPair, layer: int, share_layers: bool = True) -> None:
         self.pair, self.layer = pair, layer
         first = pair.n_layers if pair.first_changed_layer is None else pair.first_changed_layer
         self.n_shared = min(first, layer + 1) if share_layers else 0
-        if self.n_shared and not self._sharing_is_exact():
+        self.parts: tuple[str, ...] = ()
+        if 0 < self.n_shared <= layer:
+            self.parts = unchanged_parts(pair, self.n_shared, self._few_tokens(0))
+        if self.parts and not self._sharing_is_exact(8):
+            self.parts = ()
+        if self.n_shared and not self.parts and not self._sharing_is_exact(16):
             self.n_shared = 0
 
     def read(self, ids: torch.Tensor, *, logits: bool = False) -> PairOutput:
@@ -63,39 +80,52 @@ class PairReader:
         return PairOutput(found[0], found[1], None, None)
 
     def _trace(
-        self, model: TransformersModel, ids: torch.Tensor, prefix: Any, logits: bool
-    ) -> tuple[Any, Any, torch.Tensor | None]:
-        """(output of the last shared layer, of the layer, logits); `prefix` stands in for the first."""
+        self, model: TransformersModel, ids: torch.Tensor, prefix: Prefix | None, logits: bool
+    ) -> tuple[Prefix | None, Any, torch.Tensor | None]:
+        """(what is shared, output of the layer, logits); `prefix` stands in for what is shared."""
         layers = reduce(getattr, self.pair.layers_path.split("."), model)
         n_shared, layer, last = self.n_shared, self.layer, self.n_shared - 1
-        kept = found = scores = None
+        stream = found = scores = None
+        parts = []
         # No attention mask: attention is causal and padding is on the right, so no token of text sees it.
         with torch.no_grad(), model.trace(input_ids=ids, use_cache=False) as tracer:
             if prefix is not None:
                 for index in range(n_shared):
-                    layers[index].skip(prefix)
+                    layers[index].skip(prefix.stream)
+                for name, output in zip(self.parts, prefix.parts, strict=True):
+                    reduce(getattr, name.split("."), layers[n_shared]).skip(output)
             elif n_shared:
-                kept = layers[last].output.save()
+                stream = layers[last].output.save()
+                for name in self.parts:
+                    parts.append(reduce(getattr, name.split("."), layers[n_shared]).output.save())
             if layer != last:
                 found = layers[layer].output.save()
             if logits:
                 scores = model.output.logits.save()
             else:
                 tracer.stop()
+        if prefix is None and n_shared:
+            prefix = Prefix(stream, tuple(parts))
         if layer == last:
-            found = kept if prefix is None else prefix
-        return kept, found, scores
+            assert prefix is not None
+            found = prefix.stream
+        return prefix, found, scores
 
     @torch.no_grad()
-    def _sharing_is_exact(self) -> bool:
+    def _sharing_is_exact(self, first_token: int) -> bool:
         """Whether starting the tuned model midway gives what running it whole gives.
 
-        Not so for a decoder whose layers pass on more than the residual stream.
+        Not so for a decoder whose layers pass on more than the residual stream. On tokens that no call before had, so
+        that nothing a model kept of that call stands in for what it was not given.
         """
-        ids = torch.arange(8).remainder(self.pair.vocab_size)[None]
+        ids = self._few_tokens(first_token)
         shared = self.read(ids, logits=True)
-        n_shared, self.n_shared = self.n_shared, 0
+        sharing, self.n_shared, self.parts = (self.n_shared, self.parts), 0, ()
         whole = self.read(ids, logits=True)
-        self.n_shared = n_shared
+        self.n_shared, self.parts = sharing
         pairs = ((shared.tuned, whole.tuned), (shared.tuned_logits, whole.tuned_logits))
         return all(a is not None and b is not None and torch.equal(a, b) for a, b in pairs)
+
+    def _few_tokens(self, first: int) -> torch.Tensor:
+        ids = torch.arange(first, first + 8, device=self.pair.base.device)
+        return ids.remainder(self.pair.vocab_size)[None]

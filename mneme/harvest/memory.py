@@ -19,12 +19,15 @@ def weight_bytes(*models: nn.Module) -> int:
 
 
 def bytes_a_token(model: nn.Module) -> int:
-    """Of one layer at a time: the stream and its norm, queries, keys, values, output, the MLP; no gradients."""
+    """Of one layer at a time: the stream and its norm, queries, keys, values, output, the MLP; no gradients.
+
+    And what is kept for the other model: the streams, at most the attention and two products of a layer.
+    """
     config = model.config.get_text_config()  # type: ignore[operator,union-attr]
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     item = next(model.parameters()).element_size()
-    kept = 2 * config.hidden_size * item  # both models' streams
-    return kept + (8 * config.hidden_size + 3 * inner) * item
+    kept = 3 * config.hidden_size + 2 * inner
+    return (kept + 8 * config.hidden_size + 3 * inner) * item
 
 
 def reading_advice(pair: ModelPair, layer: int, config: HarvestConfig) -> str:

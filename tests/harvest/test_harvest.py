@@ -181,6 +181,54 @@ def test_sharing_is_dropped_where_more_than_the_residual_stream_flows(pair: Mode
     assert PairReader(pair, 3).n_shared == 2
 
 
+@pytest.mark.parametrize(
+    ("changed", "parts"),
+    [
+        (["mlp.down_proj"], ("self_attn", "mlp.gate_proj", "mlp.up_proj")),
+        (["mlp.up_proj", "mlp.down_proj"], ("self_attn", "mlp.gate_proj")),
+        (["self_attn.o_proj"], ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj")),
+        (["self_attn.k_proj", "mlp.down_proj"], ("self_attn.q_proj",)),
+        (["post_attention_layernorm"], ("self_attn",)),
+        (["input_layernorm"], ()),
+    ],
+)
+def test_of_the_first_changed_layer_only_what_ends_before_the_change_is_shared(
+    changed: list[str], parts: tuple[str, ...]
+) -> None:
+    tuned = copy.deepcopy(tiny_llama())
+    for name in changed:
+        weight = tuned.model.layers[2].get_submodule(name).weight
+        weight.data += 0.3 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(7))
+    pair = pair_models(tiny_llama(), tuned, tiny_tokenizer())
+    reader, whole = PairReader(pair, 3), PairReader(pair, 3, share_layers=False)
+    assert (reader.n_shared, reader.parts) == (2, parts)
+    assert (whole.n_shared, whole.parts) == (0, ())
+    ids = torch.randint(VOCABULARY, (3, 20), generator=torch.Generator().manual_seed(0))
+    found, expected = reader.read(ids, logits=True), whole.read(ids, logits=True)
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    assert not torch.equal(found.base, found.tuned)
+    assert PairReader(pair, 1).parts == ()  # nothing changed up to there
+
+
+def test_parts_are_not_shared_where_the_layer_keeps_more_than_it_gives(pair: ModelPair) -> None:
+    def recurrent(model: torch.nn.Module) -> torch.nn.Module:
+        """The changed layer's attention also hands something to layer 3, past the stream."""
+        memory: dict[str, torch.Tensor] = {}
+        copied = copy.deepcopy(model)
+        copied.model.layers[2].self_attn.o_proj.register_forward_hook(
+            lambda module, args, output: memory.update(x=output)
+        )
+        copied.model.layers[3].mlp.register_forward_hook(
+            lambda module, args, output: output + memory.get("x", 0)
+        )
+        return copied
+
+    tuned = changed_in_layer(tiny_llama(), 2)
+    leaky = PairReader(pair_models(recurrent(tiny_llama()), recurrent(tuned), tiny_tokenizer()), 3)
+    assert (leaky.n_shared, leaky.parts) == (2, ())
+    assert PairReader(pair, 3).parts != ()
+
+
 def test_no_bos_where_the_tokenizer_has_none(corpus: Corpus, tmp_path: Path) -> None:
     pair = pair_models(tiny_llama(0), tiny_llama(1), tiny_tokenizer(bos=None))
     cache = harvest(pair, corpus, CONFIG, tmp_path)
