@@ -35,7 +35,7 @@ class HarvestConfig:
         },
     )
     behaviour_share: float = field(
-        default=0.4,
+        default=0.3,
         metadata={"doc": "share of documents on which KL and next-token NLL are measured, in [0, 1]"},
     )
     behaviour_tokens: int = field(
