@@ -5,7 +5,8 @@ models, the same token batches, nothing stored. Harvest: `mneme.harvest.stage` w
 of shared layers, nnsight's traces, norms, sink removal, bfloat16 shards with checksums on disk.
 
     unrelated    the tuned model differs from its first layer on: everything runs twice
-    changed at N the first N layers run once (5 is the bundled pair; of 30 layers read after 14)
+    changed at N the first N layers run once (5 is the bundled pair; of 30 layers read after 14), and of layer N what is
+                 before its mlp.down_proj, the only weight that differs
 
 Peak memory is the whole process's while a variant runs, three tuned models and one base in it.
 Interleaved in one process, one round after another; ratios are medians over the rounds. Beside wall time the
