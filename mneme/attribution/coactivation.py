@@ -17,7 +17,7 @@ from scipy import sparse
 from torch import Tensor
 
 _CHUNK = 2**24  # cosines held at once
-_MOST_THREADS = 4  # each has sums of its own
+_MOST_THREADS, _MOST_SUMS = 4, 2**27  # each thread has sums of its own: 1 GB in all
 
 
 class Pairs(NamedTuple):
@@ -28,10 +28,10 @@ class Pairs(NamedTuple):
     other: np.ndarray
     """(P,) int32: k."""
 
-    @property
-    def first(self) -> np.ndarray:
-        """(P,) int64: j."""
-        return np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts))
+    def first(self, begin: int = 0, end: int | None = None) -> np.ndarray:
+        """int64: j of the pairs begin .. end."""
+        numbers = np.arange(begin, len(self.other) if end is None else end)
+        return np.searchsorted(self.starts, numbers, side="right") - 1
 
 
 class Together(NamedTuple):
@@ -54,21 +54,24 @@ class Together(NamedTuple):
 def make_pairs(first: np.ndarray, other: np.ndarray, n_latents: int) -> Pairs:
     """Of pairs j < k in any order."""
     order = np.lexsort((other, first))
-    counts = np.bincount(first, minlength=n_latents)
-    return Pairs(np.concatenate([[0], np.cumsum(counts)]), other[order].astype(np.int32))
+    return Pairs(_starts(np.bincount(first, minlength=n_latents)), other[order].astype(np.int32))
 
 
 def related_pairs(directions: Tensor, cosine: float) -> Pairs:
     """Pairs whose unit directions (F, d) have an absolute cosine of at least so much."""
     n = len(directions)
     size = max(1, _CHUNK // max(n, 1))
-    firsts, others = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    counts, others = [np.zeros(0, np.int64)], [np.zeros(0, np.int32)]
     for begin in range(0, n, size):
         near = (directions[begin : begin + size] @ directions[begin:].T).abs() >= cosine
-        j, k = torch.triu(near, diagonal=1).nonzero(as_tuple=True)
-        firsts.append(j.cpu().numpy() + begin)
-        others.append(k.cpu().numpy() + begin)
-    return make_pairs(np.concatenate(firsts), np.concatenate(others), n)
+        near = torch.triu(near, diagonal=1)
+        counts.append(near.sum(1).cpu().numpy())
+        others.append((near.nonzero()[:, 1] + begin).int().cpu().numpy())
+    return Pairs(_starts(np.concatenate(counts)), np.concatenate(others))
+
+
+def _starts(counts: np.ndarray) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(counts)])
 
 
 def pairs_within(group: np.ndarray) -> Pairs:
@@ -87,7 +90,7 @@ def pairs_within(group: np.ndarray) -> Pairs:
 def coactivation(codes: Any, pairs: Pairs, max_tokens: int) -> Together:
     """Sums over about the first `max_tokens` tokens of a CodeCache; None has no tokens."""
     n_latents = len(pairs.starts) - 1
-    n_threads = min(torch.get_num_threads(), _MOST_THREADS)
+    n_threads = min(torch.get_num_threads(), _MOST_THREADS, max(1, _MOST_SUMS // max(1, len(pairs.other))))
     products, squares = np.zeros((n_threads, len(pairs.other))), np.zeros(n_latents)
     seen = 0
     with ThreadPoolExecutor(n_threads) as pool:

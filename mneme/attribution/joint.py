@@ -23,6 +23,8 @@ from mneme.attribution.coactivation import Together
 from mneme.attribution.geometry import BASE, TUNED, Geometry, divide
 from mneme.attribution.scaling import ScalingSums
 
+_PAIRS = 2**22  # looked at at once
+
 
 def correlated_groups(
     together: Together, directions: np.ndarray, mean: np.ndarray, threshold: float, max_group: int
@@ -34,23 +36,8 @@ def correlated_groups(
     together: of the pairs that may be linked (`related_pairs` at this threshold: a correlation is at most 1).
     directions: (F, d) unit main probes. mean: (F,) mean activation over all tokens.
     """
-    F, n = len(mean), max(together.n_tokens, 1)
-    j, k = together.pairs.first, together.pairs.other.astype(np.int64)
-    sd = np.sqrt(np.maximum(together.squares / n - mean**2, 0))
-    correlation = divide(together.products / n - mean[j] * mean[k], sd[j] * sd[k])
-    # only of pairs that ever fire together: else an absence would be a link
-    strong = (together.products > 0) & (np.abs(np.nan_to_num(correlation)) >= threshold)
-    j, k, correlation = j[strong], k[strong], correlation[strong]
-    cosine = np.concatenate(
-        [
-            np.einsum("ud,ud->u", directions[j[i : i + 65536]], directions[k[i : i + 65536]])
-            for i in range(0, len(j), 65536)
-        ]
-        or [np.zeros(0)]
-    )
-    coupling = np.abs(correlation * cosine)
-    keep = coupling >= threshold
-    j, k, coupling = j[keep], k[keep], coupling[keep]
+    F = len(mean)
+    j, k, coupling = _links(together, directions, mean, threshold)
     while True:
         graph = sparse.coo_array((np.ones(len(j)), (j, k)), shape=(F, F))
         _, component = connected_components(graph, directed=False)
@@ -64,6 +51,31 @@ def correlated_groups(
     for number, c in enumerate(np.flatnonzero(size > 1)):
         numbers[component == c] = number
     return numbers
+
+
+def _links(
+    together: Together, directions: np.ndarray, mean: np.ndarray, threshold: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Linked latents j and k, and how strongly, a row a link."""
+    pairs, n = together.pairs, max(together.n_tokens, 1)
+    sd = np.sqrt(np.maximum(together.squares / n - mean**2, 0))
+    found = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0))]
+    for begin in range(0, len(pairs.other), _PAIRS):
+        end = min(begin + _PAIRS, len(pairs.other))
+        products, j, k = together.products[begin:end], pairs.first(begin, end), pairs.other[begin:end]
+        fires = products > 0  # else an absence would be a link
+        products, j, k = products[fires], j[fires], k[fires].astype(np.int64)
+        correlation = divide(products / n - mean[j] * mean[k], sd[j] * sd[k])
+        strong = np.abs(np.nan_to_num(correlation)) >= threshold  # cosine can only lower it
+        j, k, correlation = j[strong], k[strong], correlation[strong]
+        for start in range(0, len(j), 65536):
+            part = slice(start, start + 65536)
+            cosine = np.einsum("ud,ud->u", directions[j[part]], directions[k[part]])
+            coupling = np.abs(correlation[part] * cosine)
+            keep = coupling >= threshold
+            found.append((j[part][keep], k[part][keep], coupling[keep]))
+    j, k, coupling = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    return j, k, coupling
 
 
 def joint_betas(

@@ -77,7 +77,7 @@ def test_only_chosen_pairs_are_counted_and_only_the_first_tokens(twins):
     chosen = make_pairs(np.array([2, 0]), np.array([3, 1]), 4)
     together = coactivation(Shards(crosscoder.encode_sparse(x), len(x), 300), chosen, 500)
     assert together.n_tokens == 600
-    assert list(zip(chosen.first, chosen.other, strict=True)) == [(0, 1), (2, 3)]
+    assert list(zip(chosen.first(), chosen.other, strict=True)) == [(0, 1), (2, 3)]
     np.testing.assert_allclose(together.products, [(f[:, 0] @ f[:, 1]), (f[:, 2] @ f[:, 3])], rtol=1e-9)
     np.testing.assert_allclose(together.squares, f.square().sum(0), rtol=1e-9)
 
@@ -87,13 +87,19 @@ def test_related_pairs_are_all_whose_directions_are_near(monkeypatch):
     x = torch.nn.functional.normalize(torch.randn(30, 5, generator=torch.Generator().manual_seed(0)), dim=1)
     pairs = related_pairs(x, 0.4)
     expected = [(j, k) for j in range(30) for k in range(j + 1, 30) if abs(float(x[j] @ x[k])) >= 0.4]
-    assert list(zip(pairs.first, pairs.other, strict=True)) == expected
+    assert list(zip(pairs.first(), pairs.other, strict=True)) == expected
+
+
+def test_links_do_not_depend_on_how_many_pairs_are_looked_at_once(twins, monkeypatch):
+    whole = solve(*twins, threshold=0.01)[1]
+    monkeypatch.setattr("mneme.attribution.joint._PAIRS", 1)
+    assert list(solve(*twins, threshold=0.01)[1]) == list(whole)
 
 
 def test_pairs_within_groups():
     group = np.array([1, -1, 0, 1, 0, -1, 1])
     pairs = pairs_within(group)
-    assert list(zip(pairs.first, pairs.other, strict=True)) == [(0, 3), (0, 6), (2, 4), (3, 6)]
+    assert list(zip(pairs.first(), pairs.other, strict=True)) == [(0, 3), (0, 6), (2, 4), (3, 6)]
     assert len(pairs_within(np.full(3, -1)).other) == 0
 
 

@@ -301,7 +301,7 @@ def test_the_behaviour_comparison_matches_float64_over_uneven_chunks(monkeypatch
 
 def test_progress_counts_every_token_once(pair: ModelPair, corpus: Corpus, tmp_path: Path) -> None:
     class Counter:
-        done = 0.0
+        done, waits = 0.0, False
 
         def task(self, name: str, total: float | None, unit: str = "") -> Any:
             self.total = total
@@ -315,9 +315,14 @@ def test_progress_counts_every_token_once(pair: ModelPair, corpus: Corpus, tmp_p
         def advance(self, amount: float = 1) -> None:
             self.done += amount
 
+        def note(self, text: str) -> None:
+            self.last = text
+            self.waits = self.waits or bool(text)
+
     counter = Counter()
     cache = harvest(pair, corpus, CONFIG, tmp_path, counter)
     assert counter.done == counter.total == sum(len(cache.document_tokens(d)) for d in range(30))
+    assert counter.waits and counter.last == ""  # said while predictions are measured, and taken back
 
 
 def test_the_default_layer_is_the_middle(pair: ModelPair, corpus: Corpus, tmp_path: Path) -> None:

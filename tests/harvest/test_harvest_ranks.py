@@ -43,6 +43,9 @@ class CountingProgress(NullProgress):
             def advance(self, amount=1):
                 outer.total += amount
 
+            def note(self, text):
+                pass
+
         return Task()
 
 
