@@ -58,14 +58,14 @@ class Continuation:
     def _layer_gives_a_tuple(self) -> bool:
         """Whether the next layer is used to more than a stream: then the models are run whole."""
         layers = reduce(getattr, self.pair.layers_path.split("."), self.pair.base)
-        with self.pair.base.trace(input_ids=self._few_tokens(), use_cache=False) as tracer:
+        with self.pair.base.trace(input_ids=self.reader.few_tokens(), use_cache=False) as tracer:
             output = layers[self.layer].output.save()
             tracer.stop()
         return isinstance(output, tuple)
 
     def _skipping_is_exact(self) -> bool:
         """Whether starting after the layer gives what running the model whole gives."""
-        ids = self._few_tokens()
+        ids = self.reader.few_tokens()
         whole = self.reader.read(ids, logits=True)
         assert whole.base_logits is not None
         found = self.logits(self.pair.base, ids, whole.base, torch.ones_like(ids, dtype=torch.bool))
@@ -76,13 +76,10 @@ class Continuation:
         found = [layer_of_parameter(name, self.pair.layers_path) for name in self.pair.changed_parameters]
         if any(layer is None or layer > self.layer for layer in found):
             return False
-        ids = self._few_tokens()
+        ids = self.reader.few_tokens()
         stream, where = self.reader.read(ids, logits=False).base, torch.ones_like(ids, dtype=torch.bool)
         one, other = (self.logits(model, ids, stream, where) for model in (self.pair.base, self.pair.tuned))
         return torch.equal(one, other)
-
-    def _few_tokens(self) -> Tensor:
-        return torch.arange(8, device=self.pair.base.device).remainder(self.pair.vocab_size)[None]
 
 
 def _output_layer(model: TransformersModel) -> Any:

@@ -50,7 +50,7 @@ class PairReader:
         self.n_shared = min(first, layer + 1) if share_layers else 0
         self.parts: tuple[str, ...] = ()
         if 0 < self.n_shared <= layer:
-            self.parts = unchanged_parts(pair, self.n_shared, self._few_tokens(0))
+            self.parts = unchanged_parts(pair, self.n_shared, self.few_tokens(0))
         if self.parts and not self._sharing_is_exact(8):
             self.parts = ()
         if self.n_shared and not self.parts and not self._sharing_is_exact(16):
@@ -118,7 +118,7 @@ class PairReader:
         Not so for a decoder whose layers pass on more than the residual stream. On tokens that no call before had, so
         that nothing a model kept of that call stands in for what it was not given.
         """
-        ids = self._few_tokens(first_token)
+        ids = self.few_tokens(first_token)
         shared = self.read(ids, logits=True)
         sharing, self.n_shared, self.parts = (self.n_shared, self.parts), 0, ()
         whole = self.read(ids, logits=True)
@@ -126,6 +126,7 @@ class PairReader:
         pairs = ((shared.tuned, whole.tuned), (shared.tuned_logits, whole.tuned_logits))
         return all(a is not None and b is not None and torch.equal(a, b) for a, b in pairs)
 
-    def _few_tokens(self, first: int) -> torch.Tensor:
+    def few_tokens(self, first: int = 0) -> torch.Tensor:
+        """(1, 8) token ids from `first` on: a text that shows how the models run."""
         ids = torch.arange(first, first + 8, device=self.pair.base.device)
         return ids.remainder(self.pair.vocab_size)[None]

@@ -188,9 +188,7 @@ def _read_shard(
         for batch in shard_batches(plan, shard.number, config):
             _read_batch(reader, plan, batch, shard, config.behaviour_tokens, task)
         if continuation is not None:
-            task.note(
-                "what both models predict"
-            )  # the tokens are counted already: the bar stands still meanwhile
+            task.note("what both models predict")  # meanwhile the bar stands still
             _measure(continuation, shard, config, plan.bos is not None)
             task.note("")
     return shard.median_norms()
