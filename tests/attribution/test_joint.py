@@ -145,6 +145,26 @@ def test_a_group_too_large_is_cut():
     assert np.bincount(cut[cut >= 0], minlength=1).max() <= 8
 
 
+def test_counting_related_pairs_only_groups_as_counting_all_does():
+    n, F, threshold = 4000, 60, 0.1
+    g = torch.Generator().manual_seed(1)
+    shared = torch.randn(12, 8, generator=g, dtype=torch.float64).repeat_interleave(5, 0)
+    decoder = (shared + torch.randn(F, 8, generator=g, dtype=torch.float64)).repeat(2, 1, 1)
+    directions = make_geometry(HandMade(decoder.transpose(1, 2), decoder, torch.zeros(2, 8), 0)).directions
+    bursts = (torch.rand(n, 12, generator=g) < 0.1).repeat_interleave(5, 1)
+    f = torch.rand(n, F, generator=g) * bursts * (torch.rand(n, F, generator=g) < 0.6)
+    row, latent = f.nonzero(as_tuple=True)
+    shards, mean = Shards(Codes(row, latent, f[row, latent]), n), f.mean(0).numpy()
+    related = related_pairs(directions, threshold)
+    assert 0 < len(related.other) < F * (F - 1) // 2
+    few, every = (
+        correlated_groups(coactivation(shards, pairs, n), directions.numpy(), mean, threshold, 64)
+        for pairs in (related, all_pairs(F))
+    )
+    assert list(few) == list(every)
+    assert len(set(every)) > 3
+
+
 def test_verdicts_that_the_joint_solution_contradicts_flip():
     verdict = np.array(["amplified", "amplified", "suppressed", "unchanged", "unchanged", "uncertain"])
     marginal = np.array([0.5, 0.5, -0.5, 0.0, 0.0, 0.5])
