@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,9 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 # The converted bundled model is kept between test runs (26 s to make); nothing else is shared with the user.
 os.environ.setdefault("MNEME_CACHE", str(Path.home() / ".cache" / "mneme"))
-# Triton's kernels, where it is installed, are tested without a GPU; it reads this when it is first imported.
-os.environ.setdefault("TRITON_INTERPRET", "1")
+# Triton's kernels are tested by its interpreter where there is no GPU; it reads this when it is first imported.
+_HAS_GPU = any(Path("/dev").glob("nvidia[0-9]*")) and not version("torch").endswith("+cpu")
+os.environ.setdefault("TRITON_INTERPRET", "0" if _HAS_GPU else "1")
 for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_MODEL"):
     os.environ.pop(name, None)
 

@@ -73,13 +73,12 @@ def _decode(start, stop, pointers, latent, value, x, dec, b_dec, residual, dots)
             dots[i] = total
 
 
-def scan(pre: Tensor, norms: Tensor, bound: float, expected: int) -> Tensor:
-    """Ascending flat positions of all entries with pre x norm over a bound above 0, and of few others.
+def scan(pre: Tensor, cut: Tensor, expected: int) -> Tensor:
+    """Ascending flat positions of all entries over their column's cut.
 
-    pre: (B, F) float32 or bfloat16, norms: (F,). `expected`: about how many there are.
+    pre: (B, F), cut: (F,) above 0, both float32 or bfloat16. `expected`: about how many there are.
     """
-    # positive floats compare like their bits, and a cut a little low forgives the product's rounding
-    cut = (bound * (1 - 2**-6) / norms.clamp_min(torch.finfo(torch.float32).tiny)).to(pre.dtype)
+    # positive floats compare like their bits
     bits = torch.int16 if pre.dtype == torch.bfloat16 else torch.int32
     flat, cuts = pre.view(bits).numpy(), cut.view(bits).numpy()
     room = [expected]

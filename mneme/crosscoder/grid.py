@@ -16,7 +16,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from mneme import distributed
-from mneme.crosscoder.kernels import largest, largest_products, positions_above
+from mneme.crosscoder.kernels import guess_hint, largest, largest_products, positions_above
 from mneme.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -93,7 +93,9 @@ class Grid:
 
     def top_of_rows(self, values: Tensor, k: int) -> Tensor:
         """Bool (B, F of this rank): the k largest positive entries of each row over all latents."""
-        value, latent = values.topk(min(k, values.shape[1]), dim=1)
+        if self.shards == 1 and k >= values.shape[1]:
+            return values > 0
+        value, latent = values.topk(min(k, values.shape[1]), dim=1, sorted=False)
         kept = value > 0
         if self.shards > 1 and self.mesh is not None:
             padded = torch.nn.functional.pad(value, (0, k - value.shape[1]))
@@ -140,7 +142,10 @@ class Grid:
         """`kernels.largest_products` of all ranks' tensors together."""
         if self.n_ranks == 1:
             return largest_products(pre, norms, n, hint)
-        return self.largest(pre * norms.to(pre.dtype), n, hint)
+        norms = norms.to(pre.dtype)
+        if hint <= 0:
+            hint = self.smallest(guess_hint(pre, norms, n // self.n_ranks), pre.device)
+        return self.largest(pre * norms, n, hint)
 
     def largest(self, values: Tensor, n: int, hint: float) -> tuple[Tensor, float]:
         """`kernels.largest` of all ranks' tensors together: this rank's flat indices, the least value kept.

@@ -22,6 +22,7 @@ from mneme.crosscoder.config import CrosscoderConfig
 from mneme.grouping import group_entries
 
 _AT_ONCE = 2**30
+_SAMPLE = 64  # tokens that tell what the first selection will keep
 
 
 @cache
@@ -68,6 +69,11 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return torch.addmm(bias, x, weight.T)
 
 
+def as_gathered(table: Tensor, bf16: bool) -> Tensor:
+    """A table as a step gathers its rows: on GPUs in bfloat16 where the encoder's product is (half the bytes)."""
+    return table.bfloat16() if bf16 and triton_kernels(table.device) is not None else table
+
+
 def sparse_decode(codes: SparseCodes, decoder: Tensor, n_tokens: int) -> Tensor:
     """sum_j f_j d_j: codes of n_tokens tokens, decoder (F, D) -> (n_tokens, D)."""
     return weighted_bags(codes.latent, codes.row, codes.value, decoder, n_tokens)
@@ -82,6 +88,13 @@ def weighted_bags(index: Tensor, bag: Tensor, weight: Tensor, table: Tensor, n_b
     return torch.nn.functional.embedding_bag(
         index, table, offsets, mode="sum", per_sample_weights=weight.to(table.dtype), include_last_offset=True
     )
+
+
+def bag_totals(bag: Tensor, value: Tensor, n_bags: int) -> Tensor:
+    """out[b] = sum over i with bag_i = b of value_i; bag ascending. -> (n_bags,), on a GPU without atomics too."""
+    if (gpu := triton_kernels(value.device)) is not None:
+        return gpu.weighted_bags(torch.zeros_like(bag), bag, value, value.new_ones(1, 1), n_bags).squeeze(1)
+    return value.new_zeros(n_bags).index_add_(0, bag, value)
 
 
 def pair_dots(left: Tensor, right: Tensor, row: Tensor, latent: Tensor) -> Tensor:
@@ -119,7 +132,7 @@ def residual_and_dots(
 def latent_order(latent: Tensor, n_latents: int) -> Tensor:
     """(n,) latents of pairs -> the permutation that sorts them, equal ones kept in order."""
     if latent.device.type != "cpu":
-        return torch.argsort(latent, stable=True)
+        return torch.argsort(latent.to(torch.int32), stable=True)
     return torch.from_numpy(group_entries(latent.numpy(), n_latents)[0])
 
 
@@ -150,10 +163,14 @@ def largest(values: Tensor, n: int, hint: float) -> tuple[Tensor, float]:
 
 
 def largest_products(pre: Tensor, norms: Tensor, n: int, hint: float) -> tuple[Tensor, float]:
-    """`largest` of pre (B, F) times norms (F,), in the precision of pre."""
+    """`largest` of pre (B, F) times norms (F,), in the precision of pre. Without a hint one is made."""
     norms = norms.to(pre.dtype)
-    if hint > 0 and runs_fused(pre):
-        survivors = fused.scan(pre, norms, hint, 2 * n)
+    hint = hint if hint > 0 else guess_hint(pre, norms, n)
+    gpu = triton_kernels(pre.device)
+    if hint > 0 and (gpu is not None or runs_fused(pre)):
+        # a cut a little low forgives the product's rounding
+        cut = (hint * (1 - 2**-6) / norms.float().clamp_min(torch.finfo(torch.float32).tiny)).to(pre.dtype)
+        survivors = fused.scan(pre, cut, 2 * n) if gpu is None else gpu.scan(pre, cut)
         found = pre.view(-1)[survivors] * norms[survivors % len(norms)]
         if len(found) >= n:
             kept, smallest = _largest_of(survivors, found, n)
@@ -162,8 +179,20 @@ def largest_products(pre: Tensor, norms: Tensor, n: int, hint: float) -> tuple[T
     return largest(pre * norms, n, hint)
 
 
+def guess_hint(pre: Tensor, norms: Tensor, n: int) -> float:
+    """A value that about twice n of the products exceed, by a sample of the tokens; 0 where too few are positive.
+
+    For a training's first step: half of all entries are positive, and would be sorted.
+    """
+    sample = (pre[:: max(1, len(pre) // _SAMPLE)] * norms).flatten()
+    wanted = 2 * n * len(sample) // max(1, pre.numel())
+    if not 0 < wanted < len(sample):
+        return 0.0
+    return max(0.0, float(sample.topk(wanted, sorted=False).values.min()))
+
+
 def _largest_of(survivors: Tensor, found: Tensor, n: int) -> tuple[Tensor, float]:
-    """`largest` of entries whose flat positions, ascending, and values are given; on CPU the first of equal ones."""
+    """`largest` of entries whose flat positions, ascending, and values are given; the first of equal ones."""
     if len(survivors) > n and found.device.type == "cpu":
         # Positive floats compare like their bits, and numpy's partition of integers is several times torch's topk.
         bits = found.float().view(torch.int32).numpy()
@@ -173,7 +202,9 @@ def _largest_of(survivors: Tensor, found: Tensor, n: int) -> tuple[Tensor, float
         chosen = torch.from_numpy(np.flatnonzero(kept))
         survivors, found = survivors[chosen], found[chosen]
     elif len(survivors) > n:
-        mark = torch.zeros_like(survivors, dtype=torch.bool)
-        mark[found.topk(n, sorted=False).indices] = True
-        survivors, found = survivors[mark], found[mark]
+        least = found.sort().values[-n]
+        kept = found > least
+        equal = (found == least).nonzero().squeeze(1)
+        kept[equal[: n - int(kept.sum())]] = True
+        survivors, found = survivors[kept], found[kept]
     return survivors, float(found.min()) if len(found) else 0.0

@@ -17,7 +17,14 @@ from torch import Tensor
 
 from mneme.crosscoder.codes import SparseCodes
 from mneme.crosscoder.grid import ONE_RANK, Grid
-from mneme.crosscoder.kernels import affine, latent_order, residual_and_dots, weighted_bags
+from mneme.crosscoder.kernels import (
+    affine,
+    as_gathered,
+    bag_totals,
+    latent_order,
+    residual_and_dots,
+    weighted_bags,
+)
 
 
 class Weights(NamedTuple):
@@ -126,9 +133,10 @@ def dense_step(weights: Weights, x: Tensor, rule: Rule, dead: Tensor, grid: Grid
     with torch.enable_grad():
         pre = encode_dense(x, leaves, rule)
         codes, smallest = select(pre.detach(), weights.norms().detach(), rule, grid)
-        mask = torch.zeros_like(pre).index_put_((codes.row, codes.latent), torch.ones((), dtype=pre.dtype))
-        f = (pre * mask).float()
-        residual = x - (grid.joined(f @ leaves.dec) + leaves.b_dec)
+        one = torch.ones((), dtype=pre.dtype, device=pre.device)
+        f = pre * torch.zeros_like(pre).index_put_((codes.row, codes.latent), one)
+        x_hat = (f @ leaves.dec.to(f.dtype)).float()
+        residual = x - (grid.joined(x_hat) + leaves.b_dec)
         loss = residual.square().sum(1).mean()
         if rule.variant == "l1":
             loss = loss + rule.l1_weight * grid.joined((f * leaves.norms()).sum(1).mean())
@@ -147,7 +155,8 @@ def sparse_step(weights: Weights, x: Tensor, rule: Rule, dead: Tensor, grid: Gri
     pre = encode_dense(x, weights, rule)
     norms = weights.norms()
     codes, smallest = select(pre, norms, rule, grid)
-    residual, dots = residual_and_dots(codes, x, weights.dec, weights.b_dec, grid)
+    dec = as_gathered(weights.dec, rule.bf16)
+    residual, dots = residual_and_dots(codes, x, dec, weights.b_dec, grid)
     loss = residual.square().sum(1).mean()
 
     to_x_hat = -2 / B  # dL/dx_hat = to_x_hat * residual
@@ -155,15 +164,16 @@ def sparse_step(weights: Weights, x: Tensor, rule: Rule, dead: Tensor, grid: Gri
     F = len(norms)
     order = latent_order(codes.latent, F)
     row, latent, value = (part[order] for part in codes)
-    grad_dec = weighted_bags(row, latent, value * to_x_hat, residual, F)
+    grad_dec = weighted_bags(row, latent, value * to_x_hat, as_gathered(residual, rule.bf16), F)
     if rule.variant == "l1":
-        total = torch.zeros_like(norms).index_add_(0, codes.latent, codes.value)
+        total = bag_totals(latent, value, F)
         loss = loss + rule.l1_weight * grid.total((total * norms).sum()) / B
         grad_f += rule.l1_weight / B * norms[codes.latent]
         directions = torch.nn.functional.normalize(weights.dec.unflatten(1, (2, -1)), dim=-1).flatten(1)
         grad_dec += directions * (rule.l1_weight / B * total)[:, None]
-    grad_enc = weighted_bags(row, latent, grad_f[order], x, F)
-    grad_b_enc = torch.zeros_like(norms).index_add_(0, codes.latent, grad_f)
+    grad_f = grad_f[order]
+    grad_enc = weighted_bags(row, latent, grad_f, as_gathered(x, rule.bf16), F)
+    grad_b_enc = bag_totals(latent, grad_f, F)
     grads = Weights(grad_enc, grad_b_enc, grad_dec, residual.sum(0).mul_(to_x_hat))
 
     aux = loss.new_zeros(())
@@ -190,10 +200,12 @@ def aux_loss_on(
 
     The mean of this over the ranks is the whole batch's error over the whole batch's variance.
     """
-    f = (x @ enc.T + b_enc).relu()
     norms = dec.detach().unflatten(1, (2, -1)).norm(dim=-1).sum(1)
-    f = f * grid.top_of_rows(f.detach() * norms, rule.aux_k)
-    error = (residual - grid.joined(f @ dec)).square().sum()
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=rule.bf16 and x.device.type != "cpu"):
+        f = (x @ enc.T + b_enc).relu()
+        f = f * grid.top_of_rows(f.detach() * norms, rule.aux_k)
+        x_hat = (f @ dec).float()
+    error = (residual - grid.joined(x_hat)).square().sum()
     variance = grid.mean((residual - grid.mean(residual.mean(0))).square().sum())
     return error / variance.clamp_min(torch.finfo(variance.dtype).tiny)
 
