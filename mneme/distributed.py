@@ -16,7 +16,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from mneme.errors import MnemeError
+from mneme.errors import ConfigError, MnemeError
 
 T = TypeVar("T")
 
@@ -24,8 +24,17 @@ _PATIENCE = datetime.timedelta(hours=24)  # ranks wait for each other through mo
 
 
 def join() -> None:
-    """Join the ranks torchrun started, each on its own GPU where there are any. Collective."""
+    """Join the ranks torchrun started, each on its own GPU where there are any. Collective.
+
+    Raises ConfigError for more processes than GPUs.
+    """
     if torch.cuda.is_available():
+        here, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+        if here > gpus:
+            raise ConfigError(
+                f"{here} processes were started on this machine, which has {gpus} GPUs: give torchrun"
+                f" --nproc-per-node {gpus}, or set CUDA_VISIBLE_DEVICES= to work without GPUs"
+            )
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=_PATIENCE)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ def run_ranks(function: Callable[..., Any], *args: Any, n: int = 2) -> list[Any]
 
 
 def _rank(rank: int, n: int, folder: str, function: Callable[..., Any], args: tuple[Any, ...]) -> None:
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # two processes can't share a GPU
     torch.set_num_threads(1)
     store = f"file://{folder}/store"
     dist.init_process_group("gloo", init_method=store, rank=rank, world_size=n)

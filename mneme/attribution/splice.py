@@ -24,6 +24,7 @@ from mneme.harvest.forward import PairReader
 from mneme.harvest.limits import logits_batch_tokens, within_limits
 from mneme.harvest.text import Text, TextReader
 from mneme.models import ModelPair
+from mneme.models.device import on_gpu
 from mneme.progress import NULL_PROGRESS, Progress
 
 
@@ -47,7 +48,8 @@ def splice_health(
     text = TextReader(cache, harvest.context_length, pair.tokenizer.bos_token_id)
     windows = _first_windows(text, cache.n_documents, max_tokens)
     found: list[list[Behaviour]] = [[], []]
-    with progress.task("splice", sum(window.length for window in windows), "tokens") as task:
+    n_tokens = sum(window.length for window in windows)
+    with progress.task("splice", n_tokens, "tokens") as task, on_gpu(crosscoder):
         for batch in text.batches(windows, logits_batch_tokens(pair, harvest)):
             for m, compared in enumerate(_compared(continuation, crosscoder, batch)):
                 found[m].append(compared)

@@ -46,7 +46,7 @@ class Dictionary:
         """Active pairs; rows count the described tokens in row order."""
         described = text.described.to(streams.base.device)
         x = torch.stack([streams.base[described], streams.tuned[described]], dim=1).float()
-        found = self.crosscoder.encode_sparse(x.to(self.decoder.device))
+        found = self.crosscoder.encode_sparse(x)
         return SparseCodes(found.row, found.latent, found.value.float())
 
     def activation(self, text: Text, codes: SparseCodes, latent: int) -> Tensor:

@@ -39,6 +39,11 @@ class SparseCodes(NamedTuple):
     """(n,) float32: the activation f, above 0."""
 
 
+def on_host(codes: Sequence[Tensor]) -> SparseCodes:
+    """The same codes in the host's memory."""
+    return SparseCodes(*(part.cpu() for part in codes))
+
+
 class Shard(NamedTuple):
     """A run of tokens' codes."""
 
@@ -72,7 +77,7 @@ class CodeCache:
 
     def write(self, codes: SparseCodes, n_tokens: int) -> None:
         """The next `n_tokens` tokens' codes."""
-        self._pending.append((SparseCodes(*(part.cpu() for part in codes)), n_tokens))
+        self._pending.append((on_host(codes), n_tokens))
         self._entries += len(codes.row)
         if self._entries >= SHARD_ENTRIES:
             self._flush()

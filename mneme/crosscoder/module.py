@@ -26,12 +26,15 @@ from mneme.crosscoder.source import as_source
 from mneme.crosscoder.start import fit_normaliser, fit_scale
 from mneme.errors import CrosscoderError
 
-# Of pre-activations held at once. A processor's are freed in blocks that its allocator finds a place for again.
-_CPU_CHUNK_FLOATS, _CHUNK_FLOATS = 2**22, 2**24
+# Of pre-activations held at once. A processor's are freed in blocks that its allocator finds a place for again; a
+# GPU reads the whole encoder for each chunk, so that a chunk must be of thousands of tokens.
+_CPU_CHUNK_FLOATS, _CHUNK_FLOATS = 2**22, 2**28
 
 
 class Crosscoder(nn.Module):
     """A (2, d) <-> F sparse dictionary.
+
+    Activations may lie on any device; what comes back lies where the crosscoder does.
 
     Encoding by the inference rule of its variant: batchtopk keeps pairs whose selection value
     f_j (|d_j^b| + |d_j^t|) exceeds `threshold`; topk keeps the k largest selection values of each token;
@@ -73,7 +76,7 @@ class Crosscoder(nn.Module):
             raise CrosscoderError(
                 "this crosscoder has no normaliser: give it one with with_normaliser(activations)"
             )
-        return (x.float() - self.mean) / self.scale[:, None]
+        return (x.to(self.mean.device, torch.float32) - self.mean) / self.scale[:, None]
 
     def denormalise(self, x: Tensor) -> Tensor:
         """The inverse of `normalise`."""
@@ -92,7 +95,7 @@ class Crosscoder(nn.Module):
     def encode(self, x: Tensor) -> Tensor:
         """(B, 2, d) raw -> (B, F) float32, zero where a latent does not fire."""
         codes = self.encode_sparse(x)
-        f = torch.zeros(x.shape[0], self.n_latents, device=x.device)
+        f = torch.zeros(x.shape[0], self.n_latents, device=codes.value.device)
         f[codes.row, codes.latent] = codes.value
         return f
 

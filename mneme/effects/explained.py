@@ -23,8 +23,9 @@ import pandas as pd
 import torch
 from scipy import sparse
 
-from mneme.crosscoder.codes import CodeCache
+from mneme.crosscoder.codes import CodeCache, on_host
 from mneme.effects.windows import Windows
+from mneme.models.device import on_gpu
 from mneme.progress import NULL_PROGRESS, Progress
 
 _BATCH = 4096  # rows of activations read at a time
@@ -98,9 +99,9 @@ def confirmed_rows(crosscoder: Any, source: Any, moved: Directions, progress: Pr
     """(N,): what is confirmed at each row of a source whose codes were not kept, in token order, raw units."""
     found, column = [], torch.full((crosscoder.n_latents,), -1)
     column[torch.from_numpy(moved.latent)] = torch.arange(len(moved.latent))
-    with progress.task("activations that moved", source.n, "tokens") as task:
+    with progress.task("activations that moved", source.n, "tokens") as task, on_gpu(crosscoder):
         for x in source.batches(_BATCH):
-            codes = crosscoder.encode_sparse(x.float())
+            codes = on_host(crosscoder.encode_sparse(x))
             of = column[codes.latent]
             entries = codes.value[of >= 0].double(), (codes.row[of >= 0], of[of >= 0])
             table = sparse.csr_array(entries, shape=(len(x), len(moved.latent)))

@@ -19,10 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mneme.crosscoder.codes import on_host
 from mneme.effects.assign import Encoder
 from mneme.effects.sums import ActivationSums
 from mneme.effects.windows import Windows
 from mneme.interpret.tokens import TokenTexts
+from mneme.models.device import on_gpu
 from mneme.progress import NULL_PROGRESS, Progress
 
 _BATCH = 4096
@@ -58,9 +60,9 @@ def moved_by(
 ) -> np.ndarray:
     """(N,): sum_j f_j step_j at each row of a source, in token order."""
     found, step = [], torch.from_numpy(steps)
-    with progress.task(name, source.n, "tokens") as task:
+    with progress.task(name, source.n, "tokens") as task, on_gpu(crosscoder):
         for x in source.batches(_BATCH):
-            codes = crosscoder.encode_sparse(x.float())
+            codes = on_host(crosscoder.encode_sparse(x))
             total = torch.zeros(len(x), dtype=torch.float64)
             total.index_add_(0, codes.row, codes.value.double() * step[codes.latent])
             found.append(total.numpy())

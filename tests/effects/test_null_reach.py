@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from effects_world import TOML, WordEncoder, World, decode, predict
 
+from mneme.crosscoder.codes import SparseCodes
 from mneme.effects.config import EffectsConfig
 from mneme.effects.null_reach import null_reach
 from mneme.effects.stage import lay_text
@@ -24,11 +24,11 @@ class DenseCrosscoder:
     def raw_decoder(self) -> torch.Tensor:
         return self.world.decoder
 
-    def encode_sparse(self, x: torch.Tensor) -> SimpleNamespace:
+    def encode_sparse(self, x: torch.Tensor) -> SparseCodes:
         dense = torch.from_numpy(self.world.dense[self.at : self.at + len(x)])
         self.at += len(x)
         row, latent = dense.nonzero(as_tuple=True)
-        return SimpleNamespace(row=row, latent=latent, value=dense[row, latent])
+        return SparseCodes(row, latent, dense[row, latent])
 
 
 @pytest.fixture
