@@ -104,8 +104,9 @@ def make_geometry(crosscoder: Any, redirected_cosine: float = 0.7, redirected_no
     return Geometry(decoder, bias, dots, (norms[1] >= norms[0]).astype(np.int64), redirected)
 
 
-def _row_dots(a: Tensor, b: Tensor, rows: int = 256) -> np.ndarray:
+def _row_dots(a: Tensor, b: Tensor) -> np.ndarray:
     """(F,) float64 products of the rows of a (F, d) and b (F, d), a block of rows (that a cache holds) at a time."""
+    rows = 256 if a.device.type == "cpu" else 16384
     parts = [
         (a[i : i + rows].double() * b[i : i + rows].double()).sum(1).cpu().numpy()
         for i in range(0, len(a), rows)

@@ -1,9 +1,8 @@
 """The sums latent scaling needs of one batch, by (document, latent): two ways to them, tested against each other.
 
-On a processor `mneme.attribution.fused` goes token by token. Elsewhere, since p_j . sum_t f_tj y_t =
-sum_t f_tj (p_j . y_t), the tokens are added up first and the dot product with the decoders is taken once per
-(document, latent): an embedding bag whose bags are those pairs, whose "vocabulary" is the batch's activations,
-and whose weights are the codes.
+On a processor `mneme.attribution.fused` goes token by token. Elsewhere the dot products of all active pairs are taken
+at once, p_j . y_t for both models' y, both targets and both probes, and added up by (document, latent), each f_tj
+times.
 """
 
 from __future__ import annotations
@@ -15,11 +14,9 @@ import torch
 from torch import Tensor
 
 from mneme.attribution.fused import TokenSums
-from mneme.attribution.geometry import Geometry
-from mneme.crosscoder.kernels import weighted_bags
+from mneme.attribution.geometry import BASE, TUNED, Geometry
+from mneme.crosscoder.kernels import pair_dots, weighted_bags
 from mneme.errors import ActivationError
-
-_BAG_FLOATS = 8_000_000  # floats held at once by a block of bags: 32 MB in float32
 
 
 class PairSums(NamedTuple):
@@ -77,7 +74,7 @@ def fused_sums(geometry: Geometry, x: Tensor, codes: Any, document: np.ndarray) 
 
 def bag_sums(geometry: Geometry, x: Tensor, codes: Any, document: np.ndarray) -> tuple[PairSums, TokenSums]:
     """x: (B, 2, d) of any type, on any device. Latents ascending."""
-    B, _, d = x.shape
+    B = len(x)
     F = geometry.n_latents
     row, latent, value = codes
     device = row.device
@@ -90,36 +87,22 @@ def bag_sums(geometry: Geometry, x: Tensor, codes: Any, document: np.ndarray) ->
     key = group[row] * F + latent
     order = torch.argsort(key, stable=True)
     pairs, counts = torch.unique_consecutive(key[order], return_counts=True)
-    offsets = torch.zeros(len(pairs) + 1, dtype=torch.int64, device=device)
-    torch.cumsum(counts, 0, out=offsets[1:])
-    row, value = row[order], value[order]
-    pair_latent = pairs % F
-
-    table = torch.cat([y, e], dim=1).reshape(B, 4 * d)  # 2 targets * 2 models * d: what each bag adds up
-    dots = torch.empty(len(pairs), 2, 2, 2, dtype=x.dtype, device=device)
-    block = max(1, _BAG_FLOATS // (4 * d))
-    for start in range(0, len(pairs), block):
-        stop = min(start + block, len(pairs))
-        first, last = int(offsets[start]), int(offsets[stop])
-        sums = torch.nn.functional.embedding_bag(
-            row[first:last],
-            table,
-            offsets[start : stop + 1] - first,
-            mode="sum",
-            per_sample_weights=value[first:last].to(x.dtype),
-            include_last_offset=True,
-        ).reshape(stop - start, 4, d)
-        probes = geometry.decoder[:, pair_latent[start:stop]].to(x.dtype)  # (2, u, d)
-        # (u, 4, d) @ (u, d, 2) -> (u, 4, 2)
-        dots[start:stop] = torch.bmm(sums, probes.permute(1, 2, 0)).reshape(-1, 2, 2, 2)
-    power = torch.zeros(len(pairs), dtype=torch.float64, device=device)
     bag = torch.repeat_interleave(torch.arange(len(pairs), device=device), counts)
-    power.index_add_(0, bag, value.double().square())
+    f = value.to(x.dtype)
+    products = [
+        pair_dots(target[:, m], probe.to(x.dtype), row, latent)
+        for target in (y, e)
+        for m in (BASE, TUNED)
+        for probe in geometry.decoder
+    ]
+    # of every active pair its eight products and f: what each (document, latent) adds up, f times each
+    table = torch.stack([*products, f], dim=1)
+    sums = weighted_bags(order, bag, f[order], table, len(pairs)).double().cpu().numpy()
     tokens = TokenSums(
         B,
         y.double().sum(0).cpu().numpy(),
         y.double().square().sum((0, 2)).cpu().numpy(),
         e.double().square().sum((0, 2)).cpu().numpy(),
     )
-    parts = (ids[(pairs // F).cpu().numpy()], pair_latent.cpu().numpy(), counts.cpu().numpy())
-    return PairSums(*parts, power.cpu().numpy(), dots.double().cpu().numpy()), tokens
+    parts = (ids[(pairs // F).cpu().numpy()], (pairs % F).cpu().numpy(), counts.cpu().numpy())
+    return PairSums(*parts, sums[:, 8], sums[:, :8].reshape(-1, 2, 2, 2)), tokens
