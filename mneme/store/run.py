@@ -24,6 +24,7 @@ from typing import Any
 import duckdb
 import pandas as pd
 import pyarrow as pa
+from safetensors import SafetensorError
 
 from mneme.errors import CorruptRunError, DiskFullError, NewerSchemaError, RunError
 from mneme.store.queries.labels import BEST_LABEL, PRECOMPUTED
@@ -222,7 +223,7 @@ def translate_os_errors(path: Path) -> Iterator[None]:
     """A full disk or a folder that can't be written becomes an error that names the fix."""
     try:
         yield
-    except (OSError, duckdb.IOException) as error:
+    except (OSError, duckdb.IOException, SafetensorError) as error:
         number = getattr(error, "errno", None)
         if number == errno.ENOSPC or "No space left" in str(error):
             raise DiskFullError(

@@ -9,10 +9,11 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 import pytest
+from safetensors import SafetensorError
 
-from mneme.errors import CorruptRunError, NewerSchemaError, RunError
+from mneme.errors import CorruptRunError, DiskFullError, NewerSchemaError, RunError
 from mneme.store.files import only_writer, sha256, write_manifest
-from mneme.store.run import Run, open_run
+from mneme.store.run import Run, open_run, translate_os_errors
 from mneme.store.schema import SCHEMA_VERSION
 
 PUBLIC = {
@@ -125,3 +126,8 @@ def test_the_manifest_names_every_artefact_with_its_hash(run: Run) -> None:
     manifest = json.loads((run.path / "manifest.json").read_text())
     assert manifest["artefacts"] == {"run.duckdb": sha256(run.database)}
     assert manifest["base"] == "a" and "torch" in manifest["versions"]
+
+
+def test_a_disk_that_is_full_for_safetensors_is_told_like_any_other(tmp_path):
+    with pytest.raises(DiskFullError, match="free some"), translate_os_errors(tmp_path):
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
