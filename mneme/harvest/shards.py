@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
+from safetensors.torch import save_file
 
 from mneme.errors import ActivationError
 
@@ -33,13 +33,23 @@ def shard_name(number: int) -> str:
 
 def write_shard(folder: Path, number: int, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
     """Write a shard whole or not at all; its entry for the index."""
-    data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
-    _write_whole(folder / shard_name(number), data)
+    file = folder / shard_name(number)
+    temporary = _beside(file)
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
+        with temporary.open("rb") as stream:
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            os.fsync(stream.fileno())
+        size = temporary.stat().st_size
+        temporary.replace(file)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     return {
-        "file": shard_name(number),
+        "file": file.name,
         "n": int(tensors["document"].shape[0]),
-        "bytes": len(data),
-        "sha256": hashlib.sha256(data).hexdigest(),
+        "bytes": size,
+        "sha256": digest,
     }
 
 
@@ -71,8 +81,12 @@ def check_shard(folder: Path, entry: dict[str, Any], *, content: bool) -> None:
         raise ActivationError(f"{file} is missing or damaged: run the same harvest again to make it anew")
 
 
+def _beside(file: Path) -> Path:
+    return file.with_suffix(file.suffix + ".tmp")
+
+
 def _write_whole(file: Path, data: bytes) -> None:
-    temporary = file.with_suffix(file.suffix + ".tmp")
+    temporary = _beside(file)
     try:
         with temporary.open("wb") as stream:
             stream.write(data)

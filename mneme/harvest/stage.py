@@ -33,6 +33,7 @@ from mneme.harvest.forward import PairReader
 from mneme.harvest.limits import check_room, estimated_bytes, logits_batch_tokens, within_limits
 from mneme.harvest.memory import reading_advice
 from mneme.harvest.plan import Plan, batches_of_like_length, make_plan, shard_batches
+from mneme.harvest.writer import ShardWriter
 from mneme.memory import explained
 from mneme.models import ModelPair
 from mneme.progress import NULL_PROGRESS, Progress, Task
@@ -88,7 +89,10 @@ def harvest(
     done = len(index["shards"])
     left = sum(map(plan.n_shard_tokens, range(done, len(plan.shards))))
     distributed.gather(lambda: check_room(folder, estimated_bytes(left, pair.width, config)))
-    with progress.task("harvest", total=plan.n_tokens, unit="tokens") as task:
+    with (
+        progress.task("harvest", total=plan.n_tokens, unit="tokens") as task,
+        ShardWriter(folder, index) as writer,
+    ):
         for number in range(done):
             task.advance(plan.n_shard_tokens(number))
         for first in range(done, len(plan.shards), n_ranks):
@@ -98,10 +102,7 @@ def harvest(
             medians = distributed.gather(partial(_read_shard, reader, continuation, plan, mine, config, task))
             if index["median_norm"] is None:
                 index["median_norm"] = medians[0]  # of the very first shard
-            entries = distributed.gather(partial(_write_shard, folder, mine, config, index["median_norm"]))
-            index["shards"] += [entry for entry in entries if entry is not None]
-            if rank == 0:
-                shards.write_index(folder, index)
+            writer.start(partial(_write_shard, folder, mine, config, index["median_norm"]))
             others = set(range(first, min(first + n_ranks, len(plan.shards)))) - {first + rank}
             task.advance(sum(map(plan.n_shard_tokens, others)))
     index["complete"] = True
@@ -229,15 +230,19 @@ def _read_batch(
         text = plan.tokens[window.document][window.start : window.start + window.length]
         ids[row, before : before + window.length] = torch.from_numpy(text).long()
     output = reader.read(ids)
-    for row, window in enumerate(batch):
-        inside = slice(before, before + window.length)
+    lengths = [window.length for window in batch]
+    place = torch.arange(ids.shape[1]) - before
+    inside = ((place >= 0) & (place < torch.tensor(lengths)[:, None])).to(output.base.device)
+    pairs = torch.stack([output.base[inside], output.tuned[inside]], dim=1)  # (tokens, 2, d)
+    norms = pairs.float().norm(dim=-1).cpu()
+    pairs = pairs.to(shard.activations)  # from a GPU at once: it waits at every copy
+    for row, (window, own, length) in enumerate(
+        zip(batch, pairs.split(lengths), norms.split(lengths), strict=True)
+    ):
+        if not bool(length.isfinite().all()):
+            _refuse(reader, window, f"activations after layer {reader.layer}", length)
         rows = shard.rows(window)
-        pair = torch.stack([output.base[row, inside], output.tuned[row, inside]], dim=1)  # (T, 2, d)
-        norms = pair.float().norm(dim=-1)
-        if not bool(norms.isfinite().all()):
-            _refuse(reader, window, f"activations after layer {reader.layer}", norms)
-        shard.activations[rows] = pair.to(shard.activations)
-        shard.norms[rows] = norms.cpu()
+        shard.activations[rows], shard.norms[rows] = own, length
         if plan.behaviour[window.document] and window.start == 0:
             n = min(window.length, behaviour_tokens)
             following = torch.full((n,), -1)
