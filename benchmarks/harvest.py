@@ -62,7 +62,7 @@ def changed_from(model: PreTrainedModel, layer: int) -> PreTrainedModel:
     tuned = sharing_copy(model)
     linear = tuned.model.layers[layer].mlp.down_proj
     noise = torch.randn(linear.weight.shape, generator=torch.Generator().manual_seed(0))
-    weight = linear.weight.float() + 0.1 * linear.weight.float().std() * noise
+    weight = linear.weight.float() + 0.1 * linear.weight.float().std() * noise.to(linear.weight.device)
     linear.weight = torch.nn.Parameter(weight.to(linear.weight.dtype), requires_grad=False)
     return tuned
 
