@@ -44,8 +44,14 @@ setup: $(VENV)/.ready
 demo: setup
 	$(BIN)/mneme demo --port $(PORT)
 
-test: lint
+test: lint $(VENV)/.triton
 	$(BIN)/pytest
+
+# The kernels for GPUs are tested by Triton's interpreter. torch's CUDA builds bring it; a CPU build, and a run, do without.
+$(VENV)/.triton: | $(VENV)/.ready
+	$(BIN)/python -c "import triton" 2>/dev/null || $(UV) pip install --quiet --python $(BIN)/python triton==3.9.0 \
+	  || echo "Triton can't be installed here: its kernels' tests are skipped"
+	@touch $@
 
 lint: setup
 	$(BIN)/ruff check .

@@ -163,20 +163,33 @@ def largest(values: Tensor, n: int, hint: float) -> tuple[Tensor, float]:
 
 
 def largest_products(pre: Tensor, norms: Tensor, n: int, hint: float) -> tuple[Tensor, float]:
-    """`largest` of pre (B, F) times norms (F,), in the precision of pre. Without a hint one is made."""
+    """`largest` of pre (B, F) times norms (F,), in the precision of pre.
+
+    Where the hint is none, or too high, one is made: sorting all that is positive is the last resort.
+    """
     norms = norms.to(pre.dtype)
-    hint = hint if hint > 0 else guess_hint(pre, norms, n)
-    gpu = triton_kernels(pre.device)
-    if hint > 0 and (gpu is not None or runs_fused(pre)):
-        # a cut a little low forgives the product's rounding
-        cut = (hint * (1 - 2**-6) / norms.float().clamp_min(torch.finfo(torch.float32).tiny)).to(pre.dtype)
-        survivors = fused.scan(pre, cut, 2 * n) if gpu is None else gpu.scan(pre, cut)
-        found = pre.view(-1)[survivors] * norms[survivors % len(norms)]
-        if len(found) >= n:
-            kept, smallest = _largest_of(survivors, found, n)
-            if smallest > hint:  # all that is over the hint is among the survivors
-                return kept, smallest
+    if runs_fused(pre) or triton_kernels(pre.device) is not None:
+        if hint > 0 and (found := _search(pre, norms, n, hint)) is not None:
+            return found
+        hint = guess_hint(pre, norms, n)
+        if hint > 0 and (found := _search(pre, norms, n, hint)) is not None:
+            return found
     return largest(pre * norms, n, hint)
+
+
+def _search(pre: Tensor, norms: Tensor, n: int, hint: float) -> tuple[Tensor, float] | None:
+    """`largest` of the products, if n of them are over the hint."""
+    # a cut a little low forgives the product's rounding
+    cut = (hint * (1 - 2**-6) / norms.float().clamp_min(torch.finfo(torch.float32).tiny)).to(pre.dtype)
+    gpu = triton_kernels(pre.device)
+    survivors = fused.scan(pre, cut, 2 * n) if gpu is None else gpu.scan(pre, cut)
+    if len(survivors) < n:
+        return None
+    found = pre.view(-1)[survivors] * norms[survivors % len(norms)]
+    kept, smallest = _largest_of(survivors, found, n)
+    return (
+        (kept, smallest) if smallest > hint else None
+    )  # then all that is over the hint is among the survivors
 
 
 def guess_hint(pre: Tensor, norms: Tensor, n: int) -> float:

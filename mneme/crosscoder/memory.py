@@ -13,20 +13,25 @@ from mneme.models.device import pick_device
 
 
 def bytes_a_latent(width: int, bf16: bool) -> int:
-    """Encoder and decoder in float32, their gradients, Adam's two means; the encoder again in bfloat16."""
-    return 2 * width * (2 * 4 * 4 + (2 if bf16 else 0)) + 8
+    """Encoder and decoder in float32, their gradients, Adam's two means; both again in bfloat16."""
+    return 2 * width * (2 * 4 * 4 + (4 if bf16 else 0)) + 8
 
 
 def bytes_a_token(n_latents: int, width: int, config: CrosscoderConfig, bf16: bool) -> float:
-    """Pre-activations, selection values and what compares them; x, its reconstruction, residual, gradient.
+    """Pre-activations and what is selected of them; x, its reconstruction, residual, gradient; the active pairs.
 
-    The first step is the largest: nothing is known of the threshold, half of the entries are sorted.
+    The first step is the largest: most pairs are active.
     """
-    item = 2 if bf16 else 4
-    first = (8 + item + 1) / 2  # position, value and mark of every positive entry
-    of_latents = 2 * item + 1 + first if config.kernel != "dense" else 6 * 4
-    pairs = config.k * config.k_start * 3 * (8 + 8 + 4)  # codes, sorted codes and their gradients
-    return n_latents * of_latents + 2 * width * 4 * 4 + pairs
+    item, k = (2 if bf16 else 4), config.k * config.k_start
+    pair = 3 * (8 + 8 + 4)  # codes, sorted codes and their gradients
+    of_latents: float = item
+    if config.kernel == "dense":
+        of_latents = 6 * 4
+    elif config.variant == "topk":
+        of_latents = 2 * item + 2 * 1  # selection values, two marks
+    elif config.variant == "l1":  # half of them are active
+        of_latents, k = item + 1 + pair / 2, 0
+    return n_latents * of_latents + 2 * width * 4 * 4 + k * pair
 
 
 def training_bytes(n_latents: int, batch: int, width: int, config: CrosscoderConfig, bf16: bool) -> float:

@@ -131,6 +131,7 @@ class Trainer:
         rate = config.learning_rate * self._rate_share()
         self.optimizer.param_groups[0]["lr"] = rate
         self.optimizer.step()
+        self.optimizer.zero_grad()  # or the next step's gradients would lie beside these
         self.silent += self.batch_size
         self.silent[result.fired] = 0
         self._follow_threshold(k, result.smallest)

@@ -18,6 +18,7 @@ from torch import Tensor
 
 _SLICE_BYTES = 256  # of a row, that are gathered together
 _BAG_PAIRS, _DOT_PAIRS = 8, 32  # that a program gathers together
+_SLICES = 8  # of products that lie side by side before they are added up
 _RUN = 256  # entries that hold few hits or none
 _COUNTED, _PLACED = 16, 8  # such runs that a program counts in, and writes positions of
 
@@ -52,17 +53,9 @@ def weighted_bags(index: Tensor, bag: Tensor, weight: Tensor, table: Tensor, n_b
     out = torch.empty(n_bags, D, dtype=torch.float32, device=table.device)
     columns = _columns(table)
     if n_bags:  # neighbouring programs take the same columns of different bags
-        _weighted_bags[(n_bags, triton.cdiv(D, columns))](
-            index.contiguous(),
-            weight.contiguous(),
-            _ends(bag, n_bags),
-            table,
-            out,
-            D,
-            columns,
-            _BAG_PAIRS,
-            num_warps=1,
-        )
+        grid, size = (n_bags, triton.cdiv(D, columns)), (D, columns, _BAG_PAIRS)
+        index, weight = index.contiguous(), weight.contiguous()
+        _weighted_bags[grid](index, weight, _ends(bag, n_bags), table, out, *size, num_warps=1)
     return out
 
 
@@ -71,22 +64,15 @@ def pair_dots(left: Tensor, right: Tensor, row: Tensor, latent: Tensor) -> Tenso
     left, right = left.contiguous(), right.contiguous()
     D = left.shape[1]
     columns = _columns(right)
-    slices = triton.cdiv(D, columns)
-    parts = torch.empty(slices, len(row), dtype=torch.float32, device=left.device)
-    if len(row):
-        _pair_dots[(len(left), slices)](
-            _ends(row, len(left)),
-            latent.contiguous(),
-            left,
-            right,
-            parts,
-            len(row),
-            D,
-            columns,
-            _DOT_PAIRS,
-            num_warps=1,
-        )
-    return parts.sum(0)
+    out = torch.zeros(len(row), dtype=torch.float32, device=left.device)
+    parts = torch.empty(_SLICES, len(row), dtype=torch.float32, device=left.device)
+    ends, latent = _ends(row, len(left)), latent.contiguous()
+    for first in range(0, D if len(row) else 0, _SLICES * columns):
+        grid = (len(left), min(_SLICES, triton.cdiv(D - first, columns)))
+        size = (len(row), first, D, columns, _DOT_PAIRS)
+        _pair_dots[grid](ends, latent, left, right, parts, *size, num_warps=1)
+        out += parts[: grid[1]].sum(0)
+    return out
 
 
 def _ends(bag: Tensor, n_bags: int) -> Tensor:
@@ -149,10 +135,10 @@ def _weighted_bags(index, weight, ends, table, out, D, COLUMNS: tl.constexpr, PA
 
 
 @triton.jit
-def _pair_dots(ends, latent, left, right, parts, n, D, COLUMNS: tl.constexpr, PAIRS: tl.constexpr):
+def _pair_dots(ends, latent, left, right, parts, n, first, D, COLUMNS: tl.constexpr, PAIRS: tl.constexpr):
     """A program a token and slice of columns: what these columns add to the products of its pairs."""
     token = tl.program_id(0).to(tl.int64)
-    columns = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
+    columns = first + tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
     inside = columns < D
     start = tl.load(ends + token - 1, mask=token > 0, other=0)
     stop = tl.load(ends + token)
