@@ -20,6 +20,9 @@ __all__ = ["app", "main"]
 
 def main() -> None:
     """Entry point: errors in one line, exit codes 2 (bad input), 1 (mneme's own), 130 (Ctrl-C)."""
+    # Before torch comes: its threads wait for more work by spinning, for milliseconds, on the cores that mneme's own
+    # compiled loops need between two products.
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     try:
         code = app(standalone_mode=False)
     except MnemeError as error:

@@ -36,7 +36,13 @@ def _scan(pre, cut, start, stop, out):  # pragma: no cover
             hits = 0
             for j in range(len(values)):  # compiled to a few vector comparisons: most blocks have no hit
                 hits += values[j] > cuts[j]
-            if hits:
+            if hits and n + _BLOCK <= len(out):
+                m = n
+                for j in range(len(values)):  # written in any case: no branch to foretell
+                    out[m] = t * F + begin + j
+                    m += values[j] > cuts[j]
+                n = m
+            elif hits:
                 for j in range(len(values)):
                     if values[j] > cuts[j]:
                         if n < len(out):

@@ -26,6 +26,8 @@ from mneme.crosscoder.kernels import (
     weighted_bags,
 )
 
+_AT_ONCE = 2**30
+
 
 class Weights(NamedTuple):
     """What is trained, latent-major."""
@@ -157,7 +159,8 @@ def sparse_step(weights: Weights, x: Tensor, rule: Rule, dead: Tensor, grid: Gri
     codes, smallest = select(pre, norms, rule, grid)
     dec = as_gathered(weights.dec, rule.bf16)
     residual, dots = residual_and_dots(codes, x, dec, weights.b_dec, grid)
-    loss = residual.square().sum(1).mean()
+    squared = residual.square().unflatten(1, (2, -1)).sum(-1).mean(0)
+    loss = squared.sum()
 
     to_x_hat = -2 / B  # dL/dx_hat = to_x_hat * residual
     grad_f = dots.mul_(to_x_hat)
@@ -180,7 +183,6 @@ def sparse_step(weights: Weights, x: Tensor, rule: Rule, dead: Tensor, grid: Gri
     if rule.aux_alpha > 0 and grid.any(dead.any()):
         aux = _add_aux_gradients(weights, x, residual, rule, dead, grads, grid)
     fired = torch.zeros_like(dead).index_fill_(0, codes.latent, True)
-    squared = residual.square().unflatten(1, (2, -1)).sum(-1).mean(0)
     return Step(loss, aux, grads, fired, len(codes.row) / B, smallest, squared)
 
 
@@ -228,5 +230,10 @@ def _add_aux_gradients(
 
 def global_norm(grads: Weights, grid: Grid = ONE_RANK) -> Tensor:
     """The l2 norm of all of them together."""
-    own = torch.stack([part.norm() for part in (grads.enc, grads.b_enc, grads.dec)]).square().sum()
-    return (grid.total(own) + grads.b_dec.norm().square()).sqrt()
+    own, everyones = _square(grads.enc) + _square(grads.b_enc) + _square(grads.dec), _square(grads.b_dec)
+    return (grid.total(own) + everyones).sqrt()
+
+
+def _square(x: Tensor) -> Tensor:
+    """Sum of squares. As a dot product, which processors compute twice as fast as a norm; up to 2^31 entries."""
+    return torch.stack([part.dot(part) for part in x.flatten().split(_AT_ONCE)]).sum()

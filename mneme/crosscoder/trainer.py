@@ -125,9 +125,11 @@ class Trainer:
                 f"the loss turned {float(result.loss)} at step {self.step}: lower crosscoder.learning_rate"
                 " (the last good checkpoint is kept)"
             )
-        clip = config.clip / global_norm(result.grads, self.grid).clamp_min(config.clip)
         for weight, grad in zip(self.weights, result.grads, strict=True):
-            weight.grad = grad.mul_(clip)
+            weight.grad = grad
+        # Adam divides by it as it reads the gradients: a norm over the limit becomes the limit.
+        norm = global_norm(result.grads, self.grid)
+        self.optimizer.grad_scale = (norm / config.clip).clamp_min(1)  # type: ignore[attr-defined]
         rate = config.learning_rate * self._rate_share()
         self.optimizer.param_groups[0]["lr"] = rate
         self.optimizer.step()
