@@ -1,16 +1,15 @@
-"""Memory and time of a large run, computed from sizes: nothing is run here (docs/scaling.md says what it means).
+"""Memory and time of a large run, computed from sizes and measured rates (docs/scaling.md says what it means).
 
     python benchmarks/plan.py [--tokens 200e6] [--gpus 1 8 64]
 
-The pair is two full 8B models of Llama 3's shape that share no layer. Rates of GPUs, links and storage are
-assumed, those of processors measured (RATES): no GPU was at hand. FLOP and bytes are counted from the
-algorithms as they are written.
+The pair is two full 8B models of Llama 3's shape that share no layer. Rates of one GPU were measured
+(training_gpu.py, large_gpu.py, on an H200), links between GPUs and a shared file system are assumed. FLOP and bytes
+are counted from the algorithms as they are written.
 """
 
 from __future__ import annotations
 
 import argparse
-import math
 from dataclasses import dataclass
 
 from common import print_result
@@ -20,15 +19,19 @@ from mneme.crosscoder.memory import training_bytes
 from mneme.harvest import HarvestConfig, estimated_bytes
 
 RATES = {
-    # assumed, one H100 SXM of 80 GB
-    "flops": 0.4 * 989e12,  # bf16 products, a second: 40% of the data sheet
-    "memory": 0.8 * 3.35e12,  # bytes a second: 80% of the data sheet
-    "links": {1: math.inf, 8: 350e9, 64: 300e9},  # bus bandwidth of an all-reduce, bytes a second
-    "storage": 20e9,  # bytes a second that a shared file system gives all machines together
+    # measured on an H200
+    "forward": 466e12,  # FLOP a second of both models' passes to the layer, bfloat16: the bare hook of large_gpu.py
+    "harvest": 18_950,  # tokens a second of the harvest to the layer, copies to the host and shards on disk included
+    "encoder": 730e12,  # FLOP a second of the encoder's product, bfloat16, at B = 32,768
+    "rows": 5.5e12,  # bytes a second of gathered rows: some come from the cache
+    "memory": 4.2e12,  # bytes a second, read and written: a copy
+    "rest": 1.1,  # a whole step over what is counted of it
+    "pass": 13_100,  # tokens a second of attribution, 100 active latents of 131,072: its sums are the host's
     # measured on one core of an AMD EPYC, files in the page cache, d = 4,096
     "read": 71_000,  # tokens a second of shuffled batches, of which a process reads its own share
-    "write": 13_400,  # tokens a second of shards: safetensors, SHA-256, fsync
-    "attribution": 39_000,  # tokens a second of the sums on the host: F = 131,072, 61 active latents a token
+    # assumed
+    "links": {1: 350e9, 8: 350e9, 64: 300e9},  # bus bandwidth of an all-reduce, bytes a second
+    "storage": 20e9,  # bytes a second that a shared file system gives all machines together
 }
 
 
@@ -62,19 +65,15 @@ class Pair:
 def step_seconds(pair: Pair, latents: int, k: int, batch: int, gpus: int) -> dict[str, float]:
     """One training step of `batch` tokens a GPU: where its time goes."""
     D, weights = 2 * pair.width, 2 * latents * 2 * pair.width  # encoder and decoder
-    traffic = {
-        "pre-activations": batch * latents * 2 * 5,  # written, scaled (read, written), compared, found
-        "active rows": batch
-        * k
-        * D
-        * 4
-        * 4,  # decode, its gradient, the codes' gradient, the encoder's gradient
-        "weights": weights
-        * 4
-        * 13,  # bf16 copy, norms, gradients written, their norm, clipping, Adam's seven passes
+    rows = batch * k * D * 2 * 4  # decode, codes' gradient, decoder's gradient, encoder's gradient, bfloat16
+    # bfloat16 copies (4 + 2), norms (2), gradients written (4), their norm (4), Adam (7 x 4)
+    counted = {
+        "encoder": batch * 2 * D * latents / RATES["encoder"],
+        "active rows": rows / RATES["rows"],
+        "pre-activations": batch * latents * 2 * 2.3 / RATES["memory"],  # written, counted, some read again
+        "weights": weights * 44 / RATES["memory"],
     }
-    seconds = {name: n_bytes / RATES["memory"] for name, n_bytes in traffic.items()}
-    seconds["encoder"] = batch * 2 * D * latents / RATES["flops"]
+    seconds = {name: RATES["rest"] * value for name, value in counted.items()}
     seconds["all-reduce"] = 2 * (gpus - 1) / gpus * weights * 4 / RATES["links"][gpus]
     return seconds
 
@@ -85,12 +84,11 @@ def plan(pair: Pair, tokens: float, gpus: int, batch: int, behaviour: float) -> 
     config = CrosscoderConfig(latents=latents, k=k)
     cache = estimated_bytes(int(tokens), pair.width, HarvestConfig())
     stored = cache / RATES["storage"]
-    harvest = tokens * (pair.harvest_flop(behaviour) / RATES["flops"] + 1 / RATES["write"]) / gpus
+    predicted = (pair.harvest_flop(behaviour) - pair.harvest_flop(0)) / RATES["forward"]
+    harvest = tokens * (1 / RATES["harvest"] + predicted) / gpus
     step = sum(step_seconds(pair, latents, k, batch, gpus).values())
     reading = batch / RATES["read"]
     steps = tokens / (batch * gpus)
-    encoder = 4 * pair.width * latents / RATES["flops"]
-    attribution = tokens * (encoder + 1 / RATES["attribution"]) / gpus
     return {
         "activations on disk, GB": cache / 1e9,
         "harvest: memory of a GPU, GB": 4 * pair.parameters() / 1e9,
@@ -101,7 +99,7 @@ def plan(pair: Pair, tokens: float, gpus: int, batch: int, behaviour: float) -> 
         "training: GPU's part of a step, ms": 1000 * step,
         "training: reading's part of a step, ms": 1000 * reading,
         "training, min": max(steps * (step + reading), stored) / 60,
-        "attribution, min": max(attribution, stored) / 60,
+        "attribution, min": max(tokens / RATES["pass"] / gpus, stored) / 60,
     }
 
 
@@ -111,7 +109,7 @@ def main() -> None:
     parser.add_argument("--gpus", type=int, nargs="+", default=[1, 8, 64], choices=RATES["links"])
     parser.add_argument("--behaviour", type=float, default=0.02, help="share of the text it is measured on")
     options = parser.parse_args()
-    pair, batches = Pair(), {1: 8192, 8: 4096, 64: 1024}
+    pair, batches = Pair(), {1: 32_768, 8: 8192, 64: 1024}
     print(f"{pair.parameters() / 1e9:.2f}B parameters a model; GFLOP a token, both models:")
     for share in (0.0, options.behaviour, 0.3):
         print(f"  behaviour on {share:4.0%}: {pair.harvest_flop(share) / 1e9:.1f}")
@@ -122,7 +120,7 @@ def main() -> None:
     for n in options.gpus:
         parts = step_seconds(pair, 32 * pair.width, 100, batches[n], n)
         print(f"step on {n}: " + ", ".join(f"{name} {1000 * s:.0f} ms" for name, s in parts.items()))
-    print_result("plan", {"assumed": True, **{str(n): found for n, found in plans.items()}}, {})
+    print_result("plan", {"rates": RATES, **{str(n): found for n, found in plans.items()}}, {})
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A training step's work over active pairs on a processor, fused: what is read once serves all that is made of it.
 
 `scan` finds what may be selected in one pass over the pre-activations, without a tensor of selection values.
+`weighted_bags` adds four rows up for each time it writes.
 `decode` reads a token's decoders once, for its reconstruction and then, while they are in the nearest cache, for the
 gradient of its codes. Each output is made by one thread in one order, so that the same input gives the same bits.
 Compiled by numba at first use and kept; `mneme.crosscoder.kernels` has the portable forms.
@@ -79,6 +80,27 @@ def _decode(start, stop, pointers, latent, value, x, dec, b_dec, residual, dots)
             dots[i] = total
 
 
+@numba.njit(nogil=True, cache=True, fastmath=_ORDER_IS_FREE)
+def _bags(start, stop, pointers, index, weight, table, out):  # pragma: no cover
+    """Bags start .. stop: out[b] = sum of weight_i table[index_i] over the bag's entries."""
+    D = table.shape[1]
+    for b in range(start, stop):
+        total = out[b]
+        total[:] = 0
+        i, end = pointers[b], pointers[b + 1]
+        while i + 4 <= end:
+            w0, w1, w2, w3 = weight[i], weight[i + 1], weight[i + 2], weight[i + 3]
+            r0, r1, r2, r3 = table[index[i]], table[index[i + 1]], table[index[i + 2]], table[index[i + 3]]
+            for c in range(D):
+                total[c] += w0 * r0[c] + w1 * r1[c] + w2 * r2[c] + w3 * r3[c]
+            i += 4
+        while i < end:
+            w0, r0 = weight[i], table[index[i]]
+            for c in range(D):
+                total[c] += w0 * r0[c]
+            i += 1
+
+
 def scan(pre: Tensor, cut: Tensor, expected: int) -> Tensor:
     """Ascending flat positions of all entries over their column's cut.
 
@@ -111,6 +133,14 @@ def decode(
     arrays = [part.detach().contiguous().numpy() for part in (latent, value, x, dec, b_dec, residual, dots)]
     _threads(lambda start, stop: _decode(start, stop, pointers, *arrays), _even(pointers))
     return residual, dots
+
+
+def weighted_bags(pointers: np.ndarray, index: Tensor, weight: Tensor, table: Tensor) -> Tensor:
+    """out[b] = sum over a bag's entries of weight_i table[index_i]: pointers (bags + 1,), table (rows, D) float32."""
+    out = torch.empty(len(pointers) - 1, table.shape[1])
+    arrays = [part.detach().contiguous().numpy() for part in (index, weight, table, out)]
+    _threads(lambda start, stop: _bags(start, stop, pointers, *arrays), _even(pointers))
+    return out
 
 
 def _even(pointers: np.ndarray) -> np.ndarray:
