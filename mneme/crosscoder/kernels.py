@@ -68,10 +68,10 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     On processors, where no gradient is asked for, by oneDNN if torch has it: the bias is added in the product (addmm
     copies it to all rows first). Not in float32 on Intel's: addmm's product there, MKL's, is a tenth faster.
     """
-    fast = (
-        not _is_intel() if x.dtype == torch.float32 else x.dtype == torch.bfloat16 and bf16_is_fast(x.device)
-    )
-    takes = x.device.type == "cpu" and fast and not (torch.is_grad_enabled() and weight.requires_grad)
+    in_float32 = x.dtype == torch.float32 and not _is_intel()
+    in_bf16 = x.dtype == torch.bfloat16 and bf16_is_fast(x.device)
+    asks = torch.is_grad_enabled() and weight.requires_grad
+    takes = x.device.type == "cpu" and (in_float32 or in_bf16) and not asks
     if takes and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise"):
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return torch.addmm(bias, x, weight.T)
@@ -197,9 +197,8 @@ def _search(pre: Tensor, norms: Tensor, n: int, hint: float) -> tuple[Tensor, fl
         return None
     found = pre.view(-1)[survivors] * norms[survivors % len(norms)]
     kept, smallest = _largest_of(survivors, found, n)
-    return (
-        (kept, smallest) if smallest > hint else None
-    )  # then all that is over the hint is among the survivors
+    # over the hint: then all that is over it is among the survivors
+    return (kept, smallest) if smallest > hint else None
 
 
 def guess_hint(pre: Tensor, norms: Tensor, n: int) -> float:

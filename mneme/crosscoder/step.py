@@ -235,5 +235,5 @@ def global_norm(grads: Weights, grid: Grid = ONE_RANK) -> Tensor:
 
 
 def _square(x: Tensor) -> Tensor:
-    """Sum of squares. As a dot product, which processors compute twice as fast as a norm; up to 2^31 entries."""
+    """Sum of squares, as dot products: twice as fast on a processor as a norm. One takes fewer than 2^31 entries."""
     return torch.stack([part.dot(part) for part in x.flatten().split(_AT_ONCE)]).sum()

@@ -13,12 +13,13 @@ import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
-
-import openai
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from mneme.errors import LabelError
 from mneme.settings import suggest
+
+if TYPE_CHECKING:
+    import openai  # a second to import, and most runs ask no server
 
 REPLY_TOKENS = 300
 CHARACTERS = 3  # of a token of these prompts: marked words and JSON take more tokens than plain text
@@ -85,6 +86,8 @@ class ServerChat:
         self.identity = _server_identity(client, model, reply_tokens)
 
     def reply(self, system: str, user: str) -> Reply:
+        import openai
+
         # A server that knows this header bills a question once, however often it is sent.
         once = hashlib.sha256("\0".join((self.identity, system, user)).encode()).hexdigest()
         try:
@@ -108,6 +111,8 @@ class ServerChat:
 
 def server_chat(model: str | None = None, *, timeout: float = 60.0, http_client: Any = None) -> ServerChat:
     """The server that the environment names. Raises LabelError, naming the fix, where it names none."""
+    import openai
+
     model = model or os.environ.get("OPENAI_MODEL")
     base_url, key = os.environ.get("OPENAI_BASE_URL"), os.environ.get("OPENAI_API_KEY")
     if not (base_url or key):
@@ -131,6 +136,8 @@ def check_server(model: str, *, timeout: float = 10.0, http_client: Any = None) 
 
     Raises LabelError, naming the fix. No reply is asked for: this costs nothing.
     """
+    import openai
+
     client = server_chat(model, timeout=timeout, http_client=http_client)._client
     try:
         known = [found.id for found in client.models.list().data]
@@ -158,6 +165,8 @@ def identity(name: str, *, reply_tokens: int = REPLY_TOKENS) -> str:
         from mneme.models.identity import model_identity
 
         return "\0".join((LOCAL, model_identity(name.removeprefix(LOCAL)), "greedy", str(reply_tokens)))
+    import openai
+
     client = openai.OpenAI(api_key="none", base_url=os.environ.get("OPENAI_BASE_URL"))
     return _server_identity(client, name, reply_tokens)
 
