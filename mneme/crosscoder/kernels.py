@@ -151,6 +151,11 @@ def _pointers(row: Tensor, n: int) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(np.bincount(row.numpy(), minlength=n))])
 
 
+def sum_of_squares(x: Tensor) -> Tensor:
+    """Of all entries, as dot products: twice as fast on a processor as a norm. One takes fewer than 2^31 entries."""
+    return torch.stack([part.dot(part) for part in x.flatten().split(_AT_ONCE)]).sum()
+
+
 def positions_above(flat: Tensor, bound: float) -> Tensor:
     """Ascending positions of the entries over a bound; a GPU's nonzero takes fewer than 2^31 at once."""
     parts = [

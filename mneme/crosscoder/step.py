@@ -23,10 +23,9 @@ from mneme.crosscoder.kernels import (
     bag_totals,
     latent_order,
     residual_and_dots,
+    sum_of_squares,
     weighted_bags,
 )
-
-_AT_ONCE = 2**30
 
 
 class Weights(NamedTuple):
@@ -230,10 +229,5 @@ def _add_aux_gradients(
 
 def global_norm(grads: Weights, grid: Grid = ONE_RANK) -> Tensor:
     """The l2 norm of all of them together."""
-    own, everyones = _square(grads.enc) + _square(grads.b_enc) + _square(grads.dec), _square(grads.b_dec)
-    return (grid.total(own) + everyones).sqrt()
-
-
-def _square(x: Tensor) -> Tensor:
-    """Sum of squares, as dot products: twice as fast on a processor as a norm. One takes fewer than 2^31 entries."""
-    return torch.stack([part.dot(part) for part in x.flatten().split(_AT_ONCE)]).sum()
+    enc, b_enc, dec, b_dec = map(sum_of_squares, grads)
+    return (grid.total(enc + b_enc + dec) + b_dec).sqrt()
