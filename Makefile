@@ -58,7 +58,8 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: export GOMP_SPINCOUNT ?= 20000  # as the command sets it
+# as the command sets it
+bench: export GOMP_SPINCOUNT ?= 20000
 bench: setup
 	@for b in $(filter-out benchmarks/common.py benchmarks/wordnet_glosses.py,$(wildcard benchmarks/*.py)); do echo "== $$b"; $(BIN)/python $$b || exit 1; done
 
