@@ -68,7 +68,7 @@ def _size(n_bytes: float) -> str:
 def estimate(bench: Workbench) -> Estimate:
     """Of the run that `bench` holds; loads the pair and tokenises the corpus, both kept for the harvest."""
     from mneme.harvest.cache import IN_MEMORY_BYTES
-    from mneme.harvest.limits import batch_tokens, estimated_bytes
+    from mneme.harvest.limits import estimated_bytes
     from mneme.harvest.memory import LOGITS, bytes_a_token, weight_bytes
     from mneme.models.device import pick_device
 
@@ -78,7 +78,7 @@ def estimate(bench: Workbench) -> Estimate:
     device = pick_device("auto") if pair.remote else model.device
     weights = 0 if pair.remote else weight_bytes(model, pair.tuned._module)
     item = next(model.parameters()).element_size()
-    batch = (config.harvest.batch_tokens or batch_tokens(pair)) * bytes_a_token(model)
+    batch = config.harvest.batch_tokens * bytes_a_token(model)
     logits = 4 * LOGITS * item if config.harvest.behaviour_share > 0 else 0
     training, crosscoder = _crosscoder(bench, device)
     on_host = _PROCESS + min(activations, IN_MEMORY_BYTES) if device.type == "cpu" else 0

@@ -28,11 +28,8 @@ class HarvestConfig:
         },
     )
     min_tokens: int = field(default=512, metadata={"doc": "a corpus of fewer tokens is refused"})
-    batch_tokens: int | None = field(
-        default=None,
-        metadata={
-            "doc": "tokens in a forward pass, padding included; default: 1,024 on a CPU (its cache), else 4,096"
-        },
+    batch_tokens: int = field(
+        default=4096, metadata={"doc": "most tokens in a forward pass, padding included"}
     )
     behaviour_share: float = field(
         default=0.3,

@@ -23,17 +23,12 @@ def estimated_bytes(n_tokens: int, width: int, config: HarvestConfig) -> int:
 
 
 def within_limits(config: HarvestConfig, pair: ModelPair) -> HarvestConfig:
-    """The settings with windows that both models can read, a size of batches that suits the device, and no more
-    tokens than `cache_gb` holds.
+    """The settings with windows that both models can read, and no more tokens than `cache_gb` holds.
 
     Raises ConfigError when that is too few to learn from.
     """
     most = [most_positions(model._module) for model in (pair.base, pair.tuned)]
-    config = replace(
-        config,
-        context_length=min([config.context_length, *(n for n in most if n)]),
-        batch_tokens=config.batch_tokens or batch_tokens(pair),
-    )
+    config = replace(config, context_length=min([config.context_length, *(n for n in most if n)]))
     if config.cache_gb is None:
         return config
     fitting = int(config.cache_gb * 1e9) // estimated_bytes(1, pair.width, config)
@@ -45,14 +40,9 @@ def within_limits(config: HarvestConfig, pair: ModelPair) -> HarvestConfig:
     return replace(config, max_tokens=min(fitting, config.max_tokens or fitting))
 
 
-def batch_tokens(pair: ModelPair) -> int:
-    """Tokens of a forward pass where the settings leave it open."""
-    return 1024 if not pair.remote and pair.base.device.type == "cpu" else 4096
-
-
 def logits_batch_tokens(pair: ModelPair, config: HarvestConfig) -> int:
     """Tokens of a forward pass that makes logits: as many as others, and no more logits at once than `LOGITS`."""
-    return min(config.batch_tokens or batch_tokens(pair), LOGITS // pair.vocab_size)
+    return min(config.batch_tokens, LOGITS // pair.vocab_size)
 
 
 def check_room(folder: Path, needed: int) -> None:

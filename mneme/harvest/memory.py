@@ -32,7 +32,6 @@ def bytes_a_token(model: nn.Module) -> int:
 
 def reading_advice(pair: ModelPair, layer: int, config: HarvestConfig) -> str:
     """One line: what a batch needs, what there is, and the largest batch that fits."""
-    assert config.batch_tokens is not None, "within_limits sets it"
     base, tuned = pair.base._module, pair.tuned._module
     usable, weights, each = usable_bytes(base.device), weight_bytes(base, tuned), bytes_a_token(base)
     logits = LOGITS * 2 * next(base.parameters()).element_size() if config.behaviour_share > 0 else 0

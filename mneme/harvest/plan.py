@@ -20,6 +20,9 @@ from mneme.errors import CorpusError
 from mneme.harvest.config import HarvestConfig
 
 _PREVIEW_CHARACTERS = 200
+# What a forward pass costs beside its tokens, in tokens: Python, and reading the weights. Measured on two cores
+# (SmolLM2-135M, float32): 0.11 s, where a token takes 0.8 ms.
+PASS_TOKENS = 130
 
 
 @dataclass(frozen=True)
@@ -71,7 +74,6 @@ def make_plan(corpus: Corpus, tokenizer: PreTrainedTokenizerBase, config: Harves
 
 def shard_batches(plan: Plan, shard: int, config: HarvestConfig) -> list[list[Window]]:
     """The shard's windows in batches of like length."""
-    assert config.batch_tokens is not None, "within_limits sets it"
     documents = plan.shards[shard]
     found = windows([len(plan.tokens[d]) for d in documents], config.context_length, plan.bos is not None)
     found = [window._replace(document=window.document + documents.start) for window in found]
@@ -79,14 +81,26 @@ def shard_batches(plan: Plan, shard: int, config: HarvestConfig) -> list[list[Wi
 
 
 def batches_of_like_length(group: list[Window], size: int, has_bos: bool) -> list[list[Window]]:
-    """Batches of at most `size` tokens with padding (a single longer window is a batch by itself)."""
-    batches: list[list[Window]] = []
+    """Batches of at most `size` tokens with padding (a single longer window is a batch by itself).
+
+    Of all ways to cut the windows, longest first, the one that costs least: a pass costs its tokens, padding included,
+    and `PASS_TOKENS` more.
+    """
     # Longest first: the largest allocations come first, and the row that sets the padding opens its batch.
-    for window in sorted(group, key=lambda w: (-w.length, w.document, w.start)):
-        if batches and (len(batches[-1]) + 1) * (batches[-1][0].length + has_bos) <= size:
-            batches[-1].append(window)
-        else:
-            batches.append([window])
+    order = sorted(group, key=lambda w: (-w.length, w.document, w.start))
+    n = len(order)
+    cost = np.zeros(n + 1, dtype=np.int64)  # of all windows from the i-th on
+    stop = np.zeros(n, dtype=np.int64)  # where the batch that the i-th opens ends
+    for i in reversed(range(n)):
+        length = order[i].length + has_bos
+        rows = np.arange(1, max(1, min(n - i, size // length)) + 1)
+        costs = length * rows + PASS_TOKENS + cost[i + rows]
+        best = int(costs.argmin())
+        cost[i], stop[i] = costs[best], i + rows[best]
+    batches, at = [], 0
+    while at < n:
+        batches.append(order[at : stop[at]])
+        at = int(stop[at])
     return batches
 
 

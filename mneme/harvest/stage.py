@@ -34,7 +34,7 @@ from mneme.harvest.limits import check_room, estimated_bytes, logits_batch_token
 from mneme.harvest.memory import reading_advice
 from mneme.harvest.plan import Plan, batches_of_like_length, make_plan, shard_batches
 from mneme.harvest.writer import ShardWriter
-from mneme.memory import explained
+from mneme.memory import explained, keep_freed_memory
 from mneme.models import ModelPair
 from mneme.progress import NULL_PROGRESS, Progress, Task
 
@@ -58,6 +58,7 @@ def harvest(
     Raises ConfigError (layer out of range), CorpusError (too short), ActivationError (a model gives NaN or
     infinity), DiskFullError (checked before the start), OutOfMemoryError (says what would fit).
     """
+    keep_freed_memory()
     folder = Path(folder)
     config = within_limits(config, pair)
     layer = resolve_layer(config, pair)
