@@ -25,7 +25,7 @@ def estimated_bytes(n_tokens: int, width: int, config: HarvestConfig) -> int:
 def within_limits(config: HarvestConfig, pair: ModelPair) -> HarvestConfig:
     """The settings with windows that both models can read, and no more tokens than `cache_gb` holds.
 
-    Raises ConfigError when that is too few to learn from.
+    Raises ConfigError when `cache_gb` holds too few to learn from.
     """
     most = [most_positions(model._module) for model in (pair.base, pair.tuned)]
     config = replace(config, context_length=min([config.context_length, *(n for n in most if n)]))
