@@ -154,6 +154,24 @@ def m010_null_reach(db: duckdb.DuckDBPyConnection) -> None:
         db.execute(f"ALTER TABLE nulls ADD COLUMN {column}")
 
 
+def m011_power(db: duckdb.DuckDBPyConnection) -> None:
+    """The positive control: what this run could have found."""
+    db.execute(
+        """
+        CREATE TABLE power (                 -- see mneme/power; NULL at_margin: not measured
+            category VARCHAR,                -- NULL: over all categories
+            channel VARCHAR,                 -- latents | activations | nll
+            unit VARCHAR,                    -- of margin and minimum_detectable
+            margin DOUBLE,                   -- the size that the verdict's margin asks for
+            minimum_detectable DOUBLE,       -- smallest size found in 80% of injections; NULL: none of those tried is
+            at_margin DOUBLE,                -- chance to find a change of the margin's size, in [0, 1]
+            n_cases INTEGER,                 -- injections of one size
+            reason VARCHAR                   -- why it was not measured; else NULL
+        )
+        """
+    )
+
+
 MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     m001_initial,
     m002_labels_stage,
@@ -165,6 +183,7 @@ MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     m008_causal,
     m009_effect_reasons,
     m010_null_reach,
+    m011_power,
 ]
 SCHEMA_VERSION = len(MIGRATIONS)
 TABLES = sorted(line.split()[2] for line in INITIAL.splitlines() if line.startswith("CREATE TABLE"))

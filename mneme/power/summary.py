@@ -1,0 +1,63 @@
+"""The table `power` read: the weakest channel of each category, and the run as a whole.
+
+A row a category and channel; the rows of category NULL are the run's own. `at_margin` is the chance that a change as
+large as the verdict's margin asks for would have been found, `minimum_detectable` the smallest size that was found in
+80% of the injections.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+CHANNELS = ("latents", "activations", "nll")
+ENOUGH = 0.8
+"""Power from which a category counts as one where a change would have been found."""
+NEEDS = ("latents", "nll")
+"""Channels that a category's verdict rests on: `unaffected` is said of reach and of predictions."""
+COLUMNS = (
+    "category",
+    "channel",
+    "unit",
+    "margin",
+    "minimum_detectable",
+    "at_margin",
+    "n_cases",
+    "reason",
+)
+
+
+def weakest(power: pd.DataFrame, needs: Sequence[str] = NEEDS) -> pd.DataFrame:
+    """The row of each category's weakest channel among `needs`, in order of category; overall rows are left out.
+
+    power: columns COLUMNS. A channel that was not measured is the weakest there is: its `at_margin` is NaN. Of equal
+    ones the first of `needs` counts. A category that lacks a row of a needed channel is given one, with the reason
+    "not measured".
+    """
+    rows = power[power["category"].notna() & power["channel"].isin(list(needs))]
+    whole = pd.MultiIndex.from_product(
+        [sorted(power["category"].dropna().unique()), list(needs)], names=["category", "channel"]
+    )
+    full = rows.set_index(["category", "channel"]).reindex(whole).reset_index()
+    there = pd.MultiIndex.from_frame(rows[["category", "channel"]])
+    absent = ~pd.MultiIndex.from_frame(full[["category", "channel"]]).isin(there)
+    full.loc[absent, "reason"] = "not measured"
+    full["_known"] = full["at_margin"].fillna(-1.0).astype(float)
+    first = full.sort_values(["category", "_known"], kind="stable").drop_duplicates("category")
+    return first[list(COLUMNS)].reset_index(drop=True)
+
+
+def overall(power: pd.DataFrame, needs: Sequence[str] = NEEDS) -> dict[str, float]:
+    """How far the run's all-clear would reach. Keys `n_categories`, `n_enough` (weakest channel at ENOUGH or more),
+    `share` (n_enough / n_categories) and `at_margin` (mean over categories, what was not measured as 0); NaN of none.
+    """
+    at = weakest(power, needs)["at_margin"].fillna(0.0).astype(float)
+    n, enough = len(at), int((at >= ENOUGH).sum())
+    nan = float("nan")
+    return {
+        "n_categories": n,
+        "n_enough": enough,
+        "share": enough / n if n else nan,
+        "at_margin": float(at.mean()) if n else nan,
+    }
