@@ -14,11 +14,12 @@ endif
 export HF_HUB_DISABLE_TELEMETRY = 1
 PORT ?= 8501
 
-.PHONY: setup demo test lint bench scenarios bench-peers screenshots clean lock help
+.PHONY: setup demo test test-bf16 lint bench scenarios bench-peers screenshots clean lock help
 
 help:
 	@echo "make demo         set up, diff the bundled pair, open the dashboard"
 	@echo "make test         set up, lint and run every test"
+	@echo "make test-bf16    the tests that depend on bfloat16, as on the other kind of processor"
 	@echo "make setup        only set up .venv"
 	@echo "make lint         ruff and mypy"
 	@echo "make bench        the benchmarks, each ends in one JSON line"
@@ -46,6 +47,11 @@ demo: setup
 
 test: lint $(VENV)/.triton
 	$(BIN)/pytest
+
+# `make test` covers what this processor does with bfloat16; here the tests that depend on it run the other way.
+test-bf16: setup
+	MNEME_BFLOAT16=$$($(BIN)/python -c "from mneme.models.device import cpu_multiplies_bf16 as fast; print('off' if fast() else 'on')") \
+	  $(BIN)/pytest -m bf16
 
 # The kernels for GPUs are tested by Triton's interpreter. torch's CUDA builds bring it; a CPU build, and a run, do without.
 $(VENV)/.triton: | $(VENV)/.ready

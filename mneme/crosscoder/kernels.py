@@ -20,17 +20,10 @@ from mneme.crosscoder import fused
 from mneme.crosscoder.codes import SparseCodes
 from mneme.crosscoder.config import CrosscoderConfig
 from mneme.grouping import group_entries
+from mneme.models.device import bf16_is_fast, cpu_multiplies_bf16
 
 _AT_ONCE = 2**30
 _SAMPLE = 64  # tokens that tell what the first selection will keep
-
-
-@cache
-def bf16_is_fast(device: torch.device) -> bool:
-    """Whether bfloat16 products are done in hardware there."""
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
 
 
 @cache
@@ -69,7 +62,7 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     copies it to all rows first). Not in float32 on Intel's: addmm's product there, MKL's, is a tenth faster.
     """
     in_float32 = x.dtype == torch.float32 and not _is_intel()
-    in_bf16 = x.dtype == torch.bfloat16 and bf16_is_fast(x.device)
+    in_bf16 = x.dtype == torch.bfloat16 and cpu_multiplies_bf16()
     asks = torch.is_grad_enabled() and weight.requires_grad
     takes = x.device.type == "cpu" and (in_float32 or in_bf16) and not asks
     if takes and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise"):

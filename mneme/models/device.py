@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator
 
 import torch
@@ -40,12 +41,33 @@ def on_gpu(thing: object) -> Iterator[None]:
         thing.to(home)
 
 
+def bf16_is_fast(device: torch.device) -> bool:
+    """Whether bfloat16 products are done in hardware there; elsewhere they are emulated, slower than float32.
+
+    MNEME_BFLOAT16=on or off answers for CPUs whatever the processor: two machines then compute alike, and tests
+    cover both kinds on either.
+    """
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported()
+    if device.type != "cpu":
+        return True
+    asked = os.environ.get("MNEME_BFLOAT16", "auto")
+    if asked not in ("auto", "on", "off"):
+        raise ConfigError(f"MNEME_BFLOAT16={asked} is unknown: set on, off or auto")
+    if asked != "auto":
+        return asked == "on"
+    return cpu_multiplies_bf16()
+
+
+def cpu_multiplies_bf16() -> bool:
+    """Whether this processor has instructions for bfloat16 products."""
+    return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+
+
 def pick_dtype(dtype: str, device: torch.device) -> torch.dtype:
     """'auto' -> bfloat16 where the hardware multiplies it (GPU, CPU with avx512_bf16), else float32."""
     if dtype == "auto":
-        # Elsewhere a CPU emulates bf16 products and is slower than in float32.
-        fast = device.type != "cpu" or torch.cpu.get_capabilities().get("avx512_bf16", False)
-        return torch.bfloat16 if fast else torch.float32
+        return torch.bfloat16 if bf16_is_fast(device) else torch.float32
     if dtype not in DTYPES:
         raise ConfigError(f"dtype {dtype!r} is unknown: give auto, {', '.join(DTYPES)}")
     return DTYPES[dtype]

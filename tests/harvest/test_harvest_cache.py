@@ -19,6 +19,7 @@ from mneme.harvest import ActivationCache, HarvestConfig, harvest, shards
 from mneme.harvest import cache as cache_module
 from mneme.models import ModelPair
 
+pytestmark = pytest.mark.bf16
 CONFIG = HarvestConfig(layer=2, context_length=40, batch_tokens=200, shard_tokens=200, min_tokens=10)
 
 

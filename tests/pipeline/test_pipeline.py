@@ -25,6 +25,8 @@ from mneme.stages import STAGES
 from mneme.store.files import sha256
 from mneme.store.run import Run, open_run
 
+pytestmark = pytest.mark.bf16
+
 FILLED = [
     "documents", "training", "latents", "betas", "contexts", "logit_lens", "neighbours", "labels",
     "categories", "latent_categories", "effects", "baselines", "health", "activation_histogram",
@@ -45,7 +47,7 @@ def tables(run: Run) -> dict[str, pd.DataFrame]:
 
 def assert_same(a: Run, b: Run) -> None:
     for name, frame in tables(a).items():
-        pd.testing.assert_frame_equal(frame, tables(b)[name], obj=name)
+        pd.testing.assert_frame_equal(frame, tables(b)[name], obj=name, check_exact=True)
 
 
 def test_every_stage_leaves_its_tables(whole_run: Run) -> None:
