@@ -85,16 +85,15 @@ def _run_stages(
     bench = Workbench(config, folder, progress)
     if run.database.exists():
         open_run(folder)  # a damaged or newer run is told before any work
-    bench.check()
     fingerprints = {"inputs": bench.input_fingerprint()} if first is None else _before(run, first)
     fingerprint = list(fingerprints.values())[-1]
+    bench.check(_start(bench, fingerprint) if first is None else None)
     write_text(folder / "run.toml", config.to_toml())
     made_any = first is not None
     for stage in STAGES:
         if first is not None and stage.name in fingerprints:
             continue
-        settings = config.section_hash(*stage.settings)
-        fingerprint = _hash(stage.name, str(stage.revision), fingerprint, settings, stage.inputs(bench))
+        fingerprint = _fingerprint(stage, bench, fingerprint)
         fingerprints[stage.name] = fingerprint
         if not made_any and run.finished(stage.name) == fingerprint and stage.artefacts_exist(folder):
             continue
@@ -111,6 +110,21 @@ def _run_stages(
         give_back_freed_memory()
     if made_any or not (folder / "manifest.json").exists():
         write_manifest(folder, {"fingerprints": fingerprints, **bench.facts()})
+
+
+def _start(bench: Workbench, fingerprint: str) -> str | None:
+    """Which of the first two stages is the first to do: "harvest", "crosscoder", or None where both are done."""
+    for stage in STAGES[:2]:
+        fingerprint = _fingerprint(stage, bench, fingerprint)
+        if bench.run.finished(stage.name) != fingerprint or not stage.artefacts_exist(bench.folder):
+            return stage.name
+    return None
+
+
+def _fingerprint(stage: Stage, bench: Workbench, before: str) -> str:
+    """Of the stage's settings and inputs, and of the stage `before` it."""
+    settings = bench.config.section_hash(*stage.settings)
+    return _hash(stage.name, str(stage.revision), before, settings, stage.inputs(bench))
 
 
 def _before(run: Run, first: str) -> dict[str, str]:

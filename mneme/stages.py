@@ -22,13 +22,8 @@ _SPLICED = 512  # tokens both models read again with the reconstruction in place
 
 def harvest_stage(bench: Workbench) -> StageResult:
     """Both models' activations on the corpus, into `activations/`."""
-    from mneme.estimate import estimate
     from mneme.harvest import harvest
 
-    with bench.progress.task("estimate", total=None) as task:
-        expected = estimate(bench)
-        task.note(expected.sentence())
-    expected.check(bench.folder)
     folder = bench.folder / "activations"
     cache = harvest(bench.pair, bench.corpus, bench.config.harvest, folder, bench.progress, bench.plan)
     bench.cache = cache
@@ -53,18 +48,12 @@ def crosscoder_stage(bench: Workbench) -> StageResult:
     from mneme.crosscoder import train_crosscoder
     from mneme.crosscoder.checkpoint import delete_checkpoint
     from mneme.crosscoder.formats import load_crosscoder
-    from mneme.errors import CrosscoderError
 
     config = bench.config
     rows: list[dict[str, float]] = []
     checkpoint = bench.folder / "checkpoint"
     if config.load_crosscoder is not None:
-        crosscoder = load_crosscoder(config.load_crosscoder)
-        if crosscoder.width != bench.cache.width:
-            raise CrosscoderError(
-                f"{config.load_crosscoder} reads activations of width {crosscoder.width}, these models have"
-                f" {bench.cache.width}: give the crosscoder of this pair"
-            )
+        crosscoder = load_crosscoder(config.load_crosscoder, bench.cache.width)
         if not crosscoder.has_normaliser:
             crosscoder = crosscoder.with_normaliser(bench.cache)
     else:

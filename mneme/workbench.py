@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from mneme.corpus import Corpus
     from mneme.crosscoder import Crosscoder
+    from mneme.estimate import Estimate
     from mneme.harvest.cache import ActivationCache
     from mneme.harvest.plan import Plan
     from mneme.interpret.encoder import SentenceEncoder
@@ -108,21 +109,68 @@ class Workbench:
         known = taxonomy.keys if given else None
         return read_outcomes(self.outcomes_file, known)
 
-    def check(self) -> None:
-        """What late stages need is looked at first: bad input is told before hours of work."""
-        from mneme.interpret.labels.explainers import explainer_names
+    def check(self, start: str | None = "harvest") -> Estimate | None:
+        """All that a run's settings, files and models must fulfil, told in one line before any work.
 
+        What `mneme run` and its --dry-run both do first. `start`: the stage that the run begins with ("harvest",
+        "crosscoder", or None for a later one); models are loaded only where their activations are still to be
+        read. Returns what such a run will take.
+
+        Raises a UserError: see the rooms' own checks.
+        """
+        self._check_settings()
+        if start == "harvest":
+            return self._check_models()
+        if start == "crosscoder":
+            self._check_crosscoder(self.cache.width, self.cache.n)
+        return None
+
+    def _check_settings(self) -> None:
+        """What can be told without loading a model, quickest first."""
+        from mneme.effects.categories import load_taxonomy
+        from mneme.interpret.labels.explainers import check_demanded, explainer_names
+        from mneme.models.device import pick_device
+        from mneme.store.files import check_place
+
+        config = self.config
+        check_place(self.folder)
+        if not self.remote:
+            pick_device(config.harvest.device)
+        load_taxonomy(config.effects.taxonomy).check_names("effects.forget", config.effects.forget)
         _ = self.outcomes
-        names = explainer_names(self.config.labels)
-        if self.config.effects.assign != "encoder" and not names:
+        if config.effects.assign != "encoder" and not explainer_names(config.labels):
             raise LabelError(
-                f"effects.assign = {self.config.effects.assign} asks a labelling model, and none is named: set"
+                f"effects.assign = {config.effects.assign} asks a labelling model, and none is named: set"
                 " OPENAI_MODEL and OPENAI_BASE_URL or OPENAI_API_KEY, or labels.local"
             )
-        if self.config.load_crosscoder is not None:
-            from mneme.crosscoder.formats import load_crosscoder
+        check_demanded(config.labels)
 
-            load_crosscoder(self.config.load_crosscoder)
+    def _check_models(self) -> Estimate:
+        """The pair, its layer, the text and the sizes that follow from them."""
+        from mneme.estimate import estimate
+        from mneme.harvest.layer import check_layer
+
+        with self.progress.task("estimate", total=None) as task:
+            if self.config.load_crosscoder is not None:
+                self._check_crosscoder()  # before models are loaded: it may not even be there
+            check_layer(self.config.harvest, self.pair)
+            self._check_crosscoder(self.pair.width, self.plan.n_tokens)
+            expected = estimate(self)
+            task.note(expected.sentence())
+        expected.check(self.folder)
+        return expected
+
+    def _check_crosscoder(self, width: int | None = None, n_tokens: int | None = None) -> None:
+        """Whether the one to load fits the models, or one of these settings can be trained."""
+        from mneme.crosscoder.formats import load_crosscoder
+        from mneme.crosscoder.grid import check_ranks
+
+        config = self.config.crosscoder
+        if self.config.load_crosscoder is not None:
+            load_crosscoder(self.config.load_crosscoder, width)
+        elif width is not None and n_tokens is not None:
+            config.check_size(width)
+            check_ranks(config, config.n_latents(width), n_tokens)
 
     @cached_property
     def encoder(self) -> SentenceEncoder:

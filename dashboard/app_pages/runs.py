@@ -150,7 +150,7 @@ with st.form("new_run", border=True):
         step=1,
         key="new_layer",
         placeholder="the middle",
-        help="The residual stream after this layer is read.",
+        help="The residual stream after this layer is read: by default the middle one, or the first changed layer.",
     )
     latents = b.number_input(
         "Latents",

@@ -58,11 +58,16 @@ def run(
     ] = None,
     tuned: Annotated[str | None, typer.Option(help="The model after, given in the same ways.")] = None,
     corpus: Annotated[str | None, typer.Option(help="Text: bundled, a file, a folder, hf:NAME.")] = None,
-    layer: Annotated[int | None, typer.Option(help="Read after this layer. [default: the middle]")] = None,
+    layer: Annotated[
+        int | None, typer.Option(help="Read after this layer. [default: the middle, or the first changed]")
+    ] = None,
     folder: OutOption = Path("runs/diff"),
     settings: SetOption = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what it would take (tokens, disk, memory), and stop.")
+        bool,
+        typer.Option(
+            "--dry-run", help="Check all settings, say what it would take (tokens, disk, memory), and stop."
+        ),
     ] = False,
 ) -> None:
     """Compare a base model with its tuned version: every stage, from activations to the report."""
@@ -158,15 +163,12 @@ def info(
 
 
 def _estimate(config: RunConfig, folder: Path) -> None:
-    from mneme.estimate import estimate
     from mneme.progress import NULL_PROGRESS
     from mneme.workbench import Workbench
 
-    bench = Workbench(config, folder, NULL_PROGRESS)
-    bench.check()
-    expected = estimate(bench)
+    expected = Workbench(config, folder, NULL_PROGRESS).check()
+    assert expected is not None
     out.print(escape(expected.sentence()), highlight=False, soft_wrap=True)
-    expected.check(folder)
 
 
 def _serve(runs: Path, port: int, folder: Path | None = None) -> None:

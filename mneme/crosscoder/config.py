@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from mneme.errors import ConfigError
+
 Variant = Literal["batchtopk", "topk", "l1"]
 
 
@@ -89,3 +91,12 @@ class CrosscoderConfig:
     def n_latents(self, width: int) -> int:
         """F for a model of this width."""
         return self.latents if self.latents is not None else self.expansion * width
+
+    def check_size(self, width: int) -> None:
+        """Raises ConfigError where as many latents would be active as there are: that is no sparse dictionary."""
+        latents = self.n_latents(width)
+        if self.variant != "l1" and self.k >= latents:
+            raise ConfigError(
+                f"crosscoder.k = {self.k} must be below the {latents:,} latents: lower it, or raise"
+                " crosscoder.latents"
+            )

@@ -55,13 +55,22 @@ def save_crosscoder(crosscoder: Crosscoder, folder: str | Path) -> None:
     write_text(folder / _CONFIG, json.dumps(values, indent=2) + "\n")
 
 
-def load_crosscoder(source: str | Path) -> Crosscoder:
+def load_crosscoder(source: str | Path, width: int | None = None) -> Crosscoder:
     """Read a crosscoder from a folder or a hub id, in any of the layouts above.
 
     Layouts that store no normaliser give a crosscoder without one: `with_normaliser(activations)` adds it.
-    Raises CrosscoderError when files are missing, damaged or in another layout.
+    Raises CrosscoderError when files are missing, damaged or in another layout, or when its width is not the one given.
     """
-    folder = _find(str(source))
+    crosscoder = _read(_find(str(source)))
+    if width is not None and crosscoder.width != width:
+        raise CrosscoderError(
+            f"{source} reads activations of width {crosscoder.width}, these models have {width}: give the crosscoder"
+            " of this pair"
+        )
+    return crosscoder
+
+
+def _read(folder: Path) -> Crosscoder:
     if (folder / _WEIGHTS).exists():
         tensors = _read_safetensors(folder / _WEIGHTS)
         values = _read_json(folder / _CONFIG)

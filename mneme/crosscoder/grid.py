@@ -22,6 +22,33 @@ from mneme.errors import ConfigError
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
 
+    from mneme.crosscoder.config import CrosscoderConfig
+
+
+def check_ranks(config: CrosscoderConfig, n_latents: int, n_tokens: int) -> None:
+    """Raises ConfigError where the processes that torchrun started can't share this training."""
+    n, shards = distributed.world_size(), config.latent_shards
+    if n == 1:
+        return
+    _check_processes(n, shards)
+    _check_latents(n_latents, shards)
+    batch = min(config.batch_size, n_tokens)
+    if batch < n // shards:
+        raise ConfigError(
+            f"a batch of {batch} tokens has none for some of the {n // shards} processes: raise"
+            " crosscoder.batch_size, give more text or start fewer"
+        )
+
+
+def _check_processes(n: int, shards: int) -> None:
+    if n % shards:
+        raise ConfigError(f"crosscoder.latent_shards = {shards} does not divide the {n} processes")
+
+
+def _check_latents(n_latents: int, shards: int) -> None:
+    if n_latents % shards:
+        raise ConfigError(f"crosscoder.latent_shards = {shards} does not divide {n_latents} latents")
+
 
 class Grid:
     """The ranks of a training. Methods are collectives unless said otherwise, and with one rank the identity."""
@@ -41,8 +68,7 @@ class Grid:
         n = distributed.world_size()
         if n == 1:
             return cls()
-        if n % shards:
-            raise ConfigError(f"crosscoder.latent_shards = {shards} does not divide the {n} processes")
+        _check_processes(n, shards)
         from torch.distributed.device_mesh import init_device_mesh
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -58,8 +84,7 @@ class Grid:
 
     def own_latents(self, n_latents: int) -> slice:
         """This rank's latents of so many. Raises ConfigError when they can't be divided evenly."""
-        if n_latents % self.shards:
-            raise ConfigError(f"crosscoder.latent_shards = {self.shards} does not divide {n_latents} latents")
+        _check_latents(n_latents, self.shards)
         return distributed.share(n_latents, (self.rank % self.shards, self.shards))
 
     # over one side of the grid

@@ -21,13 +21,13 @@ from torch import Tensor
 from mneme import distributed
 from mneme.crosscoder.checkpoint import read_checkpoint, write_checkpoint
 from mneme.crosscoder.config import CrosscoderConfig
-from mneme.crosscoder.grid import Grid
+from mneme.crosscoder.grid import Grid, check_ranks
 from mneme.crosscoder.kernels import encodes_in_bf16
 from mneme.crosscoder.module import Crosscoder
 from mneme.crosscoder.source import Source
 from mneme.crosscoder.start import MEDIAN_SAMPLE, fit_normaliser, initial_weights, scaled_start
 from mneme.crosscoder.step import Rule, Weights, global_norm, training_step
-from mneme.errors import ActivationError, ConfigError, CrosscoderError
+from mneme.errors import ActivationError, CrosscoderError
 from mneme.models.device import pick_device
 
 _COUNTERS = ("step", "threshold_sum", "threshold_weight", "hint", "rows")
@@ -41,14 +41,10 @@ class Trainer:
         self.source, self.config, self.folder = source, config, folder
         if source.n < 2:
             raise ActivationError("there are too few activations to train on: give a longer corpus")
+        check_ranks(config, config.n_latents(source.width), source.n)
         self.grid = grid = Grid.of_ranks(config.latent_shards)
         # Shares are of one size, so that the mean over ranks is the mean over tokens.
         self.batch_size = min(config.batch_size, source.n) // grid.n_parts * grid.n_parts
-        if self.batch_size == 0:
-            raise ConfigError(
-                f"a batch of {min(config.batch_size, source.n)} tokens has none for some of the {grid.n_parts}"
-                " processes: raise crosscoder.batch_size, give more text or start fewer"
-            )
         n_tokens = config.tokens or math.ceil(config.epochs * source.n)
         self.n_steps = max(1, n_tokens // self.batch_size)
         self.dead_after = min(config.dead_after, max(1, int(config.dead_share * n_tokens)))

@@ -16,7 +16,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -55,6 +55,14 @@ class Taxonomy(NamedTuple):
     @property
     def keys(self) -> list[str]:
         return [category.key for category in self.categories]
+
+    def check_names(self, setting: str, names: Iterable[str]) -> None:
+        """Raises ConfigError for a name in `setting` that is no category, with the nearest one suggested."""
+        for name in names:
+            if name not in self.keys:
+                raise ConfigError(
+                    f"{setting} names {name!r}, no category of {self.title!r}: {suggest(name, self.keys)}"
+                )
 
     def frame(self) -> pd.DataFrame:
         """Columns category, name, grp, domain, description of table `categories`."""

@@ -9,12 +9,14 @@ from mneme.lazy import lazy_exports
 if TYPE_CHECKING:
     from mneme.harvest.cache import ActivationCache
     from mneme.harvest.config import HarvestConfig
+    from mneme.harvest.layer import check_layer, resolve_layer
     from mneme.harvest.limits import estimated_bytes
-    from mneme.harvest.stage import harvest, harvest_fingerprint, resolve_layer
+    from mneme.harvest.stage import harvest, harvest_fingerprint
 
 __all__ = [
     "ActivationCache",
     "HarvestConfig",
+    "check_layer",
     "estimated_bytes",
     "harvest",
     "harvest_fingerprint",
@@ -26,9 +28,10 @@ __getattr__ = lazy_exports(
     {
         "ActivationCache": "cache",
         "HarvestConfig": "config",
+        "check_layer": "layer",
         "estimated_bytes": "limits",
         "harvest": "stage",
         "harvest_fingerprint": "stage",
-        "resolve_layer": "stage",
+        "resolve_layer": "layer",
     },
 )

@@ -12,7 +12,10 @@ class HarvestConfig:
 
     layer: int | None = field(
         default=None,
-        metadata={"doc": "layer (from 0) whose output is read; default: the middle, n_layers // 2 - 1"},
+        metadata={
+            "doc": "layer (from 0) whose output is read; default: the middle, n_layers // 2 - 1, or the first changed"
+            " one where that comes later"
+        },
     )
     context_length: int = field(
         default=256,

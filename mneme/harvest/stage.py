@@ -23,13 +23,14 @@ import torch
 from mneme import distributed
 from mneme.corpus import Corpus
 from mneme.corpus.windows import Window
-from mneme.errors import ActivationError, ConfigError
+from mneme.errors import ActivationError
 from mneme.harvest import shards
 from mneme.harvest.beginnings import Beginning, measure
 from mneme.harvest.cache import ActivationCache
 from mneme.harvest.config import HarvestConfig
 from mneme.harvest.continuation import Continuation
 from mneme.harvest.forward import PairReader
+from mneme.harvest.layer import resolve_layer
 from mneme.harvest.limits import check_room, estimated_bytes, logits_batch_tokens, within_limits
 from mneme.harvest.memory import reading_advice
 from mneme.harvest.plan import Plan, batches_of_like_length, make_plan, shard_batches
@@ -109,17 +110,6 @@ def harvest(
     index["complete"] = True
     distributed.gather(lambda: shards.write_index(folder, index) if rank == 0 else None)
     return ActivationCache(folder)
-
-
-def resolve_layer(config: HarvestConfig, pair: ModelPair) -> int:
-    """The layer to read. Raises ConfigError when the models have no such layer."""
-    layer = pair.middle_layer if config.layer is None else config.layer
-    if not 0 <= layer < pair.n_layers:
-        raise ConfigError(
-            f"layer {layer} is out of range: {pair.base_id} has {pair.n_layers} layers,"
-            f" give 0 to {pair.n_layers - 1}"
-        )
-    return layer
 
 
 def harvest_fingerprint(pair: ModelPair, corpus: Corpus, config: HarvestConfig) -> str:

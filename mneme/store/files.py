@@ -44,6 +44,13 @@ def only_writer(folder: Path) -> Iterator[None]:
         yield
 
 
+def check_place(folder: Path) -> None:
+    """Raises RunError where the folder is not there and can't be made, or can't be written; makes nothing."""
+    standing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not standing.is_dir() or not os.access(standing, os.W_OK | os.X_OK):
+        raise RunError(f"{folder} can't be written: choose another folder with --out")
+
+
 def _lock(handle: Any) -> None:
     try:
         import fcntl

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tiny_models import changed_in_layer, save, tiny_llama, tiny_tokenizer
 
 from dashboard.components import jobs
 from dashboard.components.forecast import expected
@@ -41,6 +42,21 @@ def test_a_run_that_fails_says_why(tmp_path: Path) -> None:
     assert job.state == "failed" and "no model" in (job.error or "")
     jobs.dismiss(tmp_path, "bad")
     assert jobs.under_way(tmp_path) == []
+
+
+def test_a_layer_that_cannot_show_the_change_is_refused_on_the_page_as_on_the_command_line(
+    tmp_path: Path,
+) -> None:
+    save(tiny_llama(), tmp_path / "base", tiny_tokenizer())
+    save(changed_in_layer(tiny_llama(), 2), tmp_path / "tuned", tiny_tokenizer())
+    (tmp_path / "text.txt").write_text("a river and a king and a cat on a mat. " * 60)
+    request = jobs.Request("early", "base", "tuned", "text.txt", 1, 64, 8, None, "")
+    assert jobs.problem_with(tmp_path, request) is None
+    jobs.start(tmp_path, request)
+    wait_for_end(tmp_path, "early")
+    (job,) = jobs.under_way(tmp_path)
+    assert job.state == "failed" and not (tmp_path / "early" / "activations").exists()
+    assert "layer 1 can't show the change" in (job.error or "") and "--layer 2 to 3" in (job.error or "")
 
 
 def test_cancelling_ends_the_process(tmp_path: Path) -> None:

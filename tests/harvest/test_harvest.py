@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 import torch
 from harvest_settings import CONFIG
-from tiny_models import VOCABULARY, tiny_llama, tiny_tokenizer
+from tiny_models import VOCABULARY, changed_in_layer, tiny_llama, tiny_tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from mneme.corpus import Corpus
-from mneme.harvest import ActivationCache, HarvestConfig, estimated_bytes, harvest, shards
+from mneme.harvest import HarvestConfig, estimated_bytes, harvest, shards
 from mneme.harvest.behaviour import compare_predictions
 from mneme.models import ModelPair, pair_models
 
@@ -245,6 +245,11 @@ def test_progress_counts_every_token_once(pair: ModelPair, corpus: Corpus, tmp_p
     assert counter.waits and counter.last == ""  # said while predictions are measured, and taken back
 
 
-def test_the_default_layer_is_the_middle(pair: ModelPair, corpus: Corpus, tmp_path: Path) -> None:
-    assert harvest(pair, corpus, replace(CONFIG, layer=None), tmp_path).layer == 1
-    assert isinstance(ActivationCache(tmp_path), ActivationCache)
+@pytest.mark.parametrize(("changed", "layer"), [(0, 1), (1, 1), (2, 2), (3, 3)])
+def test_the_default_layer_is_the_middle_but_never_before_the_first_change(
+    changed: int, layer: int, corpus: Corpus, tmp_path: Path
+) -> None:
+    pair = pair_models(tiny_llama(), changed_in_layer(tiny_llama(), changed), tiny_tokenizer())
+    cache = harvest(pair, corpus, replace(CONFIG, layer=None, max_tokens=200), tmp_path)
+    assert cache.layer == layer
+    assert not torch.equal(*cache.read(0, cache.n).unbind(1))

@@ -30,6 +30,17 @@ def explainer_names(config: LabelConfig) -> list[str]:
     return [config.model or model] if model else []
 
 
+def check_demanded(config: LabelConfig) -> None:
+    """As `check_explainers`, of explainers and budgets that the settings demand.
+
+    A server that only the environment names may be away: latents then have their offline labels, and the run says so.
+    """
+    if config.compare or config.local or config.llm == "on":
+        check_explainers(config)
+    for name in explainer_names(config):
+        budget_of(name, config)
+
+
 def check_explainers(config: LabelConfig) -> None:
     """Raises LabelError or ModelError, naming the fix, for an explainer that can't be had."""
     for name in explainer_names(config):

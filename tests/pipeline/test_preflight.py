@@ -1,0 +1,167 @@
+"""What can't be is told in one line before any work, and by --dry-run as by the run itself."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_models import changed_in_layer, save, tiny_llama, tiny_tokenizer
+
+from mneme.config import make_config
+from mneme.crosscoder import Crosscoder, CrosscoderConfig
+from mneme.errors import UserError
+from mneme.harvest import harvest
+from mneme.pipeline import run_pipeline
+from mneme.progress import NULL_PROGRESS
+from mneme.store.run import Run
+from mneme.workbench import Workbench
+
+Cli = Callable[..., tuple[int, str, str]]
+SIZES = ["crosscoder.latents=32", "crosscoder.k=4", "crosscoder.epochs=1", "effects.taxonomy=harm"]
+
+
+@pytest.fixture(scope="module")
+def places(pair_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What settings may name: models, text, a crosscoder of another width, files that are no such thing."""
+    folder = tmp_path_factory.mktemp("places")
+    tuned = changed_in_layer(tiny_llama(), 3)
+    head = tiny_llama()
+    head.lm_head.weight.data += 0.1
+    text = "\n\n".join(f"a paragraph of words number {i} about a river and a king" for i in range(200))
+    (folder / "text.txt").write_text(text)
+    (folder / "short.txt").write_text("too short")
+    (folder / "outcomes.csv").write_text("category,base,tuned\nnowhere,1,2\n")
+    (folder / "plain").write_text("")
+    Crosscoder(CrosscoderConfig(latents=32, k=4), 8).save_pretrained(folder / "wide-crosscoder")
+    return {
+        "base": str(pair_folder / "base"),
+        "tuned": str(pair_folder / "tuned"),
+        "late": save(tuned, folder / "late", tiny_tokenizer()),
+        "head": save(head, folder / "head", tiny_tokenizer()),
+        "folder": str(folder),
+    }
+
+
+BAD = [
+    ({"tuned": "late"}, ["harvest.layer=1"], "layer 1 can't show the change", "--layer 3 to 3"),
+    ({}, ["harvest.layer=0"], "layer 0 can't show the change", "--layer 1 to 3"),
+    ({}, ["harvest.layer=99"], "layer 99 is out of range", "give 0 to 3"),
+    ({}, ["harvest.layer=-1"], "layer -1 is out of range", "give 0 to 3"),
+    ({"tuned": "base"}, [], "identical models", "check that"),
+    ({"tuned": "head"}, [], "only after the last layer (lm_head.weight)", "benchmark"),
+    ({}, ["effects.forget=['harm_hat']"], "effects.forget names 'harm_hat'", "did you mean 'harm_hate'"),
+    ({}, ["effects.forget=['harm_hate']", "effects.taxonomy=mmlu"], "effects.forget", "'harm_hate'"),
+    ({}, ["crosscoder.k=32"], "crosscoder.k = 32 must be below the 32 latents", "lower it"),
+    ({}, ["crosscoder.k=99", "crosscoder.variant=topk"], "crosscoder.k = 99 must be below", "lower it"),
+    (
+        {},
+        ["load_crosscoder=FOLDER/wide-crosscoder"],
+        "reads activations of width 8, these models have 16",
+        "give",
+    ),
+    ({}, ["load_crosscoder=FOLDER/nowhere"], "FOLDER/nowhere is no folder", "name"),
+    ({}, ["load_crosscoder=FOLDER"], "holds no crosscoder", "model.safetensors"),
+    ({}, ["effects.outcomes=FOLDER/outcomes.csv"], "unknown category 'nowhere'", "known are"),
+    ({}, ["effects.outcomes=FOLDER/nowhere.csv"], "nowhere.csv can't be read", "columns"),
+    ({}, ["effects.taxonomy=nowhere"], "unknown taxonomy 'nowhere'", ".toml"),
+    ({}, ["effects.assign=llm"], "effects.assign = llm", "OPENAI_MODEL"),
+    ({}, ["labels.local=FOLDER/nowhere"], "no model at FOLDER/nowhere", ""),
+    ({}, ["labels.local=LATE"], "no chat template", "instruction-tuned"),
+    ({}, ["labels.llm=on"], "OPENAI", "set"),
+    ({}, ["harvest.device=gpu9"], "device 'gpu9' is unknown", "cpu"),
+    ({}, ["harvest.device=cuda:7"], "device 'cuda:7' isn't there", "cpu"),
+    ({}, ["corpus=FOLDER/nowhere.txt"], "no corpus at FOLDER/nowhere.txt", "bundled"),
+    ({}, ["corpus=FOLDER/short.txt"], "too few to learn from", "more text"),
+    ({}, ["harvest.cache_gb=0.000001"], "harvest.cache_gb", "raise it"),
+    ({}, ["harvest.context_length=1"], "context_length must be at least 2", ""),
+    ({}, ["out=FOLDER/plain/run"], "FOLDER/plain/run can't be written", "--out"),
+]
+
+
+@pytest.mark.parametrize("dry", [True, False], ids=["dry-run", "run"])
+@pytest.mark.parametrize(
+    ("models", "settings", "message", "fix"), BAD, ids=[" ".join(b[1]) or b[2] for b in BAD]
+)
+def test_bad_settings_are_refused_before_the_harvest_by_run_and_dry_run(
+    cli: Cli,
+    places: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    models: dict[str, str],
+    settings: list[str],
+    message: str,
+    fix: str,
+    dry: bool,
+) -> None:
+    def started(*_: object, **__: object) -> None:
+        raise AssertionError("the harvest has begun")
+
+    monkeypatch.setattr("mneme.harvest.harvest", started)
+    put = lambda text: text.replace("FOLDER", places["folder"]).replace("LATE", places["late"])  # noqa: E731
+    given = {"corpus": "FOLDER/text.txt", "out": str(tmp_path / "run")}
+    words = ["run", "--base", places["base"], "--tuned", places[models.get("tuned", "tuned")]]
+    for setting in [*SIZES, *map(put, settings)]:
+        name, _, value = setting.partition("=")
+        if name in given:
+            given[name] = value
+        else:
+            words += ["--set", setting]
+    words += ["--corpus", put(given["corpus"]), "--out", given["out"], *(["--dry-run"] if dry else [])]
+    code, out, err = cli(*words)
+    assert code == 2, (out, err)
+    assert err.startswith("error: ") and err.count("\n") == 1, err
+    assert put(message) in err and fix in err
+    assert not (tmp_path / "run" / "run.duckdb").exists()
+    assert not (dry and (tmp_path / "run").exists()), "a dry run writes nothing"
+
+
+def test_good_settings_pass_both(cli: Cli, places: dict[str, str], tmp_path: Path, monkeypatch: Any) -> None:
+    """The settings that the bad ones above are variations of."""
+    read: list[int] = []
+
+    def started(pair: Any, corpus: Any, config: Any, *_: object, **__: object) -> None:
+        read.append(config.layer)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mneme.harvest.harvest", started)
+    words = ["run", "--base", places["base"], "--tuned", places["tuned"], "--out", tmp_path / "run"]
+    words += ["--corpus", f"{places['folder']}/text.txt", "--layer", "3"]
+    for setting in (*SIZES, "effects.forget=['harm_hate']"):
+        words += ["--set", setting]
+    code, out, err = cli(*words, "--dry-run")
+    assert code == 0 and "tokens of 1 document; on disk" in out, err
+    assert cli(*words)[0] == 130 and read == [3]
+
+
+def test_a_run_whose_activations_are_there_loads_no_model_to_be_checked(
+    whole_run: Run, settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loads(*_: object, **__: object) -> None:
+        raise AssertionError("a model is loaded")
+
+    shutil.copytree(whole_run.path, tmp_path / "run")
+    monkeypatch.setattr("mneme.models.load_pair", loads)
+    run_pipeline(make_config(settings), tmp_path / "run")
+    many = {**settings, "crosscoder": {**settings["crosscoder"], "k": 48}}
+    with pytest.raises(UserError, match=r"crosscoder\.k = 48 must be below the 48 latents"):
+        run_pipeline(make_config(many), tmp_path / "run")
+    assert Run(tmp_path / "run").info()["k"] == "4", "what is there stays"
+    other = {**settings, "load_crosscoder": str(tmp_path / "nowhere")}
+    with pytest.raises(UserError, match="is no folder"):
+        run_pipeline(make_config(other), tmp_path / "run")
+
+
+@pytest.mark.parametrize("changed", [1, 2, 3])
+def test_a_run_that_names_no_layer_reads_one_that_shows_the_change(
+    places: dict[str, str], settings: dict[str, Any], tmp_path: Path, changed: int
+) -> None:
+    tuned = save(changed_in_layer(tiny_llama(), changed), tmp_path / "tuned", tiny_tokenizer())
+    bench = Workbench(make_config({**settings, "tuned": tuned}), tmp_path / "run", NULL_PROGRESS)
+    assert bench.check() is not None
+    cache = harvest(bench.pair, bench.corpus, bench.config.harvest, tmp_path / "activations")
+    assert cache.layer == changed
+    assert not torch.equal(*cache.read(0, cache.n).unbind(1))
