@@ -21,9 +21,20 @@ def pick_device(device: str) -> torch.device:
         picked = torch.device(device)
     except RuntimeError as error:
         raise ConfigError(f"device {device!r} is unknown: give auto, cpu, cuda or cuda:N") from error
-    if picked.type == "cuda" and (picked.index or 0) >= torch.cuda.device_count():
+    if not _is_there(picked):
         raise ConfigError(f"device {device!r} isn't there: give auto, cpu or one of the GPUs torch sees")
     return picked
+
+
+def _is_there(device: torch.device) -> bool:
+    """Whether this machine has the device, and this build of torch can use it."""
+    count = {
+        "cpu": lambda: 1,
+        "cuda": torch.cuda.device_count,
+        "xpu": torch.xpu.device_count,
+        "mps": lambda: int(torch.backends.mps.is_available()),
+    }.get(device.type, lambda: 0)
+    return (device.index or 0) < count()
 
 
 @contextlib.contextmanager

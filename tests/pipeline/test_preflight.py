@@ -74,6 +74,9 @@ BAD = [
     ({}, ["labels.llm=on"], "OPENAI", "set"),
     ({}, ["harvest.device=gpu9"], "device 'gpu9' is unknown", "cpu"),
     ({}, ["harvest.device=cuda:7"], "device 'cuda:7' isn't there", "cpu"),
+    ({}, ["harvest.device=mps"], "device 'mps' isn't there", "cpu"),
+    ({}, ["harvest.device=xpu"], "device 'xpu' isn't there", "cpu"),
+    ({}, ["harvest.device=meta"], "device 'meta' isn't there", "cpu"),
     ({}, ["corpus=FOLDER/nowhere.txt"], "no corpus at FOLDER/nowhere.txt", "bundled"),
     ({}, ["corpus=FOLDER/short.txt"], "too few to learn from", "more text"),
     ({}, ["harvest.cache_gb=0.000001"], "harvest.cache_gb", "raise it"),
@@ -101,6 +104,12 @@ def test_bad_settings_are_refused_before_the_harvest_by_run_and_dry_run(
         raise AssertionError("the harvest has begun")
 
     monkeypatch.setattr("mneme.harvest.harvest", started)
+    for name, found in (
+        ("cuda.device_count", 0),
+        ("xpu.device_count", 0),
+        ("backends.mps.is_available", False),
+    ):
+        monkeypatch.setattr(f"torch.{name}", lambda found=found: found)
     put = lambda text: text.replace("FOLDER", places["folder"]).replace("LATE", places["late"])  # noqa: E731
     given = {"corpus": "FOLDER/text.txt", "out": str(tmp_path / "run")}
     words = ["run", "--base", places["base"], "--tuned", places[models.get("tuned", "tuned")]]
