@@ -55,7 +55,7 @@ class RunConfig:
     tuned: str
     """The model after, given in the same ways, or bundled:tuned."""
     corpus: str | tuple[str, ...] = "bundled"
-    """Text to read: 'bundled', a file, a folder, 'hf:NAME[:SPLIT[:COLUMN]]', or the texts themselves."""
+    """Text to read: 'bundled', 'bundled:AREA,AREA', a file, a folder, 'hf:NAME[:SPLIT[:COLUMN]]', or the texts."""
     load_crosscoder: str | None = None
     """A trained crosscoder (folder or hub id) to use instead of training one."""
     harvest: HarvestConfig = field(default_factory=HarvestConfig)

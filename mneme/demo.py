@@ -16,8 +16,18 @@ _PAIR: dict[str, Any] = {
 }
 
 
+# A quarter of the bundled text's areas, each whole: fewer documents of every area would leave no category text enough.
+# Six are of the life sciences, where the change is, eighteen of everything else.
+QUICK_AREAS = (
+    *("cell_biology", "genetics", "microbiology", "evolution_ecology", "anatomy", "clinical_medicine"),
+    *("mechanics", "astronomy", "general_chemistry", "statistics", "algebra_geometry", "computer_security"),
+    *("machine_learning", "macroeconomics", "marketing", "law", "philosophy", "religions"),
+    *("world_history", "government_politics", "sociology", "education", "literature", "cooking_recipes"),
+)
+
+
 def demo_settings(*, quick: bool) -> dict[str, Any]:
-    """Plain nested settings; `quick` reads a tenth of the text into a quarter of the latents."""
+    """Plain nested settings; `quick` reads a quarter of the areas into a quarter of the latents."""
     if not quick:
         return {
             **_PAIR,
@@ -27,6 +37,10 @@ def demo_settings(*, quick: bool) -> dict[str, Any]:
         }
     return {
         **_PAIR,
-        "harvest": {"max_tokens": 12_000},
-        "crosscoder": {"latents": 1024, "k": 16},
+        "corpus": "bundled:" + ",".join(QUICK_AREAS),
+        "harvest": {"behaviour_share": 0.6},  # fewer documents, more of them measured
+        # smaller batches: enough steps for a quarter of the text
+        "crosscoder": {"latents": 1024, "k": 16, "epochs": 8, "batch_size": 1024},
+        # the sentence encoder reads thousands of texts to score labels: half of the time that is left
+        "labels": {"score_labels": False},
     }

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 @app.command()
 def demo(
     folder: OutOption = DEMO,
-    quick: Annotated[bool, typer.Option("--quick", help="A small one, in under 90 seconds.")] = False,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="A quarter of the text, in under 90 seconds.")
+    ] = False,
     serve: Annotated[bool, typer.Option(help="Open the dashboard when done.")] = True,
     port: PortOption = 8501,
     settings: SetOption = None,

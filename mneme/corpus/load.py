@@ -9,14 +9,15 @@ from mneme.corpus.corpus import Corpus, Document
 from mneme.corpus.read import TEXT_FIELDS, read_path
 from mneme.errors import CorpusError, ModelError
 from mneme.models.bundled import data_folder
+from mneme.settings import suggest
 
 CHARACTERS_PER_TOKEN = 8  # generous: English has about 4, so that enough text for max_tokens is read
 LEAST_CHARACTERS = 20_000_000  # of a source that is larger than asked for, so that all its topics are seen
 
 
 def load_corpus(source: str | Sequence[str], *, max_tokens: int | None = None) -> Corpus:
-    """Read text: 'bundled', a .txt/.jsonl/.jsonl.gz/.jsonl.zst/.parquet/.csv file, a folder of these,
-    'hf:NAME[:SPLIT[:COLUMN]]', or a list of strings.
+    """Read text: 'bundled', 'bundled:AREA,AREA' (some of its areas, whole), a file (.txt, .jsonl, .jsonl.gz,
+    .jsonl.zst, .parquet, .csv), a folder of these, 'hf:NAME[:SPLIT[:COLUMN]]', or a list of strings.
 
     Exact duplicates are dropped. `max_tokens` only bounds how far a large source is read (tokens aren't
     counted here); the harvest cuts to it.
@@ -28,6 +29,8 @@ def load_corpus(source: str | Sequence[str], *, max_tokens: int | None = None) -
     found: Iterable[Document]
     if source == "bundled":
         found = read_path(bundled_corpus())
+    elif source.startswith("bundled:"):
+        found = _areas(source)
     elif source.startswith("hf:"):
         found = _read_hub(source)
     else:
@@ -47,6 +50,17 @@ def bundled_corpus() -> Path:
     if not file.is_file():
         raise CorpusError(f"the bundled corpus isn't at {file}: get the whole repository, or name a text")
     return file
+
+
+def _areas(source: str) -> list[Document]:
+    """The bundled corpus' documents of the areas that 'bundled:AREA,AREA' names."""
+    found = list(read_path(bundled_corpus()))
+    wanted = [area.strip() for area in source.removeprefix("bundled:").split(",")]
+    known = {document.topic for document in found if document.topic}
+    for area in wanted:
+        if area not in known:
+            raise CorpusError(f"the bundled corpus has no area {area!r}: {suggest(area, known)}")
+    return [document for document in found if document.topic in wanted]
 
 
 def _up_to(documents: Iterable[Document], max_tokens: int | None) -> Iterator[Document]:

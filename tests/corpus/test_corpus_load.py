@@ -131,6 +131,23 @@ def test_the_bundled_corpus_is_found_in_the_data_folder(
     assert load_corpus("bundled").documents == DOCUMENTS
 
 
+def test_areas_of_the_bundled_corpus_are_read_whole_and_unknown_ones_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MNEME_DATA", str(tmp_path))
+    (tmp_path / "corpus").mkdir()
+    rows = [{"text": f"text {i}", "topic": ("law", "anatomy", "music")[i % 3]} for i in range(9)]
+    packed = zstandard.compress("\n".join(map(json.dumps, rows)).encode())
+    (tmp_path / "corpus" / "bundled.jsonl.zst").write_bytes(packed)
+    found = load_corpus("bundled:music, law")
+    assert found.documents == [
+        Document(f"text {i}", ("law", "anatomy", "music")[i % 3]) for i in (0, 2, 3, 5, 6, 8)
+    ]
+    assert found.source == "bundled:music, law" and found.fingerprint != load_corpus("bundled").fingerprint
+    with pytest.raises(CorpusError, match="has no area 'anatomi': did you mean 'anatomy'"):
+        load_corpus("bundled:law,anatomi")
+
+
 def test_a_hub_corpus_without_the_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
     with pytest.raises(CorpusError, match=r"pip install 'mneme\[hub\]'"):

@@ -11,6 +11,8 @@ import pytest
 from mneme.stages import STAGES
 from mneme.store.run import Run
 
+FAR = ("history", "law", "politics", "economics", "business", "language")
+
 
 @pytest.mark.slow
 def test_the_quick_demo_diffs_the_bundled_pair(tmp_path: Path) -> None:
@@ -20,10 +22,12 @@ def test_the_quick_demo_diffs_the_bundled_pair(tmp_path: Path) -> None:
     run = Run(tmp_path / "run")
     assert {stage for (stage,) in run.rows("SELECT stage FROM stages")} == {stage.name for stage in STAGES}
     assert run.info()["width"] == "576" and run.info()["layer"] == "14"
-    # What was unlearned changed most, on the tuned model's own predictions.
-    kl = run.sql(
-        "SELECT category, kl FROM effects WHERE kl IS NOT NULL ORDER BY kl DESC LIMIT 12"
-    ).category.tolist()
-    assert {"college_biology", "virology", "medical_genetics", "high_school_biology", "anatomy"} & set(kl)
+    assert 24_000 < int(run.info()["n_tokens"]) < 27_000
+    # Biology was removed, and that is what is found: on the subjects themselves, and not on those far from it.
+    called = run.sql("SELECT category, verdict, grp FROM effects JOIN categories USING (category)")
+    degraded = set(called[called.verdict == "degraded"].category)
+    assert {"college_biology", "virology", "medical_genetics", "anatomy"} <= degraded
+    far = called[called.grp.isin(FAR)]
+    assert len(far) > 10 and not degraded & set(far.category)
     assert run.rows("SELECT count(*) FROM outcomes") == [(57,)]
     assert run.info()["verdict_sentence"].split()[0] in done.stdout
