@@ -136,12 +136,18 @@ def run_stability(
         columns = pd.DataFrame({"latent": latents["latent"], "stability": np.where(live, share, np.nan)})
         with run.stage_writer() as writer:
             writer.update_latents(columns)
-            shares = [float(p[live].mean()) for p in persists]
+            shares = [_mean(p[live]) for p in persists]
             writer.upsert("health", stability_health(shares, mcc, categories))
         tell_findings(run)
     by_verdict = {str(word): float(value) for word, value in pd.DataFrame(verdicts).mean().items()}
-    told = {"latents": float(share[live].mean()), "pw_mcc": float(np.nanmean(mcc)), **by_verdict}
+    told = {"latents": _mean(share[live]), "pw_mcc": _mean(np.array(mcc)), **by_verdict}
     return told | ({"categories": float(np.mean(categories))} if categories else {})
+
+
+def _mean(values: np.ndarray) -> float:
+    """Of what is defined; NaN where nothing is: a run may have no live latent."""
+    known = values[~np.isnan(values)] if values.dtype.kind == "f" else values
+    return float(known.mean()) if len(known) else float("nan")
 
 
 def _same_categories(

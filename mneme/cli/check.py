@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -34,10 +35,12 @@ def null(
     columns = ("null pair", "latents", "called changed", "rate", "95 % interval", "categories reached")
     shown = Table(*columns, box=None, header_style="dim")
     for row in found.table.to_dict("records"):
-        interval = f"{row['ci_low']:.2%} … {row['ci_high']:.2%}"
+        # no latent lives: nothing was judged, and nothing is a share of it
+        judged = bool(row["n"])
+        interval = f"{row['ci_low']:.2%} … {row['ci_high']:.2%}" if judged else "–"
         known = pd.notna(row.get("n_categories"))
         reached = f"{row['n_reached']:.0f} of {row['n_categories']:.0f}" if known else "–"
-        counts = (f"{row['n']:,}", f"{row['n_false']:,}", f"{row['rate']:.2%}")
+        counts = (f"{row['n']:,}", f"{row['n_false']:,}", f"{row['rate']:.2%}" if judged else "–")
         shown.add_row(escape(str(row["kind"])), *counts, interval, reached)
     out.print(shown)
     config = make_config(read_config(run_folder / "run.toml"))
@@ -78,7 +81,8 @@ def stability(
             "categories": "categories, same verdict",
         }
         words = known.get(name, f"{name} latents, same verdict")
-        shown.add_row(words, f"{value:.1%}" if name != "pw_mcc" else f"{value:.3f}")
+        number = f"{value:.1%}" if name != "pw_mcc" else f"{value:.3f}"
+        shown.add_row(words, "–" if math.isnan(value) else number)
     out.print(shown)
 
 

@@ -108,6 +108,8 @@ def evaluate(
 
 def _evaluation_table(subset: str, rows: pd.DataFrame, metrics: list[str]) -> Table:
     """A row a method, a column each of a few metrics: value and interval."""
+    import pandas as pd
+
     title = f"{subset.replace('_', ' ')}: {int(rows['n'].max())} categories"
     shown = Table(box=None, header_style="dim", title=title, title_justify="left")
     for name in ("method", *metrics):
@@ -115,7 +117,10 @@ def _evaluation_table(subset: str, rows: pd.DataFrame, metrics: list[str]) -> Ta
     for method, own in rows[rows["metric"].isin(metrics)].groupby("method", sort=False):
         cells = dict.fromkeys(metrics, "–")
         for row in own.dropna(subset=["value"]).to_dict("records"):
-            cells[row["metric"]] = f"{row['value']:.2f} ({row['ci_low']:.2f}…{row['ci_high']:.2f})"
+            # too few categories to draw others from: a value without an interval
+            known = pd.notna(row["ci_low"]) and pd.notna(row["ci_high"])
+            interval = f" ({row['ci_low']:.2f}…{row['ci_high']:.2f})" if known else ""
+            cells[row["metric"]] = f"{row['value']:.2f}{interval}"
         shown.add_row(escape(str(method)), *cells.values())
     return shown
 

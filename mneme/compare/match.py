@@ -53,6 +53,8 @@ def by_firing(one: Codes, other: Codes, n: tuple[int, int], rows: tuple[np.ndarr
     fires = [part[::step] for part in fires]
     counts = [np.asarray(part.sum(axis=0)).ravel() for part in fires]
     live = [np.flatnonzero(count) for count in counts]
+    if not len(live[0]) or not len(live[1]):
+        return Matches(*(np.zeros(0, dtype=int),) * 2, np.zeros(0))
     used = max(fires[0].shape[0], 1)
     joint = (fires[0][:, live[0]].T @ fires[1][:, live[1]]).tocoo()
     rate = [count[alive] / used for count, alive in zip(counts, live, strict=True)]

@@ -67,6 +67,7 @@ def budget_of(name: str, config: LabelConfig) -> Budget:
 def most_changed(latents: pd.DataFrame, most: int, *, unchanged: bool = False) -> np.ndarray:
     """Live changed latents, most severe first; then, where `unchanged`, the other live ones."""
     changed = latents.verdict.isin(["amplified", "suppressed"])
-    chosen = latents[changed | (unchanged & (latents.verdict != "dead"))].assign(changed=changed)
+    # assigned before rows are chosen: a frame without rows takes over the whole index of a series assigned to it
+    chosen = latents.assign(changed=changed)[changed | (unchanged & (latents.verdict != "dead"))]
     order = chosen.sort_values(["changed", "severity"], ascending=False, kind="stable")
     return order.latent.to_numpy()[:most]

@@ -41,7 +41,7 @@ class Labels(NamedTuple):
     overlap: float
     """Share of latents whose labels from either half of the documents agree; NaN where not measured."""
     scores: dict[str, pd.DataFrame]
-    """Rows of label_scores, label_examples, label_windows and label_summary; none where nothing was scored."""
+    """Rows of label_scores, label_examples, label_windows and label_summary; no frames where nothing was scored."""
 
 
 def label_latents(
@@ -74,7 +74,7 @@ def label_latents(
     labels = pd.concat([labels, *(run.labels for run in explained)], ignore_index=True)
     failures = pd.concat([_NO_FAILURES, *(run.failures for run in explained)], ignore_index=True)
     overlap, graded = float("nan"), {}
-    if config.score_labels:
+    if config.score_labels and len(labels):  # all latents dead: no label, and nothing to score
         encoder = encoder or SentenceEncoder()
         with progress.task("label overlap", total=None):
             overlap = label_overlap(
