@@ -24,6 +24,7 @@ def diff(
     corpus: str | Sequence[str] = "bundled",
     layer: int | None = None,
     out: str | Path = "runs/diff",
+    replace: bool = False,
     progress: Progress = NULL_PROGRESS,
     **sections: dict[str, Any],
 ) -> Run:
@@ -35,12 +36,12 @@ def diff(
     later). Further settings by section, as in the settings file: `diff(..., crosscoder={"k": 64},
     harvest={"max_tokens": 50_000})`.
 
-    Called again with the same `out` and settings it reuses what is done. Raises a UserError whose message
-    names the fix.
+    Called again with the same `out` and settings it reuses what is done; with others it raises FinishedRunError,
+    unless `replace` says that what is finished may be made again. Raises a UserError whose message names the fix.
     """
     values: dict[str, Any] = {name: dict(table) for name, table in sections.items()}
     values |= {"base": str(base), "tuned": str(tuned)}
     values["corpus"] = corpus if isinstance(corpus, str) else tuple(corpus)
     if layer is not None:
         values.setdefault("harvest", {})["layer"] = layer
-    return run_pipeline(make_config(values), out, progress)
+    return run_pipeline(make_config(values), out, progress, replace=replace)

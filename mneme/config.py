@@ -80,6 +80,14 @@ class RunConfig:
             document.add(name, section_table(getattr(self, name)))
         return tomlkit.dumps(document)
 
+    def flat(self) -> dict[str, Any]:
+        """SECTION.KEY -> value, every default too; None where mneme chooses."""
+        found = {name: getattr(self, name) for name in _SOURCES}
+        for name in SECTIONS:
+            section = getattr(self, name)
+            found |= {f"{name}.{f.name}": getattr(section, f.name) for f in dataclasses.fields(section)}
+        return found
+
     def section_hash(self, *names: str) -> str:
         """A hash of the named sections or sources: what a stage's fingerprint is made of."""
         values = {}

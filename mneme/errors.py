@@ -11,6 +11,7 @@
         ├── OutcomesError      measured outcomes that don't fit the run
         ├── LabelError         a labelling server or reply that can't be used
         ├── RunError           a folder that is no run, or can't be written
+        │   ├── FinishedRunError   other settings would replace what is finished
         │   ├── CorruptRunError    a file of the run is damaged
         │   └── NewerSchemaError   the run was written by a later mneme
         ├── OutOfMemoryError   the GPU or the machine has too little memory
@@ -69,6 +70,18 @@ class LabelError(UserError):
 
 class RunError(UserError):
     """A folder that is not a run, or can't be written."""
+
+
+class FinishedRunError(RunError):
+    """Other settings or inputs would replace what a run has finished, and nobody said that they may.
+
+    Its note, printed above the line, is a table of the settings: setting, there, now.
+    """
+
+    def __init__(self, message: str, table: str = "") -> None:
+        super().__init__(message)
+        if table:
+            self.add_note(table)
 
 
 class CorruptRunError(RunError):

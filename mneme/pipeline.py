@@ -25,12 +25,14 @@ import psutil
 import mneme
 from mneme.config import RunConfig
 from mneme.console import BothProgress, FileProgress
-from mneme.errors import MnemeError, RunError
+from mneme.errors import FinishedRunError, MnemeError, RunError
 from mneme.memory import give_back_freed_memory, keep_freed_memory
 from mneme.progress import NULL_PROGRESS, Progress
 from mneme.stage import Stage, StageResult
 from mneme.stages import STAGES
 from mneme.store.files import only_writer, read_manifest, write_manifest, write_text
+from mneme.store.queries.runs import read_progress
+from mneme.store.replacing import check_loss, check_unchanged, give_up, loss
 from mneme.store.run import Run, StageWriter, open_run, translate_os_errors
 from mneme.workbench import Workbench
 
@@ -39,13 +41,19 @@ if TYPE_CHECKING:
 
 
 def run_pipeline(
-    config: RunConfig, out: str | Path, progress: Progress = NULL_PROGRESS, *, first: str | None = None
+    config: RunConfig,
+    out: str | Path,
+    progress: Progress = NULL_PROGRESS,
+    *,
+    first: str | None = None,
+    replace: bool = False,
 ) -> Run:
     """Do what is still to do of a run, and return it.
 
     `out` is the run's folder; where it stands is also kept in its progress.json. `first`: a stage to do in any
-    case, on what the stages before it left, whatever made that; then those after it. Raises a UserError (one line
-    that names the fix) for models, text, settings or folders that can't be used.
+    case, on what the stages before it left, whatever made that; then those after it. `replace`: other settings or
+    inputs may replace what the run has finished; without it they raise FinishedRunError, and the run stays as it is.
+    Raises a UserError (one line that names the fix) for models, text, settings or folders that can't be used.
 
     Under torchrun every process calls this; those other than the first help, and return before the run is whole.
     """
@@ -65,7 +73,13 @@ def run_pipeline(
         status = FileProgress(folder / "progress.json")
         try:
             with translate_os_errors(folder):
-                _run_stages(config, folder, BothProgress(progress, status), team, first)
+                _run_stages(config, folder, BothProgress(progress, status), team, first, replace)
+        except FinishedRunError as error:
+            # What the run says of itself stays true; only one who started this in the background has to be told.
+            told = read_progress(folder) or {}
+            if (told.get("state"), told.get("pid")) == ("running", os.getpid()):
+                status.end("refused", str(error))
+            raise
         except KeyboardInterrupt:
             status.end("cancelled", "interrupted: the same command goes on from here")
             raise
@@ -79,22 +93,29 @@ def run_pipeline(
 
 
 def _run_stages(
-    config: RunConfig, folder: Path, progress: Progress, team: Team | None, first: str | None
+    config: RunConfig, folder: Path, progress: Progress, team: Team | None, first: str | None, replace: bool
 ) -> None:
     run = Run(folder)
     bench = Workbench(config, folder, progress)
     if run.database.exists():
         open_run(folder)  # a damaged or newer run is told before any work
     fingerprints = {"inputs": bench.input_fingerprint()} if first is None else _before(run, first)
-    fingerprint = list(fingerprints.values())[-1]
-    bench.check(_start(bench, fingerprint) if first is None else None)
+    bench.check(None)
+    planned = _planned(bench, fingerprints)
+    if first is None:
+        lost = loss(run, config, planned)
+        if not replace:
+            check_loss(run, lost)
+        bench.check(_start(bench, planned))
+        give_up(run, lost)
+    else:
+        check_unchanged(run, config, [name for s in STAGES if s.name in fingerprints for name in s.settings])
     write_text(folder / "run.toml", config.to_toml())
     made_any = first is not None
     for stage in STAGES:
         if first is not None and stage.name in fingerprints:
             continue
-        fingerprint = _fingerprint(stage, bench, fingerprint)
-        fingerprints[stage.name] = fingerprint
+        fingerprint = fingerprints[stage.name] = planned[stage.name]
         if not made_any and run.finished(stage.name) == fingerprint and stage.artefacts_exist(folder):
             continue
         made_any = True
@@ -112,19 +133,24 @@ def _run_stages(
         write_manifest(folder, {"fingerprints": fingerprints, **bench.facts()})
 
 
-def _start(bench: Workbench, fingerprint: str) -> str | None:
+def _start(bench: Workbench, planned: dict[str, str]) -> str | None:
     """Which of the first two stages is the first to do: "harvest", "crosscoder", or None where both are done."""
     for stage in STAGES[:2]:
-        fingerprint = _fingerprint(stage, bench, fingerprint)
-        if bench.run.finished(stage.name) != fingerprint or not stage.artefacts_exist(bench.folder):
+        if bench.run.finished(stage.name) != planned[stage.name] or not stage.artefacts_exist(bench.folder):
             return stage.name
     return None
 
 
-def _fingerprint(stage: Stage, bench: Workbench, before: str) -> str:
-    """Of the stage's settings and inputs, and of the stage `before` it."""
-    settings = bench.config.section_hash(*stage.settings)
-    return _hash(stage.name, str(stage.revision), before, settings, stage.inputs(bench))
+def _planned(bench: Workbench, before: dict[str, str]) -> dict[str, str]:
+    """`before`, and after it the fingerprints that the stages which are not in it will have."""
+    found = dict(before)
+    fingerprint = list(before.values())[-1]
+    for stage in STAGES:
+        if stage.name not in before:
+            settings = bench.config.section_hash(*stage.settings)
+            fingerprint = _hash(stage.name, str(stage.revision), fingerprint, settings, stage.inputs(bench))
+            found[stage.name] = fingerprint
+    return found
 
 
 def _before(run: Run, first: str) -> dict[str, str]:

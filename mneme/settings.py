@@ -11,15 +11,26 @@ import dataclasses
 import difflib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import tomlkit
 
 from mneme.errors import ConfigError
 
 T = TypeVar("T")
+
+_WIDEST = 48  # characters of a value in a table
+
+
+class Difference(NamedTuple):
+    """A setting that is not what it was."""
+
+    setting: str
+    """SECTION.KEY"""
+    there: str
+    now: str
 
 
 def from_mapping(cls: type[T], values: Mapping[str, Any], section: str) -> T:
@@ -69,6 +80,36 @@ def parse_override(text: str) -> tuple[list[str], Any]:
     except tomlkit.exceptions.ParseError:
         parsed = value.strip()
     return key.strip().split("."), parsed
+
+
+def differing(there: Mapping[str, Any], now: Mapping[str, Any]) -> list[Difference]:
+    """Settings whose values differ, in the order of `now`; SECTION.KEY -> value, missing ones shown as a dash."""
+    missing = object()
+    return [
+        Difference(key, *(_shown(values[key]) if key in values else "–" for values in (there, now)))
+        for key in {**now, **there}
+        if there.get(key, missing) != now.get(key, missing)
+    ]
+
+
+def as_table(rows: Sequence[Difference]) -> str:
+    """Lines of three columns under their heads: setting, there, now; nothing for no rows."""
+    if not rows:
+        return ""
+    lines = [Difference._fields, *rows]
+    widths = [max(len(line[c]) for line in lines) for c in range(len(Difference._fields))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )
+
+
+def _shown(value: Any) -> str:
+    """One line, cut where it is long."""
+    if value is None:
+        return "–"
+    text = " ".join(str(_plain(value)).split())
+    return text if len(text) <= _WIDEST else text[: _WIDEST - 1] + "…"
 
 
 def suggest(word: str, known: typing.Iterable[str]) -> str:

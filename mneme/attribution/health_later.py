@@ -156,7 +156,7 @@ def null_health(rate: float, margin: tuple[float, float], min_reach: tuple[float
                 "Margin the null pairs ask for",
                 margin[0],
                 "nats",
-                f"judge again with --set attribution.margin={margin[0] + 0.0005:.3f}",
+                f"judge again with --replace --set attribution.margin={margin[0] + 0.0005:.3f}",
                 warn=margin[1],
             ),
             grade(
@@ -164,7 +164,7 @@ def null_health(rate: float, margin: tuple[float, float], min_reach: tuple[float
                 "Reach of a category that the null pairs ask for",
                 min_reach[0],
                 "share of text",
-                f"judge again with --set effects.min_reach={min_reach[0] + 0.0005:.3f}",
+                f"judge again with --replace --set effects.min_reach={min_reach[0] + 0.0005:.3f}",
                 warn=min_reach[1],
             ),
         ]

@@ -26,6 +26,9 @@ def main() -> None:
     try:
         code = app(standalone_mode=False)
     except MnemeError as error:
+        if FIRST:
+            for note in getattr(error, "__notes__", ()):
+                err.print(escape(note), highlight=False, soft_wrap=True)
         _say(str(error))
         sys.exit(error.exit_code)
     except KeyboardInterrupt:

@@ -14,6 +14,7 @@ from mneme.cli.common import (
     CorpusOption,
     OutOption,
     PortOption,
+    ReplaceOption,
     RunArgument,
     SetOption,
     app,
@@ -36,6 +37,7 @@ def demo(
     serve: Annotated[bool, typer.Option(help="Open the dashboard when done.")] = True,
     port: PortOption = 8501,
     settings: SetOption = None,
+    replace: ReplaceOption = False,
 ) -> None:
     """Diff the bundled pair: SmolLM2-135M-Instruct before and after unlearning biology."""
     from mneme.config import apply_overrides, make_config
@@ -47,7 +49,8 @@ def demo(
         check_port(port)
     if quick and folder == DEMO:
         folder = DEMO.with_name("demo-quick")
-    run_stages(make_config(apply_overrides(demo_settings(quick=quick), settings or [])), folder)
+    config = make_config(apply_overrides(demo_settings(quick=quick), settings or []))
+    run_stages(config, folder, replace=replace)
     if serve:
         _serve(folder.parent, port, folder)
 
@@ -65,6 +68,7 @@ def run(
     ] = None,
     folder: OutOption = Path("runs/diff"),
     settings: SetOption = None,
+    replace: ReplaceOption = False,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -83,7 +87,7 @@ def run(
     if dry_run:
         _estimate(make_config(apply_overrides(values, settings or [])), folder)
         return
-    run_stages(make_config(apply_overrides(values, settings or [])), folder)
+    run_stages(make_config(apply_overrides(values, settings or [])), folder, replace=replace)
     out.print(f"Look at it: [bold]mneme dashboard {escape(str(folder))}[/]")
 
 
@@ -96,13 +100,14 @@ def import_crosscoder(
     corpus: CorpusOption = "bundled",
     folder: OutOption = Path("runs/imported"),
     settings: SetOption = None,
+    replace: ReplaceOption = False,
 ) -> None:
     """Analyse a pair with a crosscoder that somebody else trained."""
     from mneme.config import apply_overrides, make_config
 
     values: dict[str, Any] = {"base": base, "tuned": tuned, "corpus": corpus, "load_crosscoder": crosscoder}
     values["harvest"] = {"layer": layer}
-    run_stages(make_config(apply_overrides(values, settings or [])), folder)
+    run_stages(make_config(apply_overrides(values, settings or [])), folder, replace=replace)
 
 
 @app.command()

@@ -53,7 +53,7 @@ def null(
         out.print(f"The nulls ask for a {name} of {asked:.3f} (this run: {used:g}).")
     if more:
         changes = " ".join(f"--set {setting}={asked + 0.0005:.3f}" for _, setting, asked, _ in more)
-        again = f"mneme run {run_folder / 'run.toml'} --out {run_folder} {changes}"
+        again = f"mneme run {run_folder / 'run.toml'} --out {run_folder} --replace {changes}"
         out.print("Judge again with it:")
         out.print(escape(again), style="bold", soft_wrap=True, highlight=False)
     else:

@@ -38,6 +38,12 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", "-s", metavar="SECTION.KEY=VALUE", help="Any other setting; may be repeated."),
 ]
+ReplaceOption = Annotated[
+    bool,
+    typer.Option(
+        "--replace", help="Other settings or inputs may replace what the folder's run has finished."
+    ),
+]
 CorpusOption = Annotated[str, typer.Option(help="Text: bundled, a file, a folder, hf:NAME.")]
 
 
@@ -48,14 +54,14 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
         raise typer.Exit
 
 
-def run_stages(config: RunConfig, folder: Path, first: str | None = None) -> Run:
+def run_stages(config: RunConfig, folder: Path, first: str | None = None, *, replace: bool = False) -> Run:
     """Do what is to do of a run, and show what it took; processes other than the first end here."""
     from mneme.console import RichProgress
     from mneme.pipeline import run_pipeline
 
     pair = f"[bold]{escape(config.base)}[/] → [bold]{escape(config.tuned)}[/]"
     out.print(f"{pair} in {escape(str(folder))}", highlight=False)
-    made = run_pipeline(config, folder, RichProgress(out), first=first)
+    made = run_pipeline(config, folder, RichProgress(out), first=first, replace=replace)
     if not FIRST:
         raise typer.Exit
     print_summary(made)

@@ -88,7 +88,8 @@ def give_outcomes(folder: str | Path, frame: pd.DataFrame, progress: Progress = 
     check_categories("outcomes", list(frame["category"]), keys)
     write_outcomes(frame, own_outcomes(folder))
     effects = dataclasses.replace(config.effects, outcomes=None)
-    run_pipeline(dataclasses.replace(config, effects=effects), folder, progress)
+    # on what the run holds, whatever has become of its models since: only effects and report are made again
+    run_pipeline(dataclasses.replace(config, effects=effects), folder, progress, first="effects")
     measured = set(frame["category"])
     return Coverage(len(measured), tuple(key for key in keys if key not in measured))
 

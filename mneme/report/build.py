@@ -160,7 +160,7 @@ def _missing_parts(
         found.append(
             Missing(
                 f"a measured outcome for {which}: their prediction is not checked",
-                "mneme run run.toml --set effects.outcomes=FILE.csv --out .",
+                "mneme run run.toml --set effects.outcomes=FILE.csv --out . --replace",
                 "in the run's folder; the file's columns: category, base, tuned",
             )
         )

@@ -139,7 +139,8 @@ def _run(suite: Suite, scenario: Scenario, seed: int, folder: Path) -> dict[str,
     if suite.again and Run(run_folder).finished("report") is not None:
         made = make_config(read_config(run_folder / "run.toml"))
         config, first = dataclasses.replace(made, effects=config.effects), "effects"
-    run = run_pipeline(config, run_folder, suite.progress, first=first)
+    # the list says what its folder holds
+    run = run_pipeline(config, run_folder, suite.progress, first=first, replace=True)
     if scenario.outcome != "none":
         _measure(suite, scenario, values, run_folder)
     return _result(Run(run.path))

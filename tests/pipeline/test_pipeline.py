@@ -94,7 +94,7 @@ def test_a_changed_setting_redoes_its_stage_and_those_after_it_only(
     changed["effects"]["min_weight"] = 0.1
     query = "SELECT stage, finished_at, seconds FROM stages"
     before = {stage: rest for stage, *rest in whole_run.rows(query)}
-    run = run_pipeline(make_config(changed), tmp_path / "run")
+    run = run_pipeline(make_config(changed), tmp_path / "run", replace=True)
     after = {stage: rest for stage, *rest in run.rows(query)}
     redone = {stage for stage in after if after[stage] != before[stage]}
     assert redone == {"effects", "report"}
