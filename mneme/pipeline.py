@@ -32,7 +32,7 @@ from mneme.stage import Stage, StageResult
 from mneme.stages import STAGES
 from mneme.store.files import only_writer, read_manifest, write_manifest, write_text
 from mneme.store.queries.runs import read_progress
-from mneme.store.replacing import check_loss, check_unchanged, give_up, loss
+from mneme.store.replacing import Loss, check_loss, check_unchanged, give_up, loss
 from mneme.store.run import Run, StageWriter, open_run, translate_os_errors
 from mneme.workbench import Workbench
 
@@ -90,6 +90,11 @@ def run_pipeline(
             team.dismiss()
         status.end("finished")
     return open_run(folder)
+
+
+def would_lose(bench: Workbench) -> Loss:
+    """What the run in the bench's folder would lose to the bench's settings and inputs."""
+    return loss(bench.run, bench.config, _planned(bench, {"inputs": bench.input_fingerprint()}))
 
 
 def _run_stages(

@@ -184,6 +184,21 @@ with st.form("new_run", border=True):
         placeholder="hub id, or a folder inside the runs folder",
         help="A trained crosscoder of the same layer and width; its own size is used.",
     )
+    conflict, replace = st.session_state.get("new_conflict"), False
+    if conflict is not None:
+        st.warning(
+            f"{words.markdown(conflict[0], 60)} has finished with other settings. Give another name, or replace it: "
+            "what was made from the settings that differ, and all after it, is then made again.",
+            icon=":material/warning:",
+        )
+        rows = [[words.plain(part, 60) for part in row] for row in conflict[1]]
+        st.dataframe(
+            pd.DataFrame(rows, columns=["setting", "there", "now"]),
+            hide_index=True,
+            height="content",
+            alt="Settings that differ",
+        )
+        replace = st.checkbox(f"Replace {words.markdown(conflict[0], 60)}", key="new_replace")
     with st.container(horizontal=True, vertical_alignment="center"):
         started = st.form_submit_button("Start", type="primary", icon=":material/play_arrow:")
         estimated = st.form_submit_button(
@@ -202,7 +217,13 @@ with st.form("new_run", border=True):
         if problem:
             st.error(problem, icon=":material/error:")
         else:
-            jobs.start(folder, request)
+            lost = jobs.would_replace(folder, request)
+            asked = replace and conflict is not None and conflict[0] == request.name
+            if lost and not asked:
+                st.session_state["new_conflict"] = (request.name, lost)
+            else:
+                st.session_state.pop("new_conflict", None)
+                jobs.start(folder, request, replace=asked)
             st.rerun()
 st.caption(
     "It runs in the background, in its own process: closing this page or stopping the dashboard does not stop it. "

@@ -16,8 +16,13 @@ import psutil
 import tomlkit
 
 from dashboard.components import words
+from mneme.config import make_config
 from mneme.queue import LOG, RunQueue, anything_runs, launch, process_of
+from mneme.settings import Difference
+from mneme.stages import STAGES
 from mneme.store.queries.runs import RunEntry, read_progress
+from mneme.store.replacing import lost_to_settings
+from mneme.store.run import Run
 
 SETTINGS = "dashboard.toml"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
@@ -88,15 +93,29 @@ def problem_with(folder: Path, request: Request) -> str | None:
     return None
 
 
-def start(folder: Path, request: Request) -> None:
-    """Start a run in the background, or let it wait its turn; `problem_with` must have found none."""
+def would_replace(folder: Path, request: Request) -> list[Difference]:
+    """Settings of a run of this name that differ from the request's, where something that it has finished would go."""
+    path = inside(folder, request.name)
+    if path is None or not (path / "run.duckdb").exists():
+        return []
+    sections = {stage.name: stage.settings for stage in STAGES}
+    sections["harvest"] += ("base", "tuned", "corpus")
+    return lost_to_settings(Run(path), make_config(_settings(folder, request)), sections)
+
+
+def start(folder: Path, request: Request, *, replace: bool = False) -> None:
+    """Start a run in the background, or let it wait its turn; `problem_with` must have found none.
+
+    replace: what a run of this name has finished may go, if the settings ask for others.
+    """
     target = inside(folder, request.name)
     if target is None:
         raise ValueError(request.name)
     target.mkdir(parents=True, exist_ok=True)
     settings = target / SETTINGS
     settings.write_text(tomlkit.dumps(_settings(folder, request)), encoding="utf-8")
-    _begin(folder, request.name, ["run", str(settings), "--out", str(target)])
+    arguments = ["run", str(settings), "--out", str(target)]
+    _begin(folder, request.name, [*arguments, "--replace"] if replace else arguments)
 
 
 def resume(folder: Path, name: str) -> None:
@@ -195,7 +214,7 @@ def state_text(folder: Path, entry: RunEntry) -> str:
     """What the list of runs says of a run."""
     if entry.state == "running":
         return "running" if is_running(folder, entry.name) else "stopped"
-    if entry.state == "finished" and entry.stages:
+    if entry.state in ("finished", "refused") and entry.stages:  # refused: the run stayed as it was
         return "finished" if "effects" in entry.stages else f"up to {entry.stages[-1]}"
     return entry.state
 

@@ -85,7 +85,7 @@ def run(
     if layer is not None:
         values.setdefault("harvest", {})["layer"] = layer
     if dry_run:
-        _estimate(make_config(apply_overrides(values, settings or [])), folder)
+        _estimate(make_config(apply_overrides(values, settings or [])), folder, replace)
         return
     run_stages(make_config(apply_overrides(values, settings or [])), folder, replace=replace)
     out.print(f"Look at it: [bold]mneme dashboard {escape(str(folder))}[/]")
@@ -169,13 +169,18 @@ def info(
     )
 
 
-def _estimate(config: RunConfig, folder: Path) -> None:
+def _estimate(config: RunConfig, folder: Path, replace: bool) -> None:
+    from mneme.pipeline import would_lose
     from mneme.progress import NULL_PROGRESS
+    from mneme.store.replacing import check_loss
     from mneme.workbench import Workbench
 
-    expected = Workbench(config, folder, NULL_PROGRESS).check()
+    bench = Workbench(config, folder, NULL_PROGRESS)
+    expected = bench.check()
     assert expected is not None
     out.print(escape(expected.sentence()), highlight=False, soft_wrap=True)
+    if not replace:
+        check_loss(bench.run, would_lose(bench))
 
 
 def _serve(runs: Path, port: int, folder: Path | None = None) -> None:

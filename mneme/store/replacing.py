@@ -63,6 +63,18 @@ def changed_settings(run: Run, config: RunConfig) -> list[Difference]:
     return differing(there, config.flat())
 
 
+def lost_to_settings(run: Run, config: RunConfig, sections: Mapping[str, Sequence[str]]) -> list[Difference]:
+    """Settings that differ, where something finished would go for them; without a look at models and text.
+
+    sections: of every stage in order, the sections and sources of the settings that it is made from.
+    """
+    found = changed_settings(run, config)
+    touched = {each.setting.split(".")[0] for each in found}
+    names = list(sections)
+    first = next((i for i, name in enumerate(names) if touched & set(sections[name])), len(names))
+    return found if any(run.finished(name) is not None for name in names[first:]) else []
+
+
 def check_loss(run: Run, found: Loss) -> None:
     """Raises FinishedRunError, with the table of settings as its note, where something finished would go."""
     if not found.asks:

@@ -7,12 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from streamlit.testing.v1 import AppTest
 from tiny_models import changed_in_layer, save, tiny_llama, tiny_tokenizer
 
 from dashboard.components import jobs
 from dashboard.components.forecast import expected
+from mneme.config import make_config
 from mneme.queue import RunQueue
 from mneme.store.queries.runs import Measured
+from mneme.store.run import Run
+from mneme.store.synthetic import make_synthetic_run
+
+APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
 
 
 @pytest.fixture(autouse=True)
@@ -131,3 +137,64 @@ def test_time_and_disk_grow_with_tokens_and_latents() -> None:
     assert expected(like, 2000, 128, 8)[0] == 2 * 101 + 4 * 80
     disk = expected(like, 1000, 64, 8)[1]
     assert disk > 1000 * 2 * 2 * 576, "at least both streams in bfloat16"
+
+
+def test_a_finished_run_is_replaced_only_when_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[list[str]] = []
+    monkeypatch.setattr(jobs, "_begin", lambda folder, name, arguments: begun.append(arguments))
+    make_synthetic_run(tmp_path / "mine", latents=20)
+    request = jobs.Request("mine", "a/base", "a/tuned", "bundled", 3, 4096, 32, None, "")
+    config = make_config(
+        {
+            "base": "a/base",
+            "tuned": "a/tuned",
+            "harvest": {"layer": 3},
+            "crosscoder": {"latents": 4096, "k": 32},
+        }
+    )
+    (tmp_path / "mine" / "run.toml").write_text(config.to_toml())
+    assert jobs.would_replace(tmp_path, request) == []
+    assert jobs.would_replace(tmp_path, request._replace(name="another")) == []
+    other = request._replace(k=16, tuned="a/other")
+    rows = jobs.would_replace(tmp_path, other)
+    assert rows == [("tuned", "a/tuned", "a/other"), ("crosscoder.k", "32", "16")]
+    jobs.start(tmp_path, request)
+    jobs.start(tmp_path, other, replace=True)
+    assert [arguments[-1] for arguments in begun] == [str(tmp_path / "mine"), "--replace"]
+    with Run(tmp_path / "mine").stage_writer() as writer:  # only what depends on other settings counts
+        writer.connection.execute("DELETE FROM stages WHERE stage <> 'harvest'")
+    assert jobs.would_replace(tmp_path, request._replace(k=16)) == []
+
+
+def test_the_page_shows_what_differs_and_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[list[str]] = []
+    monkeypatch.setattr(jobs, "_begin", lambda folder, name, arguments: begun.append(arguments))
+    make_synthetic_run(tmp_path / "mine", latents=20)
+    config = make_config(
+        {"base": "bundled:base", "tuned": "bundled:tuned", "crosscoder": {"latents": 4096, "k": 16}}
+    )
+    (tmp_path / "mine" / "run.toml").write_text(config.to_toml())
+    monkeypatch.setenv("MNEME_RUNS", str(tmp_path))
+    app = AppTest.from_file(str(APP), default_timeout=30).run()
+    app.switch_page("app_pages/runs.py").run()
+    app.text_input(key="new_name").set_value("mine")
+
+    def press_start() -> None:
+        next(button for button in app.button if button.label == "Start").click().run()
+        assert not app.exception, app.exception[0].value
+
+    press_start()
+    assert not begun and any("mine has finished" in box.value for box in app.warning)
+    table = next(t.value for t in app.dataframe if list(t.value.columns) == ["setting", "there", "now"])
+    assert table.to_numpy().tolist() == [["crosscoder.k", "16", "32"]]
+    app.checkbox(key="new_replace").check()
+    app.text_input(key="new_name").set_value("another")
+    press_start()
+    assert len(begun) == 1 and "--replace" not in begun[0], "it was another run that may be replaced"
+    app.text_input(key="new_name").set_value("mine")
+    press_start()
+    app.checkbox(key="new_replace").check()
+    press_start()
+    assert begun[1][-1] == "--replace" and not any(box.key == "new_replace" for box in app.checkbox)
