@@ -157,11 +157,11 @@ def test_a_run_whose_activations_are_there_loads_no_model_to_be_checked(
     run_pipeline(make_config(settings), tmp_path / "run")
     many = {**settings, "crosscoder": {**settings["crosscoder"], "k": 48}}
     with pytest.raises(UserError, match=r"crosscoder\.k = 48 must be below the 48 latents"):
-        run_pipeline(make_config(many), tmp_path / "run")
+        run_pipeline(make_config(many), tmp_path / "run", replace=True)
     assert Run(tmp_path / "run").info()["k"] == "4", "what is there stays"
     other = {**settings, "load_crosscoder": str(tmp_path / "nowhere")}
     with pytest.raises(UserError, match="is no folder"):
-        run_pipeline(make_config(other), tmp_path / "run")
+        run_pipeline(make_config(other), tmp_path / "run", replace=True)
 
 
 @pytest.mark.parametrize("changed", [1, 2, 3])
