@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from mneme.errors import ActivationError
 from mneme.interpret.labels.prompt import prompts_fingerprint
 from mneme.stage import Stage, StageResult
 from mneme.store.files import sha256
@@ -26,6 +27,12 @@ def harvest_stage(bench: Workbench) -> StageResult:
 
     folder = bench.folder / "activations"
     cache = harvest(bench.pair, bench.corpus, bench.config.harvest, folder, bench.progress, bench.plan)
+    if cache.n_differing == 0:
+        raise ActivationError(
+            f"the residual streams after layer {cache.layer} are equal in both models on all {cache.n:,} tokens, as"
+            f" stored in {bench.config.harvest.store_dtype}: no latent can show a change; give a later --layer, text"
+            " that uses what was changed, or harvest.store_dtype = float32"
+        )
     bench.cache = cache
     info = {
         "name": bench.folder.resolve().name,

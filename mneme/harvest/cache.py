@@ -61,6 +61,10 @@ class ActivationCache:
         self.n_documents = len(self.topics)
         self.n_skipped_bos: int = sum(entry["n_skipped_bos"] for entry in self._shards)
         self.n_skipped_sinks: int = sum(entry["n_skipped_sinks"] for entry in self._shards)
+        differing = [entry.get("n_differing") for entry in self._shards]  # earlier versions didn't count
+        self.n_differing: int | None = (
+            None if None in differing else sum(differing)
+        )  # rows where the streams differ
         self.sink_norm_ratio: float = index["sink_ratio"]
         self.median_norm: tuple[float, float] = tuple(index["median_norm"])  # of base and tuned, first shard
         self._previews: list[str] = index["previews"]

@@ -33,7 +33,7 @@ def check_layer(config: HarvestConfig, pair: ModelPair) -> int:
     """The layer to read, whose streams can differ.
 
     Raises ConfigError for a layer out of range or before the first change; PairError for identical models, and for two
-    that differ only after the last layer.
+    whose difference no layer reads: after the last one, or in a part that text doesn't reach.
     """
     layer, first = resolve_layer(config, pair), pair.first_changed_layer
     if first is None and not pair.changed_parameters:
@@ -43,9 +43,9 @@ def check_layer(config: HarvestConfig, pair: ModelPair) -> int:
         )
     if first is None:
         raise PairError(
-            f"{pair.base_id} and {pair.tuned_id} differ only after the last layer ({_named(pair.changed_parameters)}):"
-            " no layer's residual stream, and so no latent, can show it; compare their predictions on a benchmark"
-            " instead"
+            f"what differs between {pair.base_id} and {pair.tuned_id} ({_named(pair.changed_parameters)}) reaches no"
+            " layer's residual stream, as where only the final norm or the output head was tuned: no latent can"
+            " show it; compare their predictions on a benchmark instead"
         )
     if layer < first:
         raise ConfigError(

@@ -162,7 +162,13 @@ class _Shard:
             "nll_tuned": nll_tuned,
             "document_tokens": self.token,
         }
-        return tensors, {"n_skipped_bos": self.n_bos, "n_skipped_sinks": int((~keep).sum())}
+        base, tuned = tensors["activations"].unbind(1)
+        counts = {
+            "n_skipped_bos": self.n_bos,
+            "n_skipped_sinks": int((~keep).sum()),
+            "n_differing": int((base != tuned).any(1).sum()),
+        }
+        return tensors, counts
 
 
 def _read_shard(

@@ -30,6 +30,8 @@ def test_shared_layers_give_what_running_both_models_whole_gives(
     np.testing.assert_array_equal(shared.kl, whole.kl)
     equal = torch.equal(shared.read(0, shared.n)[:, 0], shared.read(0, shared.n)[:, 1])
     assert equal == (layer < 2)
+    differing = (shared.read(0, shared.n)[:, 0] != shared.read(0, shared.n)[:, 1]).any(1)
+    assert shared.n_differing == whole.n_differing == int(differing.sum())
 
 
 def test_sharing_is_dropped_where_more_than_the_residual_stream_flows(pair: ModelPair) -> None:

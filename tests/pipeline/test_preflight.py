@@ -52,7 +52,7 @@ BAD = [
     ({}, ["harvest.layer=99"], "layer 99 is out of range", "give 0 to 3"),
     ({}, ["harvest.layer=-1"], "layer -1 is out of range", "give 0 to 3"),
     ({"tuned": "base"}, [], "identical models", "check that"),
-    ({"tuned": "head"}, [], "only after the last layer (lm_head.weight)", "benchmark"),
+    ({"tuned": "head"}, [], "(lm_head.weight) reaches no layer's residual stream", "benchmark"),
     ({}, ["effects.forget=['harm_hat']"], "effects.forget names 'harm_hat'", "did you mean 'harm_hate'"),
     ({}, ["effects.forget=['harm_hate']", "effects.taxonomy=mmlu"], "effects.forget", "'harm_hate'"),
     ({}, ["crosscoder.k=32"], "crosscoder.k = 32 must be below the 32 latents", "lower it"),
@@ -174,3 +174,26 @@ def test_a_run_that_names_no_layer_reads_one_that_shows_the_change(
     cache = harvest(bench.pair, bench.corpus, bench.config.harvest, tmp_path / "activations")
     assert cache.layer == changed
     assert not torch.equal(*cache.read(0, cache.n).unbind(1))
+
+
+def test_streams_that_turn_out_equal_on_all_the_text_are_told_before_the_training(
+    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where only the embedding of a special token was trained, which no text holds."""
+
+    def trained(*_: object, **__: object) -> None:
+        raise AssertionError("a crosscoder is trained")
+
+    monkeypatch.setattr("mneme.crosscoder.train_crosscoder", trained)
+    tuned = tiny_llama()
+    tuned.model.embed_tokens.weight.data[1] += 1  # </s>
+    values = {**settings, "tuned": save(tuned, tmp_path / "tuned", tiny_tokenizer())}
+    for _ in range(2):  # asked again, it says so again
+        with pytest.raises(
+            UserError, match=r"streams after layer 1 are equal in both models on all [\d,]+ tokens"
+        ):
+            run_pipeline(make_config(values), tmp_path / "run")
+    tuned.model.embed_tokens.weight.data[tiny_tokenizer()("k")["input_ids"][0]] += 1
+    values = {**settings, "tuned": save(tuned, tmp_path / "used", tiny_tokenizer())}
+    with pytest.raises(AssertionError, match="a crosscoder is trained"):
+        run_pipeline(make_config(values), tmp_path / "other")
