@@ -137,8 +137,9 @@ def text_nll(model: PreTrainedModel, batch: Batch) -> tuple[torch.Tensor, torch.
     """(B,) each: every text's summed negative log-likelihood in nats, and its number of predicted tokens."""
     ids, mask = batch.ids.to(model.device), batch.mask.to(model.device)
     logits = model(input_ids=ids, attention_mask=mask, use_cache=False).logits[:, :-1].float()
-    nll = nn.functional.cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none")
-    return (nll * mask[:, 1:]).sum(1), mask[:, 1:].sum(1)
+    # flattened: of transposed logits the same sum takes five times as long on a processor
+    nll = nn.functional.cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
+    return (nll.view_as(ids[:, 1:]) * mask[:, 1:]).sum(1), mask[:, 1:].sum(1)
 
 
 def mixed_precision(device: torch.device) -> contextlib.AbstractContextManager[object]:
