@@ -51,6 +51,7 @@ def run_nulls(
     from mneme.attribution.health_later import null_health
     from mneme.attribution.nulls import calibrated, null_row, rounding_null, shuffled_null
     from mneme.attribution.stream import attribute
+    from mneme.effects.predict import whole_behaviour
 
     bench, run = finished_bench(folder, progress)
     others = [finished_bench(other, progress)[0] for other in benign]
@@ -62,13 +63,18 @@ def run_nulls(
         found = attribute(crosscoder, cache, None, config, progress)
         return null_row(kind, found, config).assign(**_reached(bench, crosscoder, cache, found.latents, text))
 
+    def tuned(other: Workbench) -> pd.DataFrame:
+        whole = whole_behaviour(other.cache, effects)
+        made = row(f"benign: {other.folder.name}", other.crosscoder, other.cache, other)
+        return made.assign(kl=whole.kl, nll_change=whole.nll_change[0])
+
     with only_writer(bench.folder):
         rounded = rounding_null(bench.cache)
         fit = kept_crosscoder(bench, "null-rounded", bench.config.crosscoder, rounded)
         rows = [
             row("base against itself, rounded", fit, rounded, bench),
             shuffled_null(bench.crosscoder, bench.cache, config, reference),
-            *(row(f"benign: {o.folder.name}", o.crosscoder, o.cache, o) for o in others),
+            *(tuned(other) for other in others),
         ]
         table = pd.concat(rows, ignore_index=True)
         margin = calibrated(table["margin"], config.margin)
@@ -183,15 +189,12 @@ def finished_bench(folder: str | Path, progress: Progress) -> tuple[Workbench, R
 
 def tell_findings(run: Run) -> None:
     """Bring what the run says up to what was found: the verdict in a sentence, and the report where it was written."""
-    from mneme.effects.verdict import verdict_facts
     from mneme.report import write_report
-    from mneme.store.queries.quality import null_rate
+    from mneme.store.queries.evidence import verdict_facts
 
     if run.finished("effects") is not None:
-        effects, categories, latents = (
-            run.sql(f"SELECT * FROM {name}") for name in ("effects", "categories", "latents")
-        )
-        facts = verdict_facts(effects, categories, latents, null_rate(run))
+        config = make_config(read_config(run.path / "run.toml"))
+        facts = verdict_facts(run, config.effects, config.harvest.behaviour_share)
         with run.stage_writer() as writer:
             writer.set_info(**facts)
     if run.finished("report") is not None:

@@ -191,10 +191,9 @@ def effects_stage(bench: Workbench) -> StageResult:
     from mneme.attribution.health_later import category_answers_health
     from mneme.crosscoder import CodeCache
     from mneme.effects.ask import named_categories
+    from mneme.effects.predict import whole_behaviour
     from mneme.effects.stage import predict_effects
-    from mneme.effects.verdict import verdict_facts
     from mneme.store.queries.latent import telling_labels
-    from mneme.store.queries.quality import null_rate
 
     latents = bench.run.sql("SELECT * FROM latents ORDER BY latent")
     labels = telling_labels(bench.run)
@@ -216,9 +215,18 @@ def effects_stage(bench: Workbench) -> StageResult:
     tables = found._asdict()
     if outcomes is not None:
         tables["outcomes"] = outcomes
-    facts = verdict_facts(found.effects, found.categories, latents, null_rate(bench.run))
+    whole = whole_behaviour(bench.cache, bench.config.effects)
+    info = dict(zip(("nll_change", "nll_low", "nll_high"), whole.nll_change, strict=True))
     health = category_answers_health(named.weights, named.reasons) if named else None
-    return StageResult(tables, info=facts, health=health)
+    return StageResult(tables, info={**info, "mean_kl": whole.kl}, health=health)
+
+
+def verdict_stage(bench: Workbench) -> StageResult:
+    """What is said of the run, from all that its tables hold."""
+    from mneme.store.queries.evidence import verdict_facts
+
+    config = bench.config
+    return StageResult(info=verdict_facts(bench.run, config.effects, config.harvest.behaviour_share))
 
 
 def report_stage(bench: Workbench) -> StageResult:
@@ -290,7 +298,8 @@ STAGES = (
             "evaluation",
         ),
         inputs=lambda bench: sha256(bench.outcomes_file) if bench.outcomes_file else "",
-        revision=3,
+        revision=4,
     ),
+    Stage("verdict", verdict_stage, ("effects",), ()),
     Stage("report", report_stage, (), (), ("report/report.html",)),
 )

@@ -6,6 +6,7 @@ from dashboard.components import bars, looks, narrow, review, sketch, state, tab
 from mneme.store.queries import effects as effect_queries
 from mneme.store.queries import latents as latent_queries
 from mneme.store.queries import overview, quality
+from mneme.verdict.calls import calls_sentence
 
 run = state.need_run("What did the tuning change?", "attribution")
 sentence = run.info().get("verdict_sentence")
@@ -16,9 +17,15 @@ status = quality.status_counts(run)
 
 st.title("What did the tuning change?")
 if sentence:
-    st.markdown(f"#### {words.markdown(sentence, 600)}")
+    st.markdown(f"#### {words.markdown(sentence, 2000)}")
+    fared = calls_sentence(effects["call"].dropna()) if effects is not None else ""
+    if fared:
+        st.caption(words.markdown(fared, 400), help=looks.HELP["calls"])
 else:
-    st.caption("The verdict is written by the stage `effects`, which this run does not have yet.")
+    st.caption(
+        "This run has no verdict yet, or one that an earlier mneme made and this one does not stand by: "
+        "`mneme run RUN/run.toml --out RUN` makes it."
+    )
 
 cells = [
     (
@@ -31,16 +38,13 @@ cells = [
 ]
 if effects is not None:
     moved = effects["verdict"].isin(["degraded", "improved"]).sum()
-    calls = effects["call"].dropna()
-    right = calls.isin(["hit", "agreed none"]).sum()
+    known = (effects["verdict"] != "not known").sum()
     cells.append(
         (
             "Areas moved",
             f"{moved} of {len(effects)}",
-            f"{right} of {len(calls)} right" if len(calls) else "not measured",
-            "Subject areas with a predicted change. Below: how many predictions, of change or of none, "
-            "agree with "
-            "what was measured on a benchmark.",
+            f"{known} decided",
+            looks.HELP["area_verdict"],
         )
     )
 failed, remarks = status.get("fail", 0), status.get("warn", 0)
@@ -106,10 +110,8 @@ begin.button(
     args=("app_pages/review.py",),
     help="The page Review: every changed latent in turn, with your verdicts, notes and tags; the report has them.",
 )
-if run.info().get("side_effect") == "none":
-    st.info("No side effect found: no latent stands out.", icon=":material/check:")
-elif severe.empty:
-    st.info("No latent is called changed: see how many are uncertain.", icon=":material/check:")
+if severe.empty:
+    st.info("No latent is called changed: see how many are uncertain.", icon=":material/info:")
 else:
     measured = ["stability"] if severe["stability"].notna().any() else []
     tables.latent_table(

@@ -19,9 +19,6 @@ who.text_input(
 found = review.reviews(run)
 review.show_problem()
 done = review.reviewed(found)
-if run.info().get("side_effect") == "none":
-    st.info("No side effect found: latents called changed are no more than chance would call.")
-
 n = triage.progress(run, done)
 share = n["changed_done"] / n["changed"] if n["changed"] else 1.0
 bar, begin = narrow.stacking("review").columns([4, 1.3], vertical_alignment="center")

@@ -16,6 +16,8 @@ from dashboard.components import (
 )
 from mneme.effects.evaluate import OWN
 from mneme.store.queries import effects as queries
+from mneme.verdict.calls import calls_sentence
+from mneme.verdict.vocabulary import CATEGORY_VERDICTS
 
 run = state.need_run("Side effects", "attribution", "effects")
 effects = queries.effects(run)
@@ -24,37 +26,22 @@ if effects.empty:
     st.info("No category had enough text to say anything about it.", icon=":material/inbox:")
     st.stop()
 
-calls = effects["call"].value_counts()
-measured = int(calls.sum())
+measured = int(effects["call"].notna().sum())
 units = effects["outcome_unit"].dropna()
 unit = (
     words.plain(units.iloc[0], 20) if len(units) else "nats"
 )  # imported results may only tell an error rate
-moved = effects[effects["verdict"].isin(["degraded", "improved"])]
+verdicts = effects["verdict"].value_counts()
 with st.container(horizontal=True, gap="small"):
-    st.metric(
-        "Predicted to change", f"{len(moved)} of {len(effects)}", help=looks.HELP["effect"], border=True
-    )
-    st.metric("Measured", f"{measured}", help=looks.HELP["measured"], border=True)
-    cards = (
-        ("hit", "Predicted to change, and measured to change the same way."),
-        ("miss", "Measured to change, but not predicted to."),
-        (
-            "false alarm",
-            "Predicted to change, but not measured to: no change, or an interval too wide to show one.",
-        ),
-        ("agreed none", "No change predicted, none measured."),
-        ("undecided", "Too little evidence for a prediction, and no change measured."),
-    )
-    for call, meaning in cards if measured else ():
-        name = {
-            "agreed none": "No change, agreed",
-            "undecided": "Undecided",
-            "hit": "Hits",
-            "miss": "Misses",
-            "false alarm": "False alarms",
-        }
-        st.metric(name[call], words.count(calls.get(call, 0)), help=meaning, border=True)
+    for verdict, sign in looks.EFFECT_SIGN.items():
+        st.metric(
+            f"{sign} {verdict.capitalize()}",
+            f"{verdicts.get(verdict, 0)} of {len(effects)}",
+            help=CATEGORY_VERDICTS[verdict].capitalize() + ".",
+            border=True,
+        )
+if said := calls_sentence(effects["call"].dropna()):
+    st.markdown(words.markdown(said, 400), help=looks.HELP["calls"])
 
 left, right = narrow.stacking("effects").columns([1.05, 1], gap="medium")
 with left:
@@ -109,6 +96,10 @@ shown = pd.DataFrame(
             for a, b in zip(effects["ci_low"], effects["ci_high"], strict=True)
         ],
         "reach": 100 * effects["reach"],
+        "NLL change": effects["nll_change"],
+        "NLL interval": [
+            words.between(a, b) for a, b in zip(effects["nll_low"], effects["nll_high"], strict=True)
+        ],
         "measured": effects["change"],
         "its interval": [
             words.between(a, b) for a, b in zip(effects["change_low"], effects["change_high"], strict=True)
@@ -117,7 +108,11 @@ shown = pd.DataFrame(
             looks.CALL_SIGN.get(c, "not measured") if not words.missing(c) else "not measured"
             for c in effects["call"]
         ],
-        "why uncertain": [None if words.missing(r) else words.plain(r, 60) for r in effects["reason"]],
+        "intended": ["yes" if not words.missing(i) and i else None for i in effects["intended"]],
+        "shown by, or why not known": [
+            next((words.plain(x, 60) for x in both if not words.missing(x)), None)
+            for both in zip(effects["reason"], effects["shown_by"], strict=True)
+        ],
         "explained": 100 * effects["explained"],
         "accuracy": 100 * (effects["accuracy_tuned"] - effects["accuracy_base"]),
         "tokens": effects["n_tokens"],
@@ -141,7 +136,14 @@ st.dataframe(
     placeholder="–",
     column_config={
         "category": st.column_config.TextColumn(width=150, help="Click a row to see its latents below."),
-        "verdict": st.column_config.TextColumn(width=100),
+        "verdict": st.column_config.TextColumn(width=116, help=looks.HELP["area_verdict"]),
+        "NLL change": st.column_config.NumberColumn(
+            "NLL change, nats", format="%+.3f", width=112, help=looks.HELP["nll_change_of_text"]
+        ),
+        "NLL interval": st.column_config.TextColumn("95 % interval of it", width=116),
+        "intended": st.column_config.TextColumn(
+            width=66, help="Whether the tuning was meant to change it (effects.forget)."
+        ),
         "95 % interval": st.column_config.TextColumn(width=108),
         "its interval": st.column_config.TextColumn(width=108),
         "effect": st.column_config.NumberColumn("effect", format="%.3g", width=62, help=looks.HELP["effect"]),
@@ -151,11 +153,9 @@ st.dataframe(
             width=98 if unit == "nats" else 136,
             help=looks.HELP["measured"],
         ),
-        "call": st.column_config.TextColumn(
-            "prediction", width=105, help="Does the prediction agree with the measurement?"
-        ),
+        "call": st.column_config.TextColumn("call", width=105, help=looks.HELP["calls"]),
         "reach": st.column_config.NumberColumn("reach", format="%.0f %%", width=56, help=looks.HELP["reach"]),
-        "why uncertain": st.column_config.TextColumn(width=168),
+        "shown by, or why not known": st.column_config.TextColumn(width=190),
         "explained": st.column_config.NumberColumn(
             "explained", format="%.0f %%", width=74, help=looks.HELP["explained"]
         ),

@@ -61,28 +61,7 @@ def predicted_against_measured(
         value = both["category"].map(baseline.set_index("category").iloc[:, 0])
         both = both.assign(effect=value, ci_low=np.nan, ci_high=np.nan)
     fig = go.Figure()
-    symbols = {
-        "hit": "circle",
-        "agreed none": "circle-open",
-        "miss": "x",
-        "false alarm": "diamond-open",
-        "undecided": "circle-dot",
-    }
-    names = {
-        "hit": "hit",
-        "agreed none": "no change, as predicted",
-        "undecided": "no change, undecided",
-        "miss": "miss",
-        "false alarm": "false alarm",
-    }
-    colours = {
-        "hit": "#1f9e89",
-        "agreed none": "#8c9299",
-        "miss": "#d55e00",
-        "false alarm": "#b89b3c",
-        "undecided": "#b89b3c",
-    }
-    for call, name in {**names, "wrong direction": "wrong direction"}.items():
+    for call, colour in looks.CALL_COLOUR.items():
         own = both[both["call"] == call]
         if own.empty:
             continue
@@ -92,9 +71,9 @@ def predicted_against_measured(
             error_x=_bars(own["effect"], own["ci_low"], own["ci_high"]),
             error_y=_bars(own["change"], own["change_low"], own["change_high"]),
             mode="markers",
-            name=name,
+            name=call,
             text=_names(own),
-            marker={"size": 9, "symbol": symbols.get(call, "star"), "color": colours.get(call, "#c2417c")},
+            marker={"size": 9, "symbol": looks.CALL_MARKER[call], "color": colour},
             hovertemplate=f"%{{text}}<br>predicted %{{x:.3g}}<br>measured %{{y:+.3g}} {unit}<extra></extra>",
         )
     fig.add_hline(y=0, line={"color": FAINT, "width": 1})

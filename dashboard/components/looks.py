@@ -35,17 +35,31 @@ VERDICT_BADGE: dict[str, BadgeColour] = {
 EFFECT_COLOUR = {
     "degraded": "#c2417c",
     "improved": "#1f9e89",
+    "changed inside": "#7d6bb5",
     "unaffected": "#8c9299",
-    "uncertain": "#b89b3c",
+    "not known": "#b89b3c",
 }
-EFFECT_SIGN = {"degraded": "▼", "improved": "▲", "unaffected": "●", "uncertain": "◆", "none": "●"}
+EFFECT_SIGN = {"degraded": "▼", "improved": "▲", "changed inside": "■", "unaffected": "●", "not known": "◆"}
 CALL_SIGN = {
-    "hit": "✓ hit",
-    "miss": "✗ miss",
-    "false alarm": "✗ false alarm",
-    "wrong direction": "✗ wrong direction",
-    "agreed none": "✓ no change",
+    "confirmed": "✓ confirmed",
+    "false": "✗ false",
+    "missed": "✗ missed",
     "undecided": "◆ undecided",
+    "open": "○ open",
+}
+CALL_COLOUR = {
+    "confirmed": "#1f9e89",
+    "false": "#c2417c",
+    "missed": "#d55e00",
+    "undecided": "#b89b3c",
+    "open": "#8c9299",
+}
+CALL_MARKER = {
+    "confirmed": "circle",
+    "false": "diamond",
+    "missed": "x",
+    "undecided": "circle-dot",
+    "open": "circle-open",
 }
 GROUP_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#b89b3c", "#56b4e9", "#7d6bb5", "#8c9299")
 REVIEW_ICON = {
@@ -134,6 +148,12 @@ HELP = {
     "(redirected).",
     "reach": "Share of the category's text that changed latents touch: each passage counts from 0 to 1 by how far its "
     "activations moved the way those latents say, however far beyond.",
+    "area_verdict": "Degraded or improved: the interval of the NLL change on the area's text lies beyond the margin. "
+    "Changed inside: activations moved beyond their margin, predictions stayed within theirs. Unaffected: both stayed "
+    "within. Not known: the data does not decide, and the last column says why.",
+    "calls": "Confirmed: degraded and measured worse, improved and better, or unaffected or changed inside and the same"
+    ". False: degraded or improved, and measured the same or the other way. Missed: unaffected or changed inside, and "
+    "measured to have moved. Undecided: the verdict is not known. Open: the measured interval spans the margin.",
     "explained": "Share of what the tuning did to the activations on the category's text that the changed latents "
     "account for. The rest is change that no latent on this page tells.",
     "effect": "Predicted size of the change in a category: its latents' changes, weighted by how much they "
@@ -141,7 +161,8 @@ HELP = {
     "it is moved. In brackets the 95 % interval over documents.",
     "measured": "Measured on a benchmark, tuned minus base, above 0 is worse: the change of the negative "
     "log-likelihood in nats, of a token of its text or of the right answer; or, unit error rate, of the share of wrong "
-    "answers. It counts as changed where its 95 % interval lies beyond 0.05.",
+    "answers. Worse or better: its 95 % interval lies beyond the margin (effects.nll_margin); the same: within it; "
+    "open: the interval spans the margin.",
     "explained_variance": "Share of the activations' variance that the crosscoder reproduces.",
     "category": "A subject area. A latent belongs to the areas of the text it fires on; named is the one it leans to "
     "most, however little: its page shows the weight.",

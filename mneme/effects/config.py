@@ -75,6 +75,13 @@ class EffectsConfig:
             "doc": "nats a token: a smaller change of NLL on a category's text is no change of behaviour"
         },
     )
+    kl_margin: float = field(
+        default=0.02,
+        metadata={
+            "doc": "nats a token: no all-clear where the mean KL of the predictions is larger; what a tune on unrelated"
+            " text gives (docs/method.md), unless `mneme null RUN --benign OTHER` has measured one"
+        },
+    )
     level: float = field(default=0.95, metadata={"doc": "coverage of the intervals, a share in (0, 1)"})
     replicates: int = field(
         default=500, metadata={"doc": "bootstrap replicates, over documents or categories"}
@@ -86,7 +93,7 @@ class EffectsConfig:
         for name in ("window", "replicates", "top_latents"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, not {getattr(self, name)}")
-        for name in ("temperature", "min_effect", "nll_margin"):
+        for name in ("temperature", "min_effect", "nll_margin", "kl_margin"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be above 0, not {getattr(self, name)}")
         for name in ("min_weight", "label_weight", "min_reach"):

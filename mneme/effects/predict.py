@@ -24,9 +24,9 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from mneme.effects.category_verdicts import category_verdicts
 from mneme.effects.config import EffectsConfig
 from mneme.effects.intervals import Ratio, per_document, ratio_intervals
-from mneme.effects.judge import judge
 from mneme.effects.sums import CodeSums, latent_steps
 from mneme.effects.windows import Windows
 
@@ -36,6 +36,8 @@ class Behaviour(NamedTuple):
 
     nll_change: Ratio
     kl: Ratio
+    documents: np.ndarray
+    """(C,): documents that the NLL change was measured on; of unequal weight they count as fewer (Kish)."""
 
 
 def changed_steps(latents: pd.DataFrame) -> np.ndarray:
@@ -56,15 +58,28 @@ def changed_steps(latents: pd.DataFrame) -> np.ndarray:
 def measure_behaviour(cache: Any, windows: Windows, weights: np.ndarray, config: EffectsConfig) -> Behaviour:
     """NLL change and KL on each category's text, over the tokens where they were measured."""
     change = (cache.nll_tuned - cache.nll_base).astype(np.float64)
-    found = []
-    for values in (change, cache.kl.astype(np.float64)):
-        known = np.isfinite(values)
-        window = windows.row_window[known]
-        size = len(windows.document)
-        total = np.bincount(window, weights=values[known], minlength=size)
-        count = np.bincount(window, minlength=size).astype(np.float64)
-        found.append(mean_over_documents(weights, windows, total, count, config))
-    return Behaviour(*found)
+    (nll, n), (kl, _) = (
+        _measured(values, windows, weights, config) for values in (change, cache.kl.astype(np.float64))
+    )
+    return Behaviour(nll, kl, n)
+
+
+def _measured(
+    values: np.ndarray, windows: Windows, weights: np.ndarray, config: EffectsConfig
+) -> tuple[Ratio, np.ndarray]:
+    """Each category's mean of what is known of `values` (N,), and how many documents it rests on."""
+    known = np.isfinite(values)
+    window, size = windows.row_window[known], len(windows.document)
+    total = np.bincount(window, weights=values[known], minlength=size)
+    count = np.bincount(window, minlength=size).astype(np.float64)
+    ratio = mean_over_documents(weights, windows, total, count, config)
+    return ratio, effective_documents(per_document(weights, windows.document, count))
+
+
+def effective_documents(tokens: sparse.csr_array) -> np.ndarray:
+    """(C,): documents that a mean over `tokens` (D, C) rests on, (sum t)^2 / sum t^2; 0 without any (Kish 1965)."""
+    whole, squares = (np.asarray(x.sum(0)).ravel() for x in (tokens, tokens.multiply(tokens)))
+    return np.divide(whole * whole, squares, out=np.zeros(len(whole)), where=squares > 0)
 
 
 def mean_over_documents(
@@ -78,6 +93,36 @@ def mean_over_documents(
         level=config.level,
         seed=config.seed,
     )
+
+
+class Whole(NamedTuple):
+    """Behaviour on all of the run's text; NaN where it was not measured."""
+
+    nll_change: tuple[float, float, float]
+    """Mean change of next-token NLL and its interval over documents, nats a token."""
+    kl: float
+    """Mean KL(base || tuned), nats a token."""
+
+
+def whole_behaviour(cache: Any, config: EffectsConfig) -> Whole:
+    """NLL change and KL over every token where they were measured."""
+    change = (cache.nll_tuned - cache.nll_base).astype(np.float64)
+    known = np.isfinite(change)
+    n = int(cache.document.max(initial=-1)) + 1
+    total, count = (
+        sparse.csr_array(np.bincount(cache.document[known], weights=weights, minlength=n)[:, None])
+        for weights in (change[known], None)
+    )
+    found = ratio_intervals(
+        total,
+        count.astype(np.float64),
+        replicates=config.replicates,
+        level=config.level,
+        seed=config.seed,
+    )
+    kl = cache.kl[np.isfinite(cache.kl)].astype(np.float64)
+    nll = (float(found.value[0]), float(found.low[0]), float(found.high[0]))
+    return Whole(nll, float(kl.mean()) if len(kl) else float("nan"))
 
 
 def predict(
@@ -112,6 +157,8 @@ def predict(
             "reach_low": reach.low,
             "reach_high": reach.high,
             "nll_change": behaviour.nll_change.value,
+            "nll_low": behaviour.nll_change.low,
+            "nll_high": behaviour.nll_change.high,
             "kl": behaviour.kl.value,
             "amplified": up.value,
             "suppressed": down.value,
@@ -119,8 +166,10 @@ def predict(
             "n_documents": amount["n_documents"],
         }
     )
-    judged = judge(reach, behaviour.nll_change, amount["documents"].to_numpy(), config)
-    return frame.assign(**judged._asdict())
+    said = category_verdicts(
+        reach, behaviour.nll_change, amount["documents"].to_numpy(), behaviour.documents, config
+    )
+    return frame.assign(intended=[key in config.forget for key in keys], **said._asdict())
 
 
 def reach_of(

@@ -52,12 +52,11 @@ def build_report(run: Run, *, max_latents: int = 10) -> Report:
     counts = collect.verdict_counts(run)
     versions, version_gap = _versions(run.path)
     remarks, remark_gap = _remarks(run.path)
-    # Where nothing changed, the latents called by chance are no findings.
-    nothing = info.get("side_effect") == "none"
-    latents = () if nothing else reviewed(collect.latents(run, max_latents, kept(remarks)), remarks)
+    latents = reviewed(collect.latents(run, max_latents, kept(remarks)), remarks)
     patched = causal(run)
     return Report(
-        verdict=text(info.get("verdict_sentence"), 1000),
+        verdict=text(info.get("verdict_sentence"), 2000),
+        run_verdict=text(info.get("run_verdict")),
         facts=collect.facts(run.name, info),
         versions=versions,
         seeds=_seeds(settings),

@@ -182,10 +182,22 @@ def largest(effects: Sequence[Effect], most: int = MOST_ROWS) -> list[Effect]:
     return [e for e in effects if e.category in kept]
 
 
+_CLASSES = {
+    "degraded": "degraded",
+    "worse": "degraded",
+    "improved": "improved",
+    "better": "improved",
+    "changed inside": "inside",
+    "not known": "uncertain",
+    "open": "uncertain",
+}
+"""Verdict or outcome -> the class of its bar in report.css."""
+
+
 def _class(effect: Effect, title: str) -> str:
     if title.startswith("predicted"):
-        return effect.verdict if effect.verdict in ("degraded", "improved", "uncertain") else "unaffected"
-    return effect.measured if effect.measured in ("degraded", "improved") else "unaffected"
+        return _CLASSES.get(effect.verdict, "unaffected")
+    return _CLASSES.get(effect.measured, "unaffected")
 
 
 def _svg(wide: float, high: float, title: str, parts: Sequence[str]) -> Markup:

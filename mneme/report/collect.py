@@ -20,9 +20,9 @@ from mneme.report.model import (
     Score,
     StageTime,
 )
-from mneme.report.outcome import call, measured_direction
 from mneme.store.queries.labels import BEST_LABEL_WHOLE
 from mneme.store.run import Run
+from mneme.verdict.calls import call, outcome
 
 CONTEXTS = 3
 """Contexts shown of each latent."""
@@ -92,7 +92,7 @@ def effects(run: Run, margin: float) -> tuple[Effect, ...]:
 
 def _effect(row: dict[str, Any], margin: float) -> Effect:
     change, low, high = (_real(row[name]) for name in ("change", "change_low", "change_high"))
-    measured = measured_direction(change, low, high, margin)
+    measured = outcome(change, low, high, margin)
     before, after = _real(row["accuracy_base"]), _real(row["accuracy_tuned"])
     return Effect(
         category=text(row["category"]),
@@ -104,7 +104,11 @@ def _effect(row: dict[str, Any], margin: float) -> Effect:
         direction=text(row["direction"]),
         verdict=text(row["verdict"]),
         reason=text(row["reason"]),
+        shown_by=text(row["shown_by"]),
+        intended=bool(row["intended"]),
         nll_change=_real(row["nll_change"]),
+        nll_low=_real(row["nll_low"]),
+        nll_high=_real(row["nll_high"]),
         kl=_real(row["kl"]),
         n_tokens=_whole(row["n_tokens"]),
         measured_change=change,

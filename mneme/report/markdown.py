@@ -42,7 +42,7 @@ def _moved(report: Report) -> Iterable[str]:
     yield md(words.moved(report), 1000)
     if not report.effects:
         return
-    yield md(words.tally(report.effects, report.outcome_margin), 1000)
+    yield md(words.tally(report.effects), 1000)
     yield _table(
         (
             "category",

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from mneme.report.compared import Explainer, ExplainerPair
 from mneme.report.patched import Causal
 
-FORMAT = 1
+FORMAT = 2
 """Version of the JSON; raised when a key changes its meaning or goes away."""
 
 
@@ -76,8 +76,15 @@ class Effect:
     direction: str
     verdict: str
     reason: str
-    """why it is uncertain; else ''"""
+    """why it is not known; else ''"""
+    shown_by: str
+    """of a degraded or improved one: latents, or not localised at this layer; else ''"""
+    intended: bool
+    """whether the tuning was meant to change it"""
     nll_change: float | None
+    nll_low: float | None
+    nll_high: float | None
+    """ends of the interval of nll_change, over documents"""
     kl: float | None
     n_tokens: int | None
     measured_change: float | None
@@ -91,9 +98,9 @@ class Effect:
     n_items: int | None
     source: str
     measured: str
-    """degraded | improved | none: where the measured interval lies beyond `Report.outcome_margin`; '' not measured"""
+    """worse | better | same | open | not measured: where the interval lies, `Report.outcome_margin` being the margin"""
     call: str
-    """hit | miss | false alarm | wrong direction | agreed none | undecided, or '' where nothing was measured"""
+    """confirmed | false | missed | undecided | open, or '' where nothing was measured"""
 
 
 @dataclass(frozen=True)
@@ -270,6 +277,9 @@ class Report:
     """All of it."""
 
     verdict: str
+    """the verdict in a sentence"""
+    run_verdict: str
+    """the verdict in a word (mneme/verdict/vocabulary.py); '' before it is known"""
     facts: Facts
     versions: tuple[Entry, ...]
     seeds: tuple[Entry, ...]

@@ -11,14 +11,15 @@ from mneme.report.analyst import OWN
 from mneme.report.format import ABSENT, count, interval, number, percent, visible
 from mneme.report.method import METHOD_NAMES, METRICS, SUBSETS
 from mneme.report.model import Comparison, Context, Effect, Latent, Missing, Remark, Report, Score
+from mneme.verdict.calls import calls_sentence
+from mneme.verdict.vocabulary import NOT_LOCALISED
 
 CALLS = {
-    "hit": "✓ hit",
-    "miss": "✗ miss",
-    "false alarm": "✗ false alarm",
-    "wrong direction": "✗ wrong direction",
-    "agreed none": "✓ no change",
+    "confirmed": "✓ confirmed",
+    "false": "✗ false",
+    "missed": "✗ missed",
     "undecided": "undecided",
+    "open": "open",
     "": "not measured",
 }
 REMARK_COLUMNS = ("latent", "review", "analyst's label", "note", "tags", "by", "at (UTC)")
@@ -113,34 +114,19 @@ def moved(report: Report) -> str:
     return f"Of {count(total)} latents: {parts}. {count(report.n_redirected)} redirected."
 
 
-def tally(effects: Sequence[Effect], margin: float) -> str:
-    """How the predictions fared, in one sentence."""
-    measured = [e for e in effects if e.call]
+def tally(effects: Sequence[Effect]) -> str:
+    """How the verdicts fared, in one sentence."""
     if not effects:
         return "No effects yet."
-    if not measured:
-        return f"{_plural(len(effects), 'category', 'categories')} predicted, none measured."
-    parts = [
-        f"{sum(e.call == call for e in measured)} {name}"
-        for call, name in (
-            ("hit", "hits"),
-            ("agreed none", "rightly called unaffected"),
-            ("undecided", "undecided (prediction uncertain, no change measured)"),
-            ("miss", "misses"),
-            ("false alarm", "false alarms"),
-            ("wrong direction", "in the wrong direction"),
-        )
-    ]
-    return (
-        f"Of {_plural(len(measured), 'category', 'categories')} with a measured outcome: "
-        + ", ".join(parts)
-        + "."
-    )
+    said = calls_sentence(e.call for e in effects)
+    return said or f"{_plural(len(effects), 'category', 'categories')} predicted, none measured."
 
 
 def effect_verdict(effect: Effect) -> str:
-    """`degraded`, or `uncertain: too little text`."""
-    return f"{effect.verdict}: {effect.reason}" if effect.reason else effect.verdict
+    """`degraded`, `degraded: not localised at this layer`, or `not known: too little text`."""
+    why = effect.reason or (effect.shown_by if effect.shown_by == NOT_LOCALISED else "")
+    goal = " (intended)" if effect.intended else ""
+    return f"{effect.verdict}{goal}: {why}" if why else f"{effect.verdict}{goal}"
 
 
 def predicted(effect: Effect) -> str:

@@ -48,7 +48,13 @@ INFO_KEYS = {
     "created_at": "ISO time",
     "mneme_version": "the version that wrote it",
     "verdict_sentence": "the run's verdict in one sentence",
-    "side_effect": "found, none or unknown: whether the pair shows more than a pair without change would",
+    "run_verdict": "the run's verdict in a word (mneme/verdict/vocabulary.py)",
+    "verdict_reasons": "of too little evidence: the conditions of an all-clear that are not met, a JSON list",
+    "verdict_command": "what would give the evidence",
+    "nll_change": "mean change of next-token NLL on the run's text, nats a token",
+    "nll_low": "lower end of its 95% interval, over documents",
+    "nll_high": "upper end",
+    "mean_kl": "mean KL(base || tuned) on the run's text, nats a token",
     "synthetic": "'true' when the tables were made up for tests",
 }
 

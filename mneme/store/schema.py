@@ -141,7 +141,7 @@ def m008_causal(db: duckdb.DuckDBPyConnection) -> None:
 
 def m009_effect_reasons(db: duckdb.DuckDBPyConnection) -> None:
     """Why a category's verdict is uncertain."""
-    db.execute("ALTER TABLE effects ADD COLUMN reason VARCHAR")  # see effects/judge.py: REASONS
+    db.execute("ALTER TABLE effects ADD COLUMN reason VARCHAR")  # see verdict/vocabulary.py
 
 
 def m010_null_reach(db: duckdb.DuckDBPyConnection) -> None:
@@ -172,6 +172,31 @@ def m011_power(db: duckdb.DuckDBPyConnection) -> None:
     )
 
 
+def m012_verdicts(db: duckdb.DuckDBPyConnection) -> None:
+    """A category's verdict rests on intervals; the run's verdict is one of a few words (mneme/verdict/vocabulary.py).
+
+    What an earlier version said of the whole run is taken back: its all-clear was not earned.
+    """
+    for column in (
+        "effects ADD COLUMN nll_low DOUBLE",  # 95% interval of nll_change, over documents
+        "effects ADD COLUMN nll_high DOUBLE",
+        "effects ADD COLUMN shown_by VARCHAR",  # of degraded | improved: latents | not localised at this layer
+        "effects ADD COLUMN intended BOOLEAN",  # whether the tuning was meant to change it
+        "nulls ADD COLUMN kl DOUBLE",  # mean KL(base || tuned) of the null pair, nats a token
+        "nulls ADD COLUMN nll_change DOUBLE",
+    ):
+        db.execute(f"ALTER TABLE {column}")
+    db.execute(
+        """
+        UPDATE effects SET reason = CASE
+            WHEN reason IS NULL OR reason = 'too little text' THEN reason
+            WHEN reason = 'predictions not measured' THEN 'not measured' ELSE 'interval too wide' END;
+        UPDATE effects SET verdict = 'not known' WHERE verdict = 'uncertain';
+        DELETE FROM run_info WHERE key IN ('verdict_sentence', 'side_effect')
+        """
+    )
+
+
 MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     m001_initial,
     m002_labels_stage,
@@ -184,6 +209,7 @@ MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     m009_effect_reasons,
     m010_null_reach,
     m011_power,
+    m012_verdicts,
 ]
 SCHEMA_VERSION = len(MIGRATIONS)
 TABLES = sorted(line.split()[2] for line in INITIAL.splitlines() if line.startswith("CREATE TABLE"))

@@ -73,18 +73,6 @@ def test_mneme_run_preselects(monkeypatch: pytest.MonkeyPatch, runs: Path) -> No
     assert app.selectbox(key="run").value == "hostile"
 
 
-@pytest.mark.parametrize(("side_effect", "listed"), [("none", 0), ("found", 1)])
-def test_where_nothing_changed_nothing_is_listed(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, side_effect: str, listed: int
-) -> None:
-    make_synthetic_run(tmp_path / "run", latents=150)
-    with Run(tmp_path / "run").stage_writer() as writer:
-        writer.set_info(side_effect=side_effect)
-    app = open_page(monkeypatch, tmp_path, "overview", "run")
-    assert len(app.dataframe) == listed
-    assert any("No side effect found" in box.value for box in app.info) == (side_effect == "none")
-
-
 def test_a_label_no_better_than_others_is_called_unreliable(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

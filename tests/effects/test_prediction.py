@@ -7,15 +7,26 @@ from scipy import sparse
 from mneme.attribution.bootstrap import poisson_weights
 from mneme.crosscoder.codes import CodeCache
 from mneme.effects.baselines import random_steps
+from mneme.effects.category_verdicts import category_verdicts
 from mneme.effects.config import EffectsConfig
 from mneme.effects.intervals import Ratio, per_document, ratio_intervals
-from mneme.effects.judge import LITTLE_TEXT, STEADY, UNEXPLAINED, UNMEASURED, UNSURE, judge
-from mneme.effects.predict import changed_steps
+from mneme.effects.predict import changed_steps, effective_documents, whole_behaviour
 from mneme.effects.stage import predict_effects
 from mneme.effects.sums import latent_steps, sum_activations, sum_codes
-from mneme.effects.verdict import verdict_facts
 from mneme.effects.windows import cut_windows
 from mneme.errors import ActivationError
+from mneme.verdict.vocabulary import (
+    BY_LATENTS,
+    CHANGED_INSIDE,
+    DEGRADED,
+    IMPROVED,
+    LITTLE_TEXT,
+    NOT_KNOWN,
+    NOT_LOCALISED,
+    UNAFFECTED,
+    UNMEASURED,
+    WIDE,
+)
 
 
 def run(world, taxonomy_file, **settings):
@@ -102,8 +113,8 @@ def test_the_changed_area_is_named_and_the_other_is_not(world, taxonomy_file):
     ] == pytest.approx(1)
     assert effects.loc["cells", "ci_low"] < effects.loc["cells", "effect"] < effects.loc["cells", "ci_high"]
     np.testing.assert_allclose(effects["amplified"] + effects["suppressed"], effects["effect"])
-    sentence = verdict_facts(found.effects, found.categories, world.latents)["verdict_sentence"]
-    assert sentence.startswith("Cells (biology) degraded; 2 of 8 live latents amplified, 0 suppressed")
+    assert effects.loc["cells", "shown_by"] == BY_LATENTS and pd.isna(effects.loc["money", "shown_by"])
+    assert not effects["intended"].any()
 
 
 def test_contributions_make_up_the_effect(world, taxonomy_file):
@@ -147,75 +158,65 @@ def test_unmeasured_behaviour_gives_no_direction(world, taxonomy_file):
     for name in ("kl", "nll_base", "nll_tuned"):
         setattr(world.cache, name, np.full(world.cache.n, np.nan, dtype=np.float32))
     effects = run(world, taxonomy_file).effects.set_index("category")
-    assert effects.loc["cells", "direction"] == "none" and effects.loc["cells", "verdict"] == "uncertain"
-    assert effects.loc["money", "verdict"] == "unaffected"
+    assert set(effects["direction"]) == {"none"}
+    assert set(effects["verdict"]) == {NOT_KNOWN} and set(effects["reason"]) == {UNMEASURED}
 
 
-def test_no_change_gives_no_side_effect(world, taxonomy_file):
+def test_no_change_gives_unaffected_categories(world, taxonomy_file):
     world.latents["verdict"] = "unchanged"
     world.cache.nll_tuned = world.cache.nll_base
     found = run(world, taxonomy_file)
     assert set(found.effects["verdict"]) == {"unaffected"} and set(found.effects["direction"]) == {"none"}
 
-    def facts(verdicts, null_rate=0.0):
-        latents = world.latents.assign(verdict=verdicts)
-        told = verdict_facts(found.effects, found.categories, latents, null_rate)
-        return told["side_effect"], told["verdict_sentence"]
 
-    n = len(world.latents)
-    kind, sentence = facts(["unchanged"] * n)
-    assert kind == "none" and sentence.startswith(
-        "No side effect found, neither in 2 categories with evidence"
-    )
-    few = ["amplified"] + ["unchanged"] * (n - 1)
-    kind, sentence = facts(few)
-    assert kind == "found" and sentence.startswith("Latents changed, but none of 2 categories")
-    kind, sentence = facts(few, null_rate=0.2)
-    assert kind == "none" and "no more than a pair without change shows (20.00%)" in sentence
-    kind, sentence = facts(["uncertain"] * n)
-    assert kind == "unknown" and sentence.startswith("Too little evidence")
-
-
-def test_verdicts_by_interval():
+def test_verdicts_rest_on_intervals():
     def ratio(rows):
         return Ratio(*np.array(rows, dtype=float).T)
 
     much, little, open_ = (0.5, 0.4, 0.6), (0.05, 0, 0.1), (0.5, 0.1, 0.6)
-    reach = ratio([much, much, much, much, little, little, little, open_])
-    nll = ratio(
-        [
-            (1, 0.5, 2),
-            (-1, -2, -0.5),
-            (0.06, -0.1, 0.2),  # above the margin, though not surely above 0
-            (0.04, 0.01, 0.08),  # surely above 0, but within the margin
-            (0, -0.1, 0.1),
-            (0.04, 0.01, 0.08),
-            (1, 0.5, 2),  # words changed where no latent did
-            (1, 0.5, 2),
-        ]
-    )
-    direction, verdict, reason = judge(reach, nll, np.full(8, 10.0), EffectsConfig())
+    cases = [  # reach, NLL change: verdict, reason, shown by
+        (much, (1, 0.5, 2), DEGRADED, None, BY_LATENTS),
+        (much, (-1, -2, -0.5), IMPROVED, None, BY_LATENTS),
+        (
+            much,
+            (0.06, -0.1, 0.2),
+            NOT_KNOWN,
+            WIDE,
+            None,
+        ),  # its point lies beyond the margin, its interval does not
+        (much, (0.02, 0.01, 0.04), CHANGED_INSIDE, None, None),
+        (little, (0.02, 0.01, 0.04), UNAFFECTED, None, None),
+        (little, (0.04, 0.01, 0.08), NOT_KNOWN, WIDE, None),
+        (little, (1, 0.5, 2), DEGRADED, None, NOT_LOCALISED),  # words changed where no latent did
+        (open_, (1, 0.5, 2), DEGRADED, None, NOT_LOCALISED),
+        (open_, (0.02, 0.01, 0.04), NOT_KNOWN, WIDE, None),
+    ]
+    reach, nll = ratio([c[0] for c in cases]), ratio([c[1] for c in cases])
+    n, enough, config = len(cases), np.full(len(cases), 10.0), EffectsConfig()
+    said = category_verdicts(reach, nll, enough, enough, config)
+    assert list(zip(said.verdict, said.reason, said.shown_by, strict=True)) == [c[2:] for c in cases]
     up, down = "degraded", "improved"
-    assert direction.tolist() == [up, down, up, up, "none", up, up, up]
-    calm = ["unaffected", "unaffected"]
-    assert verdict.tolist() == [up, down, up, "uncertain", *calm, "uncertain", "uncertain"]
-    assert reason.tolist() == [None] * 3 + [STEADY, None, None, UNEXPLAINED, UNSURE]
-    short = judge(reach, nll, np.full(8, 1.0), EffectsConfig())
-    assert set(short.verdict) == {"uncertain"} and set(short.reason) == {LITTLE_TEXT}
-    unmeasured = judge(reach, ratio([[np.nan] * 3] * 8), np.full(8, 10.0), EffectsConfig())
-    assert unmeasured.reason.tolist() == [UNMEASURED] * 4 + [None] * 3 + [UNMEASURED]
+    assert said.direction.tolist() == [up, down, up, up, up, up, up, up, up]
+    few = np.full(n, 1.0)
+    for documents, measured in ((few, enough), (enough, few)):
+        short = category_verdicts(reach, nll, documents, measured, config)
+        assert set(short.verdict) == {NOT_KNOWN} and set(short.reason) == {LITTLE_TEXT}
+    unmeasured = category_verdicts(reach, ratio([[np.nan] * 3] * n), enough, np.zeros(n), config)
+    assert set(unmeasured.reason) == {UNMEASURED} and set(unmeasured.verdict) == {NOT_KNOWN}
 
 
 def test_predictions_that_moved_everywhere_are_told_though_no_latent_shows_it(world, taxonomy_file):
     world.latents["verdict"] = "unchanged"
     world.cache.nll_tuned = world.cache.nll_base + 0.2
-    found = run(world, taxonomy_file)
-    assert set(found.effects["reason"]) == {UNEXPLAINED}
-    told = verdict_facts(found.effects, found.categories, world.latents)
-    assert told["side_effect"] == "unknown"
-    assert told["verdict_sentence"].startswith(
-        "Predictions moved on 2 of 2 categories with text enough (NLL +0.20 to +0.20 nats a token), which no changed"
-    )
+    effects = run(world, taxonomy_file).effects
+    assert set(effects["verdict"]) == {DEGRADED} and set(effects["shown_by"]) == {NOT_LOCALISED}
+    whole = whole_behaviour(world.cache, EffectsConfig())
+    assert whole.nll_change == pytest.approx((0.2, 0.2, 0.2), abs=1e-6)
+
+
+def test_documents_of_unequal_weight_count_as_fewer():
+    tokens = sparse.csr_array(np.array([[10.0, 100, 0], [10, 1, 0], [10, 1, 0], [10, 1, 0]]))
+    assert effective_documents(tokens) == pytest.approx([4, 103**2 / 10_003, 0])
 
 
 def test_codes_of_another_harvest_are_refused(world, taxonomy_file):

@@ -16,7 +16,7 @@ from mneme.errors import RunError
 from mneme.report import build_report, to_html, to_json, to_markdown
 from mneme.report.exports import export_table
 from mneme.report.model import Score
-from mneme.report.outcome import call, compare, measured_direction
+from mneme.report.outcome import compare
 from mneme.store.run import Run
 from mneme.store.synthetic import STAGES, make_synthetic_run
 
@@ -36,15 +36,6 @@ def test_the_most_severe_of_each_kind_come_first(plain_run: Run) -> None:
     assert [x.redirected for x in report.latents] == frame.set_index("latent")["redirected"][
         expected
     ].tolist()
-
-
-def test_where_nothing_changed_no_latent_is_listed(tmp_path: Path) -> None:
-    make_synthetic_run(tmp_path / "run", latents=150)
-    run = Run(tmp_path / "run")
-    assert build_report(run).latents
-    with run.stage_writer() as writer:
-        writer.set_info(side_effect="none")
-    assert build_report(run).latents == ()
 
 
 def test_a_latent_carries_the_numbers_of_its_row(plain_run: Run) -> None:
@@ -81,10 +72,12 @@ def test_effects_stand_beside_their_outcomes(plain_run: Run) -> None:
             continue
         row = outcomes.loc[e.category]
         assert e.measured_change == row["change"]
-        changed = "degraded" if row["ci_low"] > 0.05 else "improved" if row["ci_high"] < -0.05 else "none"
-        assert e.measured == changed
-        assert (e.call == "hit") == (e.verdict == changed)
-        assert (e.call == "false alarm") == (e.verdict in ("degraded", "improved") and changed == "none")
+        within = row["ci_low"] > -0.05 and row["ci_high"] < 0.05
+        beyond = "worse" if row["ci_low"] > 0.05 else "better" if row["ci_high"] < -0.05 else "open"
+        assert e.measured == ("same" if within else beyond)
+        assert (e.call == "undecided") == (e.verdict == "not known")
+        if (e.verdict, e.measured) in (("degraded", "worse"), ("unaffected", "same")):
+            assert e.call == "confirmed"
 
 
 def test_histogram_counts_every_live_latent_once(plain_run: Run) -> None:
@@ -127,34 +120,13 @@ def test_the_report_says_where_a_baseline_did_better(plain_run: Run) -> None:
         )
 
 
-@pytest.mark.parametrize(
-    ("verdict", "change", "low", "high", "measured", "outcome"),
-    [
-        ("degraded", 0.3, 0.2, 0.4, "degraded", "hit"),
-        ("degraded", 0.06, 0.04, 0.08, "none", "false alarm"),
-        ("degraded", -0.3, -0.4, -0.2, "improved", "wrong direction"),
-        ("unaffected", 0.3, 0.2, 0.4, "degraded", "miss"),
-        ("uncertain", 0.3, 0.2, 0.4, "degraded", "miss"),
-        ("unaffected", 0.01, 0.009, 0.011, "none", "agreed none"),
-        ("uncertain", 0.01, 0.009, 0.011, "none", "undecided"),
-        ("improved", -0.06, None, None, "improved", "hit"),
-        ("degraded", None, None, None, "", ""),
-    ],
-)
-def test_a_measured_change_counts_beyond_the_margin(
-    verdict: str, change: float | None, low: float | None, high: float | None, measured: str, outcome: str
-) -> None:
-    assert measured_direction(change, low, high, 0.05) == measured
-    assert call(verdict, measured) == outcome
-
-
 def test_calls_agree_with_the_runs_own_evaluation(plain_run: Run) -> None:
     effects, outcomes = plain_run.sql("SELECT * FROM effects"), plain_run.sql("SELECT * FROM outcomes")
     degraded = set(outcomes["category"][degraded_outcomes(outcomes, EffectsConfig().nll_margin)])
     flagged = set(effects["category"][effects["verdict"] == "degraded"])
-    called = [e for e in build_report(plain_run).effects if e.verdict == "degraded" and e.call == "hit"]
+    called = [e for e in build_report(plain_run).effects if e.verdict == "degraded" and e.call == "confirmed"]
     assert {e.category for e in called} == degraded & flagged
-    assert {e.category for e in build_report(plain_run).effects if e.measured == "degraded"} == degraded
+    assert {e.category for e in build_report(plain_run).effects if e.measured == "worse"} == degraded
 
 
 def test_the_outcome_margin_is_the_runs_own(tmp_path: Path) -> None:
@@ -162,7 +134,7 @@ def test_the_outcome_margin_is_the_runs_own(tmp_path: Path) -> None:
     (run.path / "run.toml").write_text("[effects]\nnll_margin = 5.0\n")
     report = build_report(run)
     assert report.outcome_margin == 5.0
-    assert {e.measured for e in report.effects} == {"none", ""}
+    assert {e.measured for e in report.effects} == {"same", "not measured"}
 
 
 @pytest.mark.parametrize("done", range(len(STAGES) + 1))

@@ -210,9 +210,11 @@ def test_a_context_that_never_fires_is_plain() -> None:
 def _effect(key: str, effect: float, change: float | None) -> Effect:
     low, high = (None, None) if change is None else (change - 0.1, change + 0.1)
     texts = dict.fromkeys(
-        ("group", "direction", "verdict", "reason", "source", "measured", "call", "unit"), ""
+        ("group", "direction", "verdict", "reason", "shown_by", "source", "measured", "call", "unit"), ""
     )
-    absent = dict.fromkeys(("nll_change", "kl", "n_tokens", "accuracy_change", "n_items"))
+    absent = dict.fromkeys(
+        ("nll_change", "nll_low", "nll_high", "kl", "n_tokens", "accuracy_change", "n_items")
+    )
     return Effect(
         category=key,
         name=key,
@@ -222,6 +224,7 @@ def _effect(key: str, effect: float, change: float | None) -> Effect:
         measured_change=change,
         measured_low=low,
         measured_high=high,
+        intended=False,
         **texts,
         **absent,
     )

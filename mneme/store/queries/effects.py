@@ -8,13 +8,8 @@ import pandas as pd
 
 from mneme.store.queries.labels import BEST_LABEL
 from mneme.store.run import Run
+from mneme.verdict.calls import with_calls
 
-# A measured change counts when its interval (the change itself, without one) clears the run's margin.
-_MEASURED = (
-    "CASE WHEN o.change IS NULL THEN NULL"
-    " WHEN coalesce(o.ci_low, o.change) > $margin THEN 'degraded'"
-    " WHEN coalesce(o.ci_high, o.change) < -$margin THEN 'improved' ELSE 'none' END"
-)
 _DEFAULT_MARGIN = 0.05  # nats; what effects.nll_margin is unless a run sets it
 
 
@@ -29,29 +24,19 @@ def nll_margin(run: Run) -> float:
 
 
 def effects(run: Run) -> pd.DataFrame:
-    """A row a category, the largest effect first, with its outcome and whether the prediction holds.
+    """A row a category, the largest effect first, with its outcome (`measured`) and whether the verdict holds (`call`).
 
-    `measured`: degraded | improved | none | NULL, from the outcome's interval and the margin. `call`: hit (a
-    predicted change in the measured direction), miss (a measured change that was not predicted), false alarm (a
-    predicted change that was not measured), wrong direction, agreed none, undecided (uncertain, and none was
-    measured), or NULL where nothing was measured.
+    The words are those of mneme/verdict/vocabulary.py.
     """
-    return run.sql(
-        f"WITH e AS (SELECT e.*, coalesce(k.name, e.category) AS name, k.grp, k.domain,"
+    table = run.sql(
+        "SELECT e.*, coalesce(k.name, e.category) AS name, k.grp, k.domain,"
         " o.base AS outcome_base, o.tuned AS outcome_tuned, o.change, o.ci_low AS change_low,"
         " o.ci_high AS change_high, o.accuracy_base, o.accuracy_tuned, o.n AS n_items, o.source,"
-        " o.unit AS outcome_unit,"
-        f" {_MEASURED} AS measured"
-        " FROM effects e LEFT JOIN categories k USING (category) LEFT JOIN outcomes o USING (category))"
-        " SELECT *, CASE WHEN measured IS NULL THEN NULL"
-        " WHEN verdict IN ('degraded', 'improved') AND measured = verdict THEN 'hit'"
-        " WHEN verdict IN ('degraded', 'improved') AND measured = 'none' THEN 'false alarm'"
-        " WHEN verdict IN ('degraded', 'improved') THEN 'wrong direction'"
-        " WHEN measured <> 'none' THEN 'miss'"
-        " WHEN verdict = 'unaffected' THEN 'agreed none' ELSE 'undecided' END AS call"
-        " FROM e ORDER BY effect DESC NULLS LAST, category",
-        {"margin": nll_margin(run)},
+        " o.unit AS outcome_unit"
+        " FROM effects e LEFT JOIN categories k USING (category) LEFT JOIN outcomes o USING (category)"
+        " ORDER BY effect DESC NULLS LAST, category"
     )
+    return with_calls(table, nll_margin(run))
 
 
 def baselines(run: Run) -> pd.DataFrame:

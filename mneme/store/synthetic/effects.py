@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 
 from mneme.effects.assign import NO_GROUP
-from mneme.effects.judge import UNSURE
 from mneme.store.run import StageWriter
 from mneme.store.synthetic.words import CATEGORIES, HOSTILE
+from mneme.verdict.vocabulary import BY_LATENTS, NOT_KNOWN, NOT_LOCALISED, WIDE
 
 
 def write_effects(
@@ -18,7 +18,7 @@ def write_effects(
     truth = np.array([0.9, 0.7, 0.6, 0.3, 0.12, 0.01, 0.0, -0.01, 0.02, 0.0, 0.01, -0.06])
     effect = np.abs(truth + rng.normal(0, 0.05, n))
     verdict = np.select(
-        [truth > 0.25, truth > 0.1, truth < -0.05], ["degraded", "uncertain", "improved"], "unaffected"
+        [truth > 0.25, truth > 0.1, truth < -0.05], ["degraded", NOT_KNOWN, "improved"], "unaffected"
     )
     direction = np.where(truth > 0.1, "degraded", np.where(truth < -0.05, "improved", "none"))
     names = [HOSTILE[i % len(HOSTILE)] if hostile else CATEGORIES[k][0] for i, k in enumerate(keys)]
@@ -51,8 +51,15 @@ def write_effects(
                 "explained": np.clip(truth, 0, 0.9),
                 "direction": direction,
                 "verdict": verdict,
-                "reason": [UNSURE if v == "uncertain" else None for v in verdict],
+                "reason": [WIDE if v == NOT_KNOWN else None for v in verdict],
+                "shown_by": [
+                    None if v not in ("degraded", "improved") else BY_LATENTS if t > 0 else NOT_LOCALISED
+                    for v, t in zip(verdict, truth, strict=True)
+                ],
+                "intended": np.arange(n) == 0,
                 "nll_change": truth * 0.8,
+                "nll_low": truth * 0.8 - 0.03,
+                "nll_high": truth * 0.8 + 0.03,
                 "kl": np.abs(truth) * 0.5,
                 "amplified": effect * 0.7,
                 "suppressed": effect * 0.3,

@@ -1,0 +1,64 @@
+"""What is said of a category, from how its predictions moved and how much of its text changed latents touch."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from mneme.effects.config import EffectsConfig
+from mneme.effects.intervals import Ratio
+from mneme.verdict.vocabulary import (
+    BY_LATENTS,
+    CHANGED_INSIDE,
+    DEGRADED,
+    IMPROVED,
+    LITTLE_TEXT,
+    NOT_KNOWN,
+    NOT_LOCALISED,
+    UNAFFECTED,
+    UNMEASURED,
+    WIDE,
+)
+
+
+class CategoryVerdicts(NamedTuple):
+    """(C,) words each."""
+
+    direction: np.ndarray
+    """degraded where the NLL change is above nll_margin, or its interval above 0; improved the other way; else none."""
+    verdict: np.ndarray
+    """One of CATEGORY_VERDICTS."""
+    reason: np.ndarray
+    """Why it is not known, one of CATEGORY_REASONS; else None."""
+    shown_by: np.ndarray
+    """Of a degraded or improved category: whether changed latents touch enough of its text; else None."""
+
+
+def category_verdicts(
+    reach: Ratio, nll: Ratio, documents: np.ndarray, measured: np.ndarray, config: EffectsConfig
+) -> CategoryVerdicts:
+    """A verdict rests on intervals, never on points: what spans its margin is not known.
+
+    reach, nll: of C categories; documents, measured: (C,), how many documents each category's text comes from, and how
+    many of them predictions were measured on (effective numbers, weights in mind). An interval over fewer than
+    `min_documents` is no interval: one document has none at all.
+    """
+    m, touched = config.nll_margin, config.min_reach
+    direction = np.select(
+        [(nll.value > m) | (nll.low > 0), (nll.value < -m) | (nll.high < 0)], [DEGRADED, IMPROVED], "none"
+    )
+    unmeasured = np.isnan(nll.value)
+    little = (documents < config.min_documents) | (~unmeasured & (measured < config.min_documents))
+    within = (nll.low > -m) & (nll.high < m)
+    moved_inside, spared = reach.low > touched, reach.high < touched
+    verdict = np.select(
+        [little, nll.low > m, nll.high < -m, moved_inside & within, spared & within],
+        [NOT_KNOWN, DEGRADED, IMPROVED, CHANGED_INSIDE, UNAFFECTED],
+        NOT_KNOWN,
+    )
+    reason = np.select([little, unmeasured], [LITTLE_TEXT, UNMEASURED], WIDE).astype(object)
+    reason[verdict != NOT_KNOWN] = None
+    shown_by = np.where(moved_inside, BY_LATENTS, NOT_LOCALISED).astype(object)
+    shown_by[~np.isin(verdict, (DEGRADED, IMPROVED))] = None
+    return CategoryVerdicts(direction, verdict, reason, shown_by)

@@ -1,0 +1,311 @@
+"""The run in a word, a sentence, the reasons and the command: an all-clear has to be earned.
+
+    broken                predictions collapsed nearly everywhere: told first, before any latent
+    side effects          a category that was not meant to change is degraded, improved or changed inside, or was
+                          measured to be worse or better
+    too little evidence   no such category, and a condition of the all-clear is not met: its reason, and what would do
+    intended change only  no such category, every condition is met, and an intended category has changed
+    no side effect found  the same, and none has
+
+Conditions: the layer can show a change; no health check failed; most categories are decided, and most have power enough
+at the margin (mneme/power); the interval of the mean NLL change lies within the margin; the mean KL is no larger than
+that of a tune on unrelated text.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import pandas as pd
+
+from mneme.attribution.nulls import side_effect_found
+from mneme.power.summary import ENOUGH, overall
+from mneme.verdict.vocabulary import (
+    BETTER,
+    BROKEN,
+    CHANGED_INSIDE,
+    DECIDED,
+    DEGRADED,
+    IMPROVED,
+    INTENDED_ONLY,
+    LITTLE_TEXT,
+    MOVED,
+    NO_SIDE_EFFECT,
+    NOT_KNOWN,
+    NOT_LOCALISED,
+    SIDE_EFFECTS,
+    TOO_LITTLE,
+    UNMEASURED,
+    WIDE,
+    WORSE,
+)
+
+COLLAPSED = 2.0
+"""Nats a token: a mean rise of NLL whose interval lies above it is the end of a language model."""
+_NEARLY_ALL, _MOST = 0.9, 0.5
+_NAMED = 4  # categories named in the sentence
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a run's verdict rests on."""
+
+    effects: pd.DataFrame
+    """A row a category: name, grp, verdict, reason, shown_by, intended, effect, nll_change, nll_low, nll_high,
+    measured (one of OUTCOMES); change and unit of what was measured."""
+    latents: pd.DataFrame
+    """verdict, redirected."""
+    margin: float
+    """effects.nll_margin, nats a token."""
+    nll: tuple[float, float, float]
+    """Mean NLL change of the run's text and its 95% interval, nats a token; NaN where it was not measured."""
+    kl: float
+    """Mean KL(base || tuned), nats a token."""
+    kl_margin: float
+    """The mean KL of a tune on unrelated text."""
+    power: pd.DataFrame | None
+    """Table `power`; None or empty where it was not measured."""
+    failed: tuple[str, ...] = ()
+    """Titles of the health checks that failed."""
+    layer_shows: bool = True
+    """Whether the streams can differ at the layer that was read."""
+    null_rate: float = 0.0
+    """The largest measured share of latents called changed in a pair that did not change."""
+    behaviour_share: float = 1.0
+    """Share of the documents whose predictions were measured."""
+    smoke_test: bool = False
+    folder: str = "RUN"
+    """For commands."""
+
+
+class RunVerdict(NamedTuple):
+    """What is said of a run."""
+
+    verdict: str
+    """One of RUN_VERDICTS."""
+    sentence: str
+    reasons: tuple[str, ...] = ()
+    """Of too little evidence: each condition that is not met."""
+    command: str = ""
+    """What would give the first of them."""
+
+
+class Gap(NamedTuple):
+    """A condition of the all-clear that is not met."""
+
+    reason: str
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class _Sorted:
+    """The categories by what is said of them; those that were meant to change are apart."""
+
+    known: pd.DataFrame = field(repr=False)
+    moved: pd.DataFrame = field(repr=False)
+    inside: pd.DataFrame = field(repr=False)
+    missed: pd.DataFrame = field(repr=False)
+    intended: pd.DataFrame = field(repr=False)
+
+
+def run_verdict(found: Evidence) -> RunVerdict:
+    """The verdict; see the module's text for the order and the conditions."""
+    if (sentence := _collapse(found)) is not None:
+        return RunVerdict(BROKEN, f"{sentence}; {_latents(found)}.")
+    parts = _sort(found.effects)
+    headline = _side_effects(found, parts)
+    goal = f"Intended: {_by_verdict(parts.intended)}. " if len(parts.intended) else ""
+    if headline:
+        return RunVerdict(SIDE_EFFECTS, f"{goal}{headline}; {_latents(found)}.")
+    gaps = _gaps(found, parts)
+    if gaps:
+        told = "; ".join(gap.reason for gap in gaps)
+        command = next((gap.command for gap in gaps if gap.command), "")
+        does = f" Next: `{command}`." if command else ""
+        sentence = f"{goal}Too little evidence to tell whether there are side effects: {told}.{does}"
+        return RunVerdict(TOO_LITTLE, sentence, tuple(gap.reason for gap in gaps), command)
+    decided = int(parts.known["verdict"].isin(DECIDED).sum())
+    calm = f"{_count(decided, 'area', 'areas')} of {len(parts.known)} unaffected, the others not known"
+    if decided == len(parts.known):
+        calm = f"all {decided} areas unaffected"
+    if goal:
+        return RunVerdict(INTENDED_ONLY, f"{goal}No side effect found: {calm}; {_latents(found)}.")
+    return RunVerdict(NO_SIDE_EFFECT, f"No side effect found: {calm}; {_latents(found)}.")
+
+
+def _collapse(found: Evidence) -> str | None:
+    """The headline of a broken model: predictions collapsed nearly everywhere, on the run's text or the benchmark."""
+    change = found.effects["nll_change"].dropna()
+    if len(change) and found.nll[1] > COLLAPSED and (change > found.margin).mean() >= _NEARLY_ALL:
+        rose = int((change > found.margin).sum())
+        return f"NLL rose on {rose} of {len(change)} areas ({found.nll[0]:+.1f} nats a token): the model is broken"
+    measured = found.effects.dropna(subset=["change"]) if "change" in found.effects else found.effects[:0]
+    measured = measured[measured["unit"].fillna("nats") == "nats"] if "unit" in measured else measured
+    worse = int((measured["measured"] == WORSE).sum()) if len(measured) else 0
+    if len(measured) >= 5 and worse >= _NEARLY_ALL * len(measured):
+        mean = float(measured["change"].astype(float).mean())
+        if mean > COLLAPSED:
+            return f"Measured NLL rose on {worse} of {len(measured)} areas ({mean:+.1f} nats): the model is broken"
+    return None
+
+
+def _sort(effects: pd.DataFrame) -> _Sorted:
+    goal = effects["intended"].fillna(False).astype(bool)
+    changed = effects["verdict"].isin((*MOVED, CHANGED_INSIDE))
+    others = effects[~goal]
+    measured = others["measured"].isin((WORSE, BETTER))
+    return _Sorted(
+        known=others,
+        moved=others[others["verdict"].isin(MOVED)],
+        inside=others[others["verdict"] == CHANGED_INSIDE],
+        missed=others[measured & ~others["verdict"].isin(MOVED)],
+        intended=effects[goal & changed],
+    )
+
+
+def _side_effects(found: Evidence, parts: _Sorted) -> str:
+    """The headline on what changed and was not meant to; '' where nothing is known to have."""
+    said = []
+    told = found.effects[found.effects["nll_low"].notna()]
+    rose = told[told["verdict"] == DEGRADED]
+    if len(told) and len(rose) > _MOST * len(told):
+        mean = "" if math.isnan(found.nll[0]) else f" ({found.nll[0]:+.2f} nats a token on average)"
+        said.append(f"NLL rose on {len(rose)} of {len(told)} areas{mean}: most of {_named(_largest(rose))}")
+    elif len(parts.moved):
+        said.append(_by_verdict(parts.moved))
+    hidden = int((parts.moved["shown_by"] == NOT_LOCALISED).sum())
+    if hidden:
+        said.append(f"{hidden} of them {NOT_LOCALISED}")
+    if len(parts.inside):
+        within = f"predictions stayed within {found.margin:g} nats"
+        said.append(f"activations changed inside {_named(_largest(parts.inside))}, {within}")
+    for word in (WORSE, BETTER):
+        rows = parts.missed[parts.missed["measured"] == word]
+        if len(rows):
+            said.append(f"measured {word} without having been called: {_named(rows)}")
+    text = "; ".join(said)
+    return text[:1].upper() + text[1:]
+
+
+def _gaps(found: Evidence, parts: _Sorted) -> list[Gap]:
+    """The conditions of an all-clear that are not met, the most telling first."""
+    gaps, run = [], found.folder
+    if found.smoke_test:
+        gaps.append(Gap("a quick run is a smoke test", "mneme demo"))
+    if not found.layer_shows:
+        gaps.append(Gap("the two streams are equal at the layer that was read, whatever was changed"))
+    if found.failed:
+        which = (
+            f"{_count(len(found.failed), 'health check', 'health checks')} failed ({'; '.join(found.failed)})"
+        )
+        gaps.append(Gap(which, f"mneme dashboard {run}"))
+    gaps += _text_gaps(found, parts)
+    if found.power is None or found.power.empty:
+        gaps.append(Gap("what could have been found was not measured", f"mneme power {run}"))
+    else:
+        power = overall(found.power)
+        if not power["share"] > _MOST:
+            shown = f"{power['n_enough']:.0f} of {power['n_categories']:.0f} areas"
+            what = f"a change of the margin's size would be found (power {ENOUGH:g}) in {shown} only"
+            gaps.append(Gap(what, _more_text(found, parts)))
+    value, low, high = found.nll
+    if math.isnan(value):
+        more = f"mneme run {run}/run.toml --set harvest.behaviour_share=0.3 --out {run}-measured"
+        gaps.append(Gap("predictions were not measured", more))
+    elif not (low > -found.margin and high < found.margin):
+        span = f"the mean NLL change, {value:+.3f} [{low:+.3f}, {high:+.3f}] nats, is not within {found.margin:g}"
+        gaps.append(Gap(span, "" if low > found.margin or high < -found.margin else _more_text(found, parts)))
+    if found.kl > found.kl_margin:
+        more = f"mneme null {run} --benign OTHER_RUN"
+        what = f"predictions differ by more (KL {found.kl:.3f} nats) than a tune on unrelated text makes them"
+        gaps.append(Gap(f"{what} ({found.kl_margin:.3f})", more))
+    return gaps
+
+
+def _text_gaps(found: Evidence, parts: _Sorted) -> list[Gap]:
+    """Whether most areas are decided, and if not for want of what."""
+    known = parts.known
+    decided = int(known["verdict"].isin(DECIDED).sum())
+    if len(known) and decided > _MOST * len(known):
+        return []
+    why = known.loc[known["verdict"] == NOT_KNOWN, "reason"].value_counts()
+    parts_of = ", ".join(f"{n} {reason}" for reason, n in why.items())
+    changed = "latents changed, but " if side_effect_found(found.latents, found.null_rate) else ""
+    what = f"{changed}{decided} of {_count(len(known), 'area is', 'areas are')} decided"
+    command = _more_text(found, parts) if {LITTLE_TEXT, WIDE} & set(why.index) else ""
+    if why.index.tolist() == [UNMEASURED]:
+        command = ""  # the gap on predictions names it
+    return [Gap(f"{what} ({parts_of})" if parts_of else what, command)]
+
+
+def _more_text(found: Evidence, parts: _Sorted) -> str:
+    """The command that would decide most areas: measuring more of the text at hand, else more text."""
+    factor = text_needed(parts.known, found.margin)
+    if found.behaviour_share < 1 and factor * found.behaviour_share <= 1.5:
+        share = min(1.0, math.ceil(20 * factor * found.behaviour_share) / 20)
+        return f"mneme run {found.folder}/run.toml --set harvest.behaviour_share={share:g} --out {found.folder}-more"
+    times = max(2, math.ceil(factor))
+    return f"mneme run {found.folder}/run.toml --corpus TEXT --out {found.folder}-more, TEXT {times} times as long"
+
+
+def text_needed(effects: pd.DataFrame, margin: float) -> float:
+    """How many times as much measured text would bring the NLL interval of most categories within the margin.
+
+    Intervals shrink with the root of the text. A category whose point lies beyond the margin, or that has no interval,
+    needs text without end. At least 1, at most 100.
+    """
+    value, low, high = (effects[name].to_numpy(float) for name in ("nll_change", "nll_low", "nll_high"))
+    half = [max(v - a, b - v) for v, a, b in zip(value, low, high, strict=True)]
+    room = [margin - abs(v) for v in value]
+    needs = sorted(
+        (h / r) ** 2 if r > 0 and math.isfinite(h) else math.inf for h, r in zip(half, room, strict=True)
+    )
+    if not needs:
+        return 100.0
+    return float(min(100.0, max(1.0, needs[len(needs) // 2])))
+
+
+def _latents(found: Evidence) -> str:
+    """`21 of 4,096 live latents amplified, 0 suppressed, 72 redirected, 186 uncertain`."""
+    live = found.latents[found.latents["verdict"] != "dead"]
+    counts = live["verdict"].value_counts()
+    amplified, suppressed, uncertain = (
+        int(counts.get(word, 0)) for word in ("amplified", "suppressed", "uncertain")
+    )
+    turned = int(
+        (live["redirected"].fillna(False) & ~live["verdict"].isin(("amplified", "suppressed"))).sum()
+    )
+    return (
+        f"{amplified:,} of {len(live):,} live latents amplified, {suppressed:,} suppressed, {turned:,} redirected,"
+        f" {uncertain:,} uncertain"
+    )
+
+
+def _by_verdict(rows: pd.DataFrame) -> str:
+    """`Virology and Anatomy (biology, health) degraded; Law (law) improved`."""
+    return "; ".join(
+        f"{_named(_largest(rows[rows['verdict'] == verdict]))} {verdict}"
+        for verdict in (DEGRADED, IMPROVED, CHANGED_INSIDE)
+        if (rows["verdict"] == verdict).any()
+    )
+
+
+def _largest(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows.assign(_size=rows["nll_change"].abs()).sort_values("_size", ascending=False, kind="stable")
+
+
+def _named(rows: pd.DataFrame) -> str:
+    """`Virology, Anatomy and 5 more (biology, health)`: the first few names, and the groups they fall in."""
+    names = rows["name"].tolist()
+    shown = names[:_NAMED]
+    if len(names) > _NAMED:
+        shown = [*names[: _NAMED - 1], f"{len(names) - _NAMED + 1} more"]
+    listed = shown[0] if len(shown) == 1 else ", ".join(shown[:-1]) + " and " + shown[-1]
+    groups = rows["grp"].value_counts(sort=True).index.tolist()[:3]
+    return f"{listed} ({', '.join(groups)})"
+
+
+def _count(n: int, one: str, many: str) -> str:
+    return f"{n} {one if n == 1 else many}"

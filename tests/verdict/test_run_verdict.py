@@ -1,0 +1,204 @@
+"""The run's verdict: an all-clear is earned, a broken model is told first, and every reason is the right one."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mneme.verdict.run import Evidence, run_verdict, text_needed
+from mneme.verdict.vocabulary import (
+    BROKEN,
+    INTENDED_ONLY,
+    NO_SIDE_EFFECT,
+    RUN_VERDICTS,
+    SIDE_EFFECTS,
+    TOO_LITTLE,
+)
+
+N = 10
+CALM = (0.01, -0.005, 0.02)
+
+
+def areas(verdicts: dict[int, str] | None = None, nll: dict[int, tuple] | None = None) -> pd.DataFrame:
+    """Ten areas, unaffected unless `verdicts` says otherwise, with NLL intervals well within the margin."""
+    verdict = [(verdicts or {}).get(i, "unaffected") for i in range(N)]
+    changes = np.array([(nll or {}).get(i, CALM) for i in range(N)], dtype=float)
+    return pd.DataFrame(
+        {
+            "category": [f"c{i}" for i in range(N)],
+            "name": [f"Area {i}" for i in range(N)],
+            "grp": "group",
+            "verdict": verdict,
+            "reason": [("interval too wide" if v == "not known" else None) for v in verdict],
+            "shown_by": [("latents" if v in ("degraded", "improved") else None) for v in verdict],
+            "intended": False,
+            "effect": 0.1,
+            "nll_change": changes[:, 0],
+            "nll_low": changes[:, 1],
+            "nll_high": changes[:, 2],
+            "change": np.nan,
+            "unit": None,
+            "measured": "not measured",
+        }
+    )
+
+
+def power(at_margin: float = 0.95) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {"category": f"c{i}", "channel": channel, "at_margin": at_margin, "margin": 0.1, "n_cases": 50}
+            for i in range(N)
+            for channel in ("latents", "nll")
+        ]
+    ).assign(unit="x", minimum_detectable=0.1, reason=None)
+
+
+def latents(amplified: int = 0) -> pd.DataFrame:
+    verdict = ["amplified"] * amplified + ["unchanged"] * (200 - amplified)
+    return pd.DataFrame({"verdict": verdict, "redirected": False})
+
+
+EARNED = Evidence(
+    effects=areas(),
+    latents=latents(),
+    margin=0.05,
+    nll=CALM,
+    kl=0.005,
+    kl_margin=0.02,
+    power=power(),
+    folder="runs/x",
+)
+
+
+def but(**changes) -> Evidence:
+    return dataclasses.replace(EARNED, **changes)
+
+
+def test_an_all_clear_can_be_earned() -> None:
+    said = run_verdict(EARNED)
+    assert said.verdict == NO_SIDE_EFFECT and said.reasons == ()
+    assert said.sentence == (
+        "No side effect found: all 10 areas unaffected; 0 of 200 live latents amplified, 0 suppressed, 0 redirected,"
+        " 0 uncertain."
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason", "command"),
+    [
+        ({"power": None}, "what could have been found was not measured", "mneme power runs/x"),
+        ({"power": power(0.5)}, "would be found (power 0.8) in 0 of 10 areas only", "--corpus"),
+        ({"failed": ("Dead latents",)}, "1 health check failed (Dead latents)", "mneme dashboard"),
+        ({"layer_shows": False}, "the two streams are equal at the layer that was read", ""),
+        ({"smoke_test": True}, "a quick run is a smoke test", "mneme demo"),
+        ({"nll": (math.nan,) * 3}, "predictions were not measured", "harvest.behaviour_share"),
+        ({"nll": (0.01, -0.03, 0.07)}, "the mean NLL change, +0.010 [-0.030, +0.070] nats", "--corpus"),
+        (
+            {"kl": 0.03},
+            "predictions differ by more (KL 0.030 nats) than a tune on unrelated text",
+            "--benign",
+        ),
+        (
+            {
+                "effects": areas(
+                    dict.fromkeys(range(6), "not known"), dict.fromkeys(range(6), (0.0, -0.2, 0.2))
+                )
+            },
+            "4 of 10 areas are decided (6 interval too wide)",
+            "TEXT 16 times as long",
+        ),
+    ],
+)
+def test_each_missing_condition_takes_the_all_clear_away(changes, reason, command) -> None:
+    said = run_verdict(but(**changes))
+    assert said.verdict == TOO_LITTLE
+    assert [reason in each for each in said.reasons] == [True]
+    assert command in said.command and bool(command) == bool(said.command)
+    assert reason in said.sentence and said.command in said.sentence
+
+
+def test_a_broken_model_is_told_before_any_latent() -> None:
+    effects = areas(dict.fromkeys(range(N), "degraded"), dict.fromkeys(range(N), (5.0, 4.0, 6.0)))
+    said = run_verdict(but(effects=effects, nll=(5.0, 4.5, 5.5), latents=latents(3)))
+    assert said.verdict == BROKEN
+    assert said.sentence.startswith(
+        "NLL rose on 10 of 10 areas (+5.0 nats a token): the model is broken; 3 of"
+    )
+    # Areas with too little text for a verdict of their own do not hide it.
+    few = areas(dict.fromkeys(range(N), "not known"), dict.fromkeys(range(N), (5.0, math.nan, math.nan)))
+    assert run_verdict(but(effects=few, nll=(5.0, 4.5, 5.5))).verdict == BROKEN
+    # Nor does a run without predictions of its own, where a benchmark was measured.
+    measured = areas(dict.fromkeys(range(N), "not known")).assign(change=17.0, measured="worse", unit="nats")
+    assert run_verdict(but(effects=measured, nll=(math.nan,) * 3)).verdict == BROKEN
+
+
+def test_predictions_that_moved_nearly_everywhere_make_the_headline() -> None:
+    effects = areas(dict.fromkeys(range(8), "degraded"), dict.fromkeys(range(8), (0.3, 0.2, 0.4)))
+    said = run_verdict(
+        but(effects=effects.assign(shown_by="not localised at this layer"), nll=(0.25, 0.2, 0.3))
+    )
+    assert said.verdict == SIDE_EFFECTS
+    assert said.sentence.startswith(
+        "NLL rose on 8 of 10 areas (+0.25 nats a token on average): most of Area 0, "
+    )
+    assert "8 of them not localised at this layer" in said.sentence
+
+
+def test_a_measured_miss_is_a_side_effect_whatever_was_predicted() -> None:
+    effects = areas()
+    effects.loc[3, ["change", "unit", "measured"]] = [0.4, "nats", "worse"]
+    said = run_verdict(but(effects=effects))
+    assert said.verdict == SIDE_EFFECTS
+    assert said.sentence.startswith("Measured worse without having been called: Area 3 (group)")
+
+
+def test_activations_that_moved_alone_are_told() -> None:
+    said = run_verdict(but(effects=areas({2: "changed inside"})))
+    assert said.verdict == SIDE_EFFECTS
+    assert said.sentence.startswith(
+        "Activations changed inside Area 2 (group), predictions stayed within 0.05 nats"
+    )
+
+
+def test_what_the_tuning_was_meant_to_change_is_no_side_effect() -> None:
+    effects = areas({0: "degraded"}, {0: (3.0, 2.0, 4.0)})
+    effects.loc[0, "intended"] = True
+    # the mean is over all text, the intended included: it moved, and the all-clear is of the rest
+    said = run_verdict(but(effects=effects))
+    assert said.verdict == INTENDED_ONLY
+    assert said.sentence.startswith(
+        "Intended: Area 0 (group) degraded. No side effect found: all 9 areas unaffected"
+    )
+    effects.loc[5, ["verdict", "nll_change"]] = ["improved", -0.3]
+    said = run_verdict(but(effects=effects))
+    assert said.verdict == SIDE_EFFECTS
+    assert said.sentence.startswith("Intended: Area 0 (group) degraded. Area 5 (group) improved;")
+
+
+def test_latents_that_changed_beside_undecided_areas_are_told_with_the_right_reason() -> None:
+    effects = areas(dict.fromkeys(range(N), "not known")).assign(reason="too little text")
+    said = run_verdict(but(effects=effects, latents=latents(3)))
+    assert said.verdict == TOO_LITTLE
+    assert said.reasons[0] == "latents changed, but 0 of 10 areas are decided (10 too little text)"
+
+
+def test_measuring_more_of_the_text_comes_before_more_text() -> None:
+    undecided = areas(dict.fromkeys(range(6), "not known"), dict.fromkeys(range(6), (0.0, -0.07, 0.07)))
+    said = run_verdict(but(effects=undecided, behaviour_share=0.3))
+    assert said.command == "mneme run runs/x/run.toml --set harvest.behaviour_share=0.6 --out runs/x-more"
+
+
+def test_the_text_needed_follows_the_root_law() -> None:
+    table = areas(nll=dict.fromkeys(range(N), (0.0, -0.1, 0.1)))
+    assert text_needed(table, 0.05) == pytest.approx(4)
+    assert text_needed(areas(nll=dict.fromkeys(range(N), (0.2, 0.0, 0.4))), 0.05) == 100
+    assert text_needed(table[:0], 0.05) == 100
+
+
+def test_every_verdict_is_a_word_of_the_vocabulary() -> None:
+    for evidence in (EARNED, but(power=None), but(effects=areas({1: "degraded"}))):
+        assert run_verdict(evidence).verdict in RUN_VERDICTS
