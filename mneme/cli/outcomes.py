@@ -103,7 +103,18 @@ def evaluate(
     for subset, rows in table.groupby("subset", sort=False):
         for start in range(0, len(metrics), _ABREAST):
             out.print(_evaluation_table(str(subset), rows, metrics[start : start + _ABREAST]))
+    _say_calls(run_folder)
     out.print(escape(standing_sentence(table)), highlight=False)
+
+
+def _say_calls(run_folder: Path) -> None:
+    """How the verdicts fared, in the sentence that pages and report have too."""
+    from mneme.store.queries.effects import effects
+    from mneme.store.run import open_run
+    from mneme.verdict.calls import calls_sentence
+
+    if sentence := calls_sentence(effects(open_run(run_folder))["call"].dropna()):
+        out.print(escape(sentence), highlight=False)
 
 
 def _evaluation_table(subset: str, rows: pd.DataFrame, metrics: list[str]) -> Table:
@@ -147,4 +158,5 @@ def _say(frame: pd.DataFrame, covered: Coverage, run_folder: Path) -> None:
         named = ", ".join(covered.without[:3]) + (" ..." if len(covered.without) > 3 else "")
         without = f"; {len(covered.without)} categories of the run have no outcome ({named})"
     out.print(escape(f"base, tuned and change in {unit}; {covered.measured} categories measured{without}."))
+    _say_calls(run_folder)
     out.print(f"How good was the prediction? [bold]mneme evaluate {escape(str(run_folder))}[/]")
