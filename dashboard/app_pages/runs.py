@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard.components import forecast, jobs, narrow, runs_actions, state, tables, words
+from dashboard.components import dry_run, forecast, jobs, narrow, runs_actions, state, tables, words
 from mneme.store.queries.runs import list_runs
 
 folder = state.runs_folder()
@@ -204,18 +204,30 @@ with st.form("new_run", border=True):
         estimated = st.form_submit_button(
             "Estimate", icon=":material/timer:", help="Time and disk, before starting."
         )
+        checked = st.form_submit_button(
+            "Check",
+            icon=":material/checklist:",
+            help="Load both models and check all that the run would, before starting: as mneme run --dry-run.",
+        )
     if estimated:
         expected = forecast.forecast(folder, base, tuned, tokens, int(latents or 4096), int(k or 32))
         st.info(expected.sentence(), icon=":material/timer:")
         if expected.disk is not None and expected.disk > expected.free:
             st.warning("The disk has too little room for it.", icon=":material/hard_drive:")
-    if started:
+    if started or checked:
         request = jobs.Request(
             name, base, tuned, corpus, layer, int(latents or 4096), int(k or 32), tokens, load
         )
         problem = jobs.problem_with(folder, request)
         if problem:
             st.error(problem, icon=":material/error:")
+        elif checked:
+            with st.spinner("Loading the models …"):
+                answer = dry_run.dry_run(folder, request)
+            if answer.fine:
+                st.success(words.markdown(answer.text, 500), icon=":material/check:")
+            else:
+                st.error(words.markdown(answer.text, 500), icon=":material/error:")
         else:
             lost = jobs.would_replace(folder, request)
             asked = replace and conflict is not None and conflict[0] == request.name

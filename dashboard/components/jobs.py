@@ -83,7 +83,9 @@ def problem_with(folder: Path, request: Request) -> str | None:
         if not text.startswith("bundled:") and not _allowed(folder, text):
             return f"The {what} must be a hub id, or a folder inside the runs folder."
     if not (
-        request.corpus == "bundled" or request.corpus.startswith("hf:") or _local(folder, request.corpus)
+        request.corpus == "bundled"
+        or request.corpus.startswith(("bundled:", "hf:"))
+        or _local(folder, request.corpus)
     ):
         return "The text must be 'bundled', hf:NAME, or a file inside the runs folder."
     if request.load.strip() and not _allowed(folder, request.load):
@@ -100,7 +102,7 @@ def would_replace(folder: Path, request: Request) -> list[Difference]:
         return []
     sections = {stage.name: stage.settings for stage in STAGES}
     sections["harvest"] += ("base", "tuned", "corpus")
-    return lost_to_settings(Run(path), make_config(_settings(folder, request)), sections)
+    return lost_to_settings(Run(path), make_config(settings_from(folder, request)), sections)
 
 
 def start(folder: Path, request: Request, *, replace: bool = False) -> None:
@@ -113,7 +115,7 @@ def start(folder: Path, request: Request, *, replace: bool = False) -> None:
         raise ValueError(request.name)
     target.mkdir(parents=True, exist_ok=True)
     settings = target / SETTINGS
-    settings.write_text(tomlkit.dumps(_settings(folder, request)), encoding="utf-8")
+    settings.write_text(tomlkit.dumps(settings_from(folder, request)), encoding="utf-8")
     arguments = ["run", str(settings), "--out", str(target)]
     _begin(folder, request.name, [*arguments, "--replace"] if replace else arguments)
 
@@ -224,7 +226,9 @@ def _process(folder: Path, name: str) -> psutil.Process | None:
     return process_of(path) if path else None
 
 
-def _settings(folder: Path, request: Request) -> dict:
+def settings_from(folder: Path, request: Request) -> dict:
+    """The settings that a request stands for, nested."""
+
     def place(text: str) -> str:
         local = _local(folder, text)
         return str(local) if local else text.strip()
