@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from mneme.errors import ActivationError
 from mneme.interpret.labels.prompt import prompts_fingerprint
 from mneme.stage import Stage, StageResult
 from mneme.store.files import sha256
@@ -24,15 +23,11 @@ _SPLICED = 512  # tokens both models read again with the reconstruction in place
 def harvest_stage(bench: Workbench) -> StageResult:
     """Both models' activations on the corpus, into `activations/`."""
     from mneme.harvest import harvest
+    from mneme.harvest.layer import check_streams
 
     folder = bench.folder / "activations"
     cache = harvest(bench.pair, bench.corpus, bench.config.harvest, folder, bench.progress, bench.plan)
-    if cache.n_differing == 0:
-        raise ActivationError(
-            f"the residual streams after layer {cache.layer} are equal in both models on all {cache.n:,} tokens, as"
-            f" stored in {bench.config.harvest.store_dtype}: no latent can show a change; give a later --layer, text"
-            " that uses what was changed, or harvest.store_dtype = float32"
-        )
+    check_streams(cache)
     bench.cache = cache
     info = {
         "name": bench.folder.resolve().name,
@@ -193,8 +188,10 @@ def effects_stage(bench: Workbench) -> StageResult:
     from mneme.effects.ask import named_categories
     from mneme.effects.predict import whole_behaviour
     from mneme.effects.stage import predict_effects
+    from mneme.harvest.layer import check_streams
     from mneme.store.queries.latent import telling_labels
 
+    check_streams(bench.cache)  # an earlier version's harvest didn't
     latents = bench.run.sql("SELECT * FROM latents ORDER BY latent")
     labels = telling_labels(bench.run)
     outcomes = bench.outcomes

@@ -6,9 +6,14 @@ a run of such a layer would find no side effect in any pair.
 
 from __future__ import annotations
 
-from mneme.errors import ConfigError, PairError
+from typing import TYPE_CHECKING
+
+from mneme.errors import ActivationError, ConfigError, PairError
 from mneme.harvest.config import HarvestConfig
 from mneme.models import ModelPair
+
+if TYPE_CHECKING:
+    from mneme.harvest.cache import ActivationCache
 
 _NAMED = 3  # changed parameters that a message names
 
@@ -54,6 +59,20 @@ def check_layer(config: HarvestConfig, pair: ModelPair) -> int:
             f" {max(pair.middle_layer, first)}"
         )
     return layer
+
+
+def check_streams(cache: ActivationCache) -> None:
+    """Raises ActivationError where the two streams are equal on every token that was read.
+
+    As where only the embedding of a token was trained that the text never uses, or models on a server are the same.
+    """
+    before_the_change = cache.n_shared_layers > cache.layer  # both had one stream
+    if cache.n_differing == 0 or (cache.n_differing is None and before_the_change):
+        raise ActivationError(
+            f"the residual streams after layer {cache.layer} are equal in both models on all {cache.n:,} tokens, as"
+            f" stored in {str(cache.dtype).removeprefix('torch.')}: no latent can show a change; give a later --layer,"
+            " text that uses what was changed, or harvest.store_dtype = float32"
+        )
 
 
 def _named(parameters: tuple[str, ...]) -> str:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import copy
+import json
+from pathlib import Path
 
 import pytest
 from tiny_models import changed_in_layer, tiny_llama, tiny_tokenizer
 
-from mneme.errors import ConfigError, PairError
-from mneme.harvest import HarvestConfig, check_layer
+from mneme.corpus import Corpus, Document
+from mneme.errors import ActivationError, ConfigError, PairError
+from mneme.harvest import ActivationCache, HarvestConfig, check_layer, harvest
+from mneme.harvest.layer import check_streams
 from mneme.models import ModelPair, pair_models
 
 
@@ -78,3 +82,23 @@ def test_models_of_other_settings_are_not_identical() -> None:
 def test_a_pair_changed_everywhere_may_be_read_anywhere() -> None:
     pair = pair_models(tiny_llama(), changed_in_layer(tiny_llama(1), 2), tiny_tokenizer())
     assert [checked(pair, layer) for layer in range(4)] == [0, 1, 2, 3]
+
+
+def test_streams_equal_on_all_the_text_are_told_also_of_a_harvest_that_did_not_count(tmp_path: Path) -> None:
+    pair = pair_changed_in("model.layers.2.mlp.up_proj.weight")
+    corpus = Corpus.of([Document("a river and a king and a cat " * 9)], "text")
+    for layer in (1, 2):
+        config = HarvestConfig(layer=layer, min_tokens=10, behaviour_share=0)
+        cache = harvest(pair, corpus, config, tmp_path / str(layer))
+        index = json.loads((cache.folder / "index.json").read_text())
+        for entry in index["shards"]:  # as earlier versions wrote it
+            del entry["n_differing"]
+        (cache.folder / "index.json").write_text(json.dumps(index))
+        for told in (cache, ActivationCache(cache.folder)):
+            if layer == 1:
+                with pytest.raises(
+                    ActivationError, match=r"after layer 1 are equal in both models on all [\d,]+ tok"
+                ):
+                    check_streams(told)
+            else:
+                check_streams(told)
