@@ -33,9 +33,11 @@ from mneme.errors import ConfigError
 from mneme.harvest.config import HarvestConfig
 from mneme.interpret.config import InterpretConfig
 from mneme.interpret.labels.config import LabelConfig
+from mneme.models.config import ModelsConfig
 from mneme.settings import from_mapping, parse_override, section_table, suggest, to_mapping
 
 SECTIONS: dict[str, type] = {
+    "models": ModelsConfig,
     "harvest": HarvestConfig,
     "crosscoder": CrosscoderConfig,
     "attribution": AttributionConfig,
@@ -58,6 +60,7 @@ class RunConfig:
     """Text to read: 'bundled', 'bundled:AREA,AREA', a file, a folder, 'hf:NAME[:SPLIT[:COLUMN]]', or the texts."""
     load_crosscoder: str | None = None
     """A trained crosscoder (folder or hub id) to use instead of training one."""
+    models: ModelsConfig = field(default_factory=ModelsConfig)
     harvest: HarvestConfig = field(default_factory=HarvestConfig)
     crosscoder: CrosscoderConfig = field(default_factory=CrosscoderConfig)
     attribution: AttributionConfig = field(default_factory=AttributionConfig)

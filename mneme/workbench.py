@@ -51,7 +51,18 @@ class Workbench:
         harvest = self.config.harvest
         if self.remote:
             return load_remote_pair(self.config.base, self.config.tuned)
-        return load_pair(self.config.base, self.config.tuned, dtype=harvest.dtype, device=harvest.device)
+        pair = load_pair(
+            self.config.base,
+            self.config.tuned,
+            dtype=harvest.dtype,
+            device=harvest.device,
+            trust_remote_code=self.config.models.trust_remote_code,
+        )
+        if pair.notes:
+            with self.progress.task("models", total=None) as task:
+                for note in pair.notes:
+                    task.note(note)
+        return pair
 
     @cached_property
     def plan(self) -> Plan:
@@ -79,7 +90,9 @@ class Workbench:
         """The base's, without loading the models."""
         from mneme.models import load_tokenizer
 
-        return self.pair.tokenizer if self.remote else load_tokenizer(self.config.base)
+        if self.remote:
+            return self.pair.tokenizer
+        return load_tokenizer(self.config.base, trust_remote_code=self.config.models.trust_remote_code)
 
     @cached_property
     def outcomes_file(self) -> Path | None:
@@ -190,7 +203,8 @@ class Workbench:
         if self.remote:
             parts = [self.pair.fingerprint, self.corpus.fingerprint]
             return hashlib.sha256("\n".join(parts).encode()).hexdigest()
-        parts = [model_identity(self.config.base), model_identity(self.config.tuned), self.corpus.fingerprint]
+        base, tuned = self.config.base, self.config.tuned
+        parts = [model_identity(base), model_identity(tuned, base), self.corpus.fingerprint]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def facts(self) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from mneme.errors import DiskFullError, ModelError
+from mneme.errors import DiskFullError, ModelError, first_line
 from mneme.models.quiet import quiet_transformers
 
 
@@ -73,7 +73,7 @@ def _convert(file: Path, folder: Path) -> None:
             tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
         except (OSError, ValueError, RuntimeError, KeyError, IndexError, ImportError) as error:
             raise ModelError(
-                f"{file} can't be read as a GGUF model ({_first_line(error)}): give another file or a folder"
+                f"{file} can't be read as a GGUF model ({first_line(error)}): give another file or a folder"
             ) from error
         weights = loaded.state_dict()
         # In the fresh model nothing remembers the file it came from, least of all the quantisation.
@@ -86,7 +86,3 @@ def _convert(file: Path, folder: Path) -> None:
         fresh.generation_config = loaded.generation_config
         fresh.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

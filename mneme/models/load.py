@@ -2,69 +2,107 @@
 
 from __future__ import annotations
 
-import copy
+import re
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    CONFIG_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
-from mneme.errors import ModelError
+from mneme.errors import ModelError, first_line
+from mneme.models.adapter import check_adapter, merge_adapter
+from mneme.models.bases import find_base
+from mneme.models.causality import check_causal, check_config
 from mneme.models.delta import apply_delta
 from mneme.models.device import pick_device, pick_dtype
 from mneme.models.quiet import quiet_transformers
 from mneme.models.sources import Source, resolve
 
-_LOAD_ERRORS = (OSError, ValueError, RuntimeError, KeyError, SafetensorError, ImportError, TypeError)
+_ERRORS = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    LookupError,
+    SafetensorError,
+    ImportError,
+    TypeError,
+    AttributeError,
+)
+# Tables that older versions saved with the weights and every version computes anew.
+_COMPUTED = re.compile(r"inv_freq$|masked_bias$|\.attn(ention)?\.bias$|position_ids$")
+_IN_A_LAYER = re.compile(r"(^|\.)(layers|h|blocks|block)\.\d+\.")
 
 
-def load_model(spec: str, dtype: str = "auto", device: str = "auto") -> PreTrainedModel:
+@dataclass(frozen=True)
+class Loading:
+    """How models are loaded."""
+
+    dtype: str = "auto"
+    device: str = "auto"
+    trust_remote_code: bool = False
+    """Run the Python code that comes with a model."""
+    notes: list[str] = field(default_factory=list)
+    """What the user should know of what was loaded; added to while loading."""
+
+
+def load_model(
+    spec: str, dtype: str = "auto", device: str = "auto", *, trust_remote_code: bool = False
+) -> PreTrainedModel:
     """The model that `spec` names (see mneme/models/sources.py), in eval mode, its parameters frozen.
 
     Raises ModelError when it can't be found, read or used; the message says what to do.
     """
-    return load_source(resolve(spec), dtype, device)
+    return load_source(resolve(spec), Loading(dtype, device, trust_remote_code))
 
 
 def load_source(
-    source: Source,
-    dtype: str = "auto",
-    device: str = "auto",
-    base: tuple[Source, PreTrainedModel] | None = None,
+    source: Source, how: Loading, base: tuple[Source, PreTrainedModel] | None = None
 ) -> PreTrainedModel:
     """Load what was found; `base` is a model already loaded, used when an adapter or delta builds on it."""
-    where = pick_device(device)
-    precision = pick_dtype(dtype, where)
+    where = pick_device(how.device)
+    precision = pick_dtype(how.dtype, where)
     if source.kind == "weights":
-        return _load_weights(source, precision, where)
-    ground_source, ground = _ground(source, dtype, device, base)
+        return _load_weights(source, precision, where, how.trust_remote_code)
+    if source.kind == "adapter":
+        check_adapter(source)
+    ground_source, note = find_base(source, base and base[0])
+    if note:
+        how.notes.append(note)
+    ground = base[1] if base is not None and ground_source is base[0] else load_source(ground_source, how)
     try:
-        if source.kind == "delta":
-            return apply_delta(ground, source.folder)
-        return _merge_adapter(ground, source)
+        return apply_delta(ground, source.folder) if source.kind == "delta" else merge_adapter(ground, source)
     except ModelError as error:
-        if ground_source.spec != source.base:
-            raise
-        raise ModelError(f"{error} (built on {source.base})") from error
+        raise ModelError(f"{error} (built on {ground_source.spec})") from error
 
 
-def load_tokenizer(spec: str) -> PreTrainedTokenizerBase:
+def load_tokenizer(spec: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
     """The tokenizer of the model that `spec` names; that of its base where it has none of its own."""
-    return tokenizer_of(resolve(spec))
+    return tokenizer_of(resolve(spec), trust_remote_code)
 
 
-def tokenizer_of(source: Source) -> PreTrainedTokenizerBase:
+def tokenizer_of(source: Source, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
     """The tokenizer of a model that was found."""
     if not has_tokenizer(source):
         if source.base is None:
             raise ModelError(f"{source.spec} has no tokenizer: put its tokenizer.json beside config.json")
-        return load_tokenizer(source.base)
+        return load_tokenizer(source.base, trust_remote_code=trust_remote_code)
     try:
         with quiet_transformers():
-            return AutoTokenizer.from_pretrained(source.folder)
-    except _LOAD_ERRORS as error:
+            return AutoTokenizer.from_pretrained(source.folder, trust_remote_code=trust_remote_code)
+    except _ERRORS as error:
+        if "trust_remote_code" in str(error):
+            raise ModelError(_untrusted(source, "tokenizer_config.json")) from error
         raise ModelError(
-            f"the tokenizer of {source.spec} can't be read ({_first_line(error)}): put tokenizer.json there"
+            f"the tokenizer of {source.spec} can't be read ({first_line(error)}): put tokenizer.json there"
         ) from error
 
 
@@ -74,59 +112,72 @@ def has_tokenizer(source: Source) -> bool:
     return any((source.folder / name).is_file() for name in names)
 
 
-def _ground(
-    source: Source, dtype: str, device: str, base: tuple[Source, PreTrainedModel] | None
-) -> tuple[Source, PreTrainedModel]:
-    """The model an adapter or delta builds on."""
-    if source.base is None:
-        raise ModelError(f"{source.spec} doesn't name its base: set base_model_name_or_path in its config")
-    if base is not None and source.base == base[0].spec:
-        return base
-    try:
-        found = resolve(source.base)
-    except ModelError as error:
-        raise ModelError(f"the base of {source.spec} can't be found: {error}") from error
-    if base is not None and found.folder.resolve() == base[0].folder.resolve():
-        return base
-    return found, load_source(found, dtype, device)
-
-
-def _load_weights(source: Source, dtype: torch.dtype, device: torch.device) -> PreTrainedModel:
+def _load_weights(
+    source: Source, dtype: torch.dtype, device: torch.device, trust_remote_code: bool
+) -> PreTrainedModel:
+    config = _config(source, trust_remote_code)
+    check_config(config, source.spec)
     try:
         with quiet_transformers():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
-                source.folder, dtype=dtype, output_loading_info=True
+                source.folder,
+                config=config,
+                dtype=dtype,
+                output_loading_info=True,
+                trust_remote_code=trust_remote_code,
             )
             model, info = loaded
-    except _LOAD_ERRORS as error:
+    except _ERRORS as error:
         raise ModelError(
-            f"{source.spec} can't be loaded ({_first_line(error)}): check its config.json and weights,"
+            f"{source.spec} can't be loaded ({first_line(error)}): check its config.json and weights,"
             " or fetch it again"
         ) from error
-    # transformers fills what is missing with random numbers, and says so only in its log.
-    if missing := sorted(info["missing_keys"]):
-        raise ModelError(
-            f"{source.spec} lacks {len(missing)} of its weights (first {missing[0]}): fetch it again"
-        )
-    return model.to(device).requires_grad_(False).eval()
+    check_whole(source.spec, info)
+    if getattr(model.config, "rescale_every", 0):
+        # RWKV divides its weights by powers of 2 at the first reading, in place, against overflow in float16. The
+        # numbers are the same without it, and weights that are shared or merged must stay what they are.
+        model.config.rescale_every = 0
+    model = model.to(device).requires_grad_(False).eval()
+    check_causal(model, source.spec)
+    return model
 
 
-def _merge_adapter(base: PreTrainedModel, source: Source) -> PreTrainedModel:
-    try:
-        from peft import PeftModel
-    except ImportError as error:
-        raise ModelError(f"{source.spec} is a PEFT adapter: pip install 'mneme[peft]'") from error
+def _config(source: Source, trust_remote_code: bool) -> PreTrainedConfig:
     try:
         with quiet_transformers():
-            # peft merges in place, so it gets a copy of its own.
-            merged = PeftModel.from_pretrained(copy.deepcopy(base), source.folder).merge_and_unload()
-    except _LOAD_ERRORS as error:
+            config: PreTrainedConfig = AutoConfig.from_pretrained(
+                source.folder, trust_remote_code=trust_remote_code
+            )
+    except _ERRORS as error:
+        if "trust_remote_code" in str(error):
+            raise ModelError(_untrusted(source, "config.json")) from error
         raise ModelError(
-            f"the adapter {source.spec} can't be merged ({_first_line(error)}):"
-            f" check that it was made for {source.base}"
+            f"the config of {source.spec} can't be used ({first_line(error)}): fetch it again"
         ) from error
-    return merged.requires_grad_(False).eval()
+    if config.model_type not in CONFIG_MAPPING and not trust_remote_code:
+        raise ModelError(_untrusted(source, "config.json"))
+    return config
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+def _untrusted(source: Source, file: str) -> str:
+    return (
+        f"{source.spec} brings Python code of its own (auto_map in {file}), which mneme does not run: read that code,"
+        " and set models.trust_remote_code=true if you trust it"
+    )
+
+
+def check_whole(spec: str, info: dict[str, Any]) -> None:
+    """Every weight of the model came from its files, and no weight of a layer was left over.
+
+    info: what transformers' `output_loading_info` gives. It fills what is missing with random numbers, and drops what
+    has no place; both are said only in its log. Raises ModelError.
+    """
+    if missing := sorted({*info["missing_keys"], *(str(key[0]) for key in info["mismatched_keys"])}):
+        raise ModelError(f"{spec} lacks {len(missing)} of its weights (first {missing[0]}): fetch it again")
+    # Other heads may go unread; a layer's weight may not.
+    left = sorted(k for k in info["unexpected_keys"] if _IN_A_LAYER.search(k) and not _COMPUTED.search(k))
+    if left:
+        raise ModelError(
+            f"{spec} holds {len(left)} weights of layers for which its config.json has no place (first {left[0]}):"
+            " fetch both again"
+        )

@@ -8,7 +8,7 @@ where on the two residual streams can differ at all.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from mneme.errors import PairError
 from mneme.models import layers
 from mneme.models.delta import share_equal_parameters
-from mneme.models.load import has_tokenizer, load_source, tokenizer_of
+from mneme.models.load import Loading, has_tokenizer, load_source, tokenizer_of
 from mneme.models.sources import Source, resolve
 
 _SAMPLE = "Two models, one text: naïve café, 数学, 3.14 * r**2, `def f(x):`\n\tDoes it read the same?  Yes!"
@@ -50,6 +50,9 @@ class ModelPair:
         default=False,
         metadata={"doc": "the models run on a server (mneme/models/remote.py): no weights here"},
     )
+    notes: tuple[str, ...] = field(
+        default=(), metadata={"doc": "what the user should know of the models: sentences"}
+    )
 
     @property
     def middle_layer(self) -> int:
@@ -57,19 +60,25 @@ class ModelPair:
         return max(self.n_layers // 2 - 1, 0)
 
 
-def load_pair(base: str, tuned: str, *, dtype: str = "auto", device: str = "auto") -> ModelPair:
+def load_pair(
+    base: str, tuned: str, *, dtype: str = "auto", device: str = "auto", trust_remote_code: bool = False
+) -> ModelPair:
     """Load both models and check that they can be compared. Specs: see mneme/models/sources.py.
 
-    Raises ModelError for a model that can't be had, PairError for two that don't fit together.
+    trust_remote_code: run Python code that comes with a model. Raises ModelError for a model that can't be had,
+    PairError for two that don't fit together.
     """
     before = resolve(base)
     after = resolve(tuned)
-    base_model = load_source(before, dtype, device)
-    tokenizer = tokenizer_of(before)
-    tuned_model = load_source(after, dtype, device, base=(before, base_model))
+    how = Loading(dtype, device, trust_remote_code)
+    # Tokenizers first: they are read in a moment, the weights may take minutes.
+    tokenizer = tokenizer_of(before, trust_remote_code)
     if has_tokenizer(after):
-        _check_tokenizers(tokenizer, tokenizer_of(after), before, after)
-    return pair_models(base_model, tuned_model, tokenizer, base_id=base, tuned_id=tuned)
+        _check_tokenizers(tokenizer, tokenizer_of(after, trust_remote_code), before, after)
+    base_model = load_source(before, how)
+    tuned_model = load_source(after, how, base=(before, base_model))
+    pair = pair_models(base_model, tuned_model, tokenizer, base_id=base, tuned_id=tuned)
+    return replace(pair, notes=tuple(how.notes))
 
 
 def pair_models(
@@ -154,6 +163,7 @@ def _same_settings(base: PreTrainedModel, tuned: PreTrainedModel) -> bool:
     """Whether equal weights compute the same in both: names and special tokens apart."""
     harmless = {"_name_or_path", "architectures", "dtype", "transformers_version", "use_cache", "vocab_size"}
     harmless |= {"bos_token_id", "eos_token_id", "pad_token_id"}
+    harmless.add("tie_word_embeddings")  # the weights tell what differs
     settings = [
         {key: value for key, value in model.config.to_dict().items() if key not in harmless}
         for model in (base, tuned)

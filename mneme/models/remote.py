@@ -19,7 +19,7 @@ import torch
 from nnsight import CONFIG, TransformersModel
 from transformers import AutoTokenizer
 
-from mneme.errors import ModelError, PairError
+from mneme.errors import ModelError, PairError, first_line
 from mneme.models import layers
 from mneme.models.pair import ModelPair
 from mneme.models.quiet import quiet_transformers
@@ -85,7 +85,7 @@ def told(pair: ModelPair) -> Iterator[None]:
     except RemoteError as error:
         raise ModelError(
             f"{CONFIG.API.HOST} could not run a batch of {pair.base_id} or {pair.tuned_id}"
-            f" ({_first_line(error)}): see its status, lower harvest.batch_tokens if it lacked memory; the same"
+            f" ({first_line(error)}): see its status, lower harvest.batch_tokens if it lacked memory; the same"
             " command goes on from the last whole shard"
         ) from error
     except (OSError, HTTPError, WebSocketException) as error:
@@ -131,14 +131,20 @@ def _shape(spec: str) -> TransformersModel:
     name, _, revision = spec.partition("@")
     try:
         with quiet_transformers():
-            tokenizer = AutoTokenizer.from_pretrained(name, revision=revision or "main")
+            tokenizer = AutoTokenizer.from_pretrained(
+                name, revision=revision or "main", trust_remote_code=False
+            )
             model = TransformersModel(
-                name, revision=revision or "main", task="text-generation", tokenizer=tokenizer
+                name,
+                revision=revision or "main",
+                task="text-generation",
+                tokenizer=tokenizer,
+                trust_remote_code=False,
             )
             model.to_model_key()  # asks the hub for the name as the server knows it
     except Exception as error:
         raise ModelError(
-            f"the config and tokenizer of {spec} can't be had from the hub ({_first_line(error)}): check the name"
+            f"the config and tokenizer of {spec} can't be had from the hub ({first_line(error)}): check the name"
             " and the network, or log in (`hf auth login`) where it is gated"
         ) from error
     return model
@@ -148,7 +154,3 @@ def _vocabulary(model: Any) -> int:
     embedding = model._module.get_input_embeddings()
     assert isinstance(embedding.weight, torch.Tensor)
     return int(embedding.weight.shape[0])
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

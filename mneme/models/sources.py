@@ -14,7 +14,7 @@ import json
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
@@ -26,7 +26,15 @@ from mneme.models.gguf import converted_folder
 from mneme.models.quiet import quiet_transformers
 
 Kind = Literal["weights", "adapter", "delta"]
-_SMALL_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.toml"]
+WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+"""Files of which transformers reads the first that is there."""
+ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
+_SMALL_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.toml", "*.py"]
 
 
 @dataclass(frozen=True)
@@ -39,8 +47,8 @@ class Source:
     base: str | None = None
 
 
-def resolve(spec: str) -> Source:
-    """Find the model that `spec` names.
+def resolve(spec: str, *, fetch: bool = True) -> Source:
+    """Find the model that `spec` names; `fetch`: ask the hub for what its local cache lacks.
 
     Raises ModelError when nothing is there, or what is there is no model.
     """
@@ -59,9 +67,21 @@ def resolve(spec: str) -> Source:
         raise ModelError(
             f"{spec} is no model file: give a folder with config.json and weights, or a .gguf file"
         )
-    if path.is_absolute() or spec.startswith((".", "~")) or path.suffix == ".gguf" or spec.count("/") > 1:
+    if not is_hub_id(spec):
         raise ModelError(f"no model at {spec}: give an existing folder, a .gguf file or a hub id")
-    return _inspect(spec, _fetch(spec))
+    return _inspect(spec, _fetch(spec, fetch))
+
+
+def is_hub_id(spec: str) -> bool:
+    """Whether a spec can name a repository of the hub: nothing of that name lies here, and it looks like one."""
+    path = Path(spec).expanduser()
+    local = (
+        path.is_absolute()
+        or spec.startswith((".", "~", "bundled:"))
+        or path.suffix == ".gguf"
+        or path.exists()
+    )
+    return not local and spec.count("/") <= 1 and "\\" not in spec
 
 
 def _inspect(spec: str, folder: Path) -> Source:
@@ -73,33 +93,64 @@ def _inspect(spec: str, folder: Path) -> Source:
             raise ModelError(f'{folder / "recipe.toml"} must be TOML with a line base = "MODEL"') from error
         return Source(spec, folder, "delta", str(base))
     if (folder / "adapter_config.json").is_file():
-        try:
-            base = json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"]
-        except (json.JSONDecodeError, KeyError, UnicodeDecodeError) as error:
-            raise ModelError(
-                f"{folder / 'adapter_config.json'} must be JSON with base_model_name_or_path"
-            ) from error
-        return Source(spec, folder, "adapter", base)
+        return _inspect_adapter(spec, folder)
     if not (folder / "config.json").is_file():
         raise ModelError(
             f"{spec} holds no model: it needs config.json with weights, adapter_config.json, or recipe.toml"
             " with delta.safetensors"
         )
-    if not any(any(folder.glob(pattern)) for pattern in ("*.safetensors", "*.bin")):
-        raise ModelError(f"{spec} has no weights: put its .safetensors files beside config.json")
+    _read_json(folder / "config.json")
+    if not _has(folder, WEIGHTS):
+        raise ModelError(
+            f"{spec} has no weights: put {WEIGHTS[0]}, or its shards and index, beside config.json"
+        )
     return Source(spec, folder, "weights")
 
 
-def _fetch(spec: str) -> Path:
+def _inspect_adapter(spec: str, folder: Path) -> Source:
+    """A PEFT adapter; a folder that holds a whole model too could mean either."""
+    config = _read_json(folder / "adapter_config.json")
+    if (folder / "config.json").is_file() and _has(folder, WEIGHTS):
+        raise ModelError(
+            f"{spec} holds both a model and an adapter: move adapter_config.json and {ADAPTER_WEIGHTS[0]} to a folder"
+            " of their own, and give the one you mean"
+        )
+    if not _has(folder, ADAPTER_WEIGHTS):
+        raise ModelError(f"{spec} has no weights: put {ADAPTER_WEIGHTS[0]} beside adapter_config.json")
+    if "peft_type" not in config:
+        raise ModelError(
+            f"{folder / 'adapter_config.json'} names no peft_type: save the adapter again with PEFT"
+        )
+    base = config.get("base_model_name_or_path")
+    return Source(spec, folder, "adapter", str(base) if base else None)
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    """A JSON object. Raises ModelError for anything else."""
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, OSError) as error:
+        raise ModelError(f"{file} can't be read as JSON: get it again") from error
+    if not isinstance(found, dict):
+        raise ModelError(f"{file} must hold a JSON object, it holds a {type(found).__name__}: get it again")
+    return found
+
+
+def _has(folder: Path, names: tuple[str, ...]) -> bool:
+    return any((folder / name).is_file() for name in names)
+
+
+def _fetch(spec: str, fetch: bool) -> Path:
     """The hub repository `org/name[@revision]` in the hub's local cache."""
     name, _, revision = spec.partition("@")
+    options: dict[str, Any] = {"revision": revision or None} | ({} if fetch else {"local_files_only": True})
     try:
         with quiet_transformers():
             patterns = [*_SMALL_FILES, "*.safetensors"]
-            folder = Path(snapshot_download(name, revision=revision or None, allow_patterns=patterns))
+            folder = Path(snapshot_download(name, allow_patterns=patterns, **options))
             if not any(folder.glob("*.safetensors")):  # an older repository: pickled weights only
                 patterns = [*_SMALL_FILES, "*.bin"]
-                folder = Path(snapshot_download(name, revision=revision or None, allow_patterns=patterns))
+                folder = Path(snapshot_download(name, allow_patterns=patterns, **options))
             return folder
     except (OSError, HfHubHTTPError, HFValidationError, ValueError) as error:
         raise ModelError(

@@ -12,11 +12,10 @@ from httpx import Request, Response
 from huggingface_hub.errors import LocalEntryNotFoundError, RepositoryNotFoundError
 from safetensors.torch import save_file
 from tiny_models import changed_in_layer, save, tiny_llama, tiny_tokenizer
-from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from mneme.errors import ConfigError, ModelError
 from mneme.models import bundled, load_model, load_tokenizer, sources
-from mneme.models.quiet import quiet_transformers
 from mneme.models.sources import resolve
 
 
@@ -180,30 +179,6 @@ def test_a_delta_whose_base_is_not_named_or_not_there_is_refused(recipe: str, tm
     (Path(spec) / "recipe.toml").write_text(recipe)
     with pytest.raises(ModelError, match="base"):
         load_model(spec)
-
-
-def test_an_adapter_is_merged_into_its_base(folder: Path, tmp_path: Path) -> None:
-    peft = pytest.importorskip("peft")
-    lora = peft.LoraConfig(r=2, target_modules=["down_proj"], layers_to_transform=[2], task_type="CAUSAL_LM")
-    with quiet_transformers():
-        adapted = peft.get_peft_model(AutoModelForCausalLM.from_pretrained(folder), lora)
-    for name, parameter in adapted.named_parameters():
-        if "lora_B" in name:
-            torch.nn.init.normal_(parameter)
-    with quiet_transformers():
-        adapted.save_pretrained(tmp_path / "adapter")
-    ids = torch.arange(2, 20)[None]
-    expected = adapted.eval()(ids).logits
-    merged = load_model(str(tmp_path / "adapter"), dtype="float32", device="cpu")
-    assert torch.allclose(merged(ids).logits, expected, atol=1e-5)
-    assert not torch.allclose(expected, tiny_llama()(ids).logits, atol=1e-2)
-    assert resolve(str(tmp_path / "adapter")).base == str(folder)
-
-
-def test_an_adapter_config_without_base_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "adapter_config.json").write_text("{}")
-    with pytest.raises(ModelError, match="base_model_name_or_path"):
-        load_model(str(tmp_path))
 
 
 def test_the_data_folder_may_be_named_and_its_absence_is_told(
