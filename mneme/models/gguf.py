@@ -1,8 +1,10 @@
 """A GGUF file, converted once to an ordinary transformers folder.
 
-llama.cpp's format packs weights in 4 bits; transformers reads it but takes a while over it, and refuses to
-save what it read. So the dequantised weights go into a fresh model of the same config, which is saved as
-bfloat16 safetensors in the cache; every later load is an ordinary one.
+llama.cpp's format packs weights in 4 bits; transformers reads it but takes a while over it, refuses to save what it
+read, fills what the file lacks with random numbers and drops what it has no place for. So the file's weights, every one
+accounted for (gguf_parts.py), go into a fresh model of the same config, which is saved in the cache; every later load
+is an ordinary one. Weights that are whole numbers of their kind (F32, F16, BF16) keep their precision; those unpacked
+from fewer bits are kept as bfloat16.
 """
 
 from __future__ import annotations
@@ -12,9 +14,13 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from mneme.errors import DiskFullError, ModelError, first_line
 from mneme.models.quiet import quiet_transformers
+
+_REVISION = 2
+"""Raised when a conversion gives other weights than before: files are then converted again."""
 
 
 def cache_folder() -> Path:
@@ -32,7 +38,7 @@ def converted_folder(file: Path, identity: str | None = None) -> Path:
     """
     if identity is None:
         stat = file.stat()
-        identity = f"{file.resolve()}:{stat.st_size}:{stat.st_mtime_ns}"
+        identity = f"{file.resolve()}:{stat.st_size}:{stat.st_mtime_ns}:{_REVISION}"
     name = f"{file.stem}-{hashlib.sha256(identity.encode()).hexdigest()[:10]}"
     target = cache_folder() / name
     if target.is_dir():
@@ -65,24 +71,39 @@ def _convert(file: Path, folder: Path) -> None:
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
+    from mneme.models.gguf_parts import check_header, rope_settings, stored_types, unread
+    from mneme.models.load import check_whole
+    from mneme.models.tokenizers import fitted
+
     with quiet_transformers():
         try:
-            loaded = AutoModelForCausalLM.from_pretrained(
-                file.parent, gguf_file=file.name, dtype=torch.float32
+            header = check_header(file)
+            whole: Any = AutoModelForCausalLM.from_pretrained(
+                file.parent, gguf_file=file.name, dtype=torch.float32, output_loading_info=True
             )
-            tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
-        except (OSError, ValueError, RuntimeError, KeyError, IndexError, ImportError) as error:
+            loaded, info = whole
+            tokenizer = AutoTokenizer.from_pretrained(
+                file.parent, gguf_file=file.name, trust_remote_code=False
+            )
+        except (OSError, ValueError, RuntimeError, LookupError, ImportError, TypeError) as error:
             raise ModelError(
                 f"{file} can't be read as a GGUF model ({first_line(error)}): give another file or a folder"
             ) from error
-        weights = loaded.state_dict()
+        check_whole(str(file), info)
+        if left := unread(header, loaded):
+            raise ModelError(
+                f"{file} holds {len(left)} weights of layers that its architecture has no place for (first {left[0]}):"
+                " give the model's folder of safetensors instead"
+            )
         # In the fresh model nothing remembers the file it came from, least of all the quantisation.
-        settings = loaded.config.to_dict()
+        settings = {**loaded.config.to_dict(), **rope_settings(file, header, loaded.config)}
         settings.pop("quantization_config", None)
         config = AutoConfig.for_model(**settings)
-        config.dtype = torch.bfloat16
+        weights = stored_types(loaded.state_dict(), header)
+        config.dtype = header.dtype or torch.bfloat16
         fresh = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-        fresh.load_state_dict(weights)
+        fresh.load_state_dict(weights, assign=True)
+        fresh.tie_weights()
         fresh.generation_config = loaded.generation_config
         fresh.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
+        fitted(tokenizer, int(loaded.get_input_embeddings().weight.shape[0])).save_pretrained(folder)

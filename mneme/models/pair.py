@@ -19,9 +19,8 @@ from mneme.errors import PairError
 from mneme.models import layers
 from mneme.models.delta import share_equal_parameters
 from mneme.models.load import Loading, has_tokenizer, load_source, tokenizer_of
-from mneme.models.sources import Source, resolve
-
-_SAMPLE = "Two models, one text: naïve café, 数学, 3.14 * r**2, `def f(x):`\n\tDoes it read the same?  Yes!"
+from mneme.models.sources import resolve
+from mneme.models.tokenizers import check_tokenizers, fitted
 
 
 @dataclass(frozen=True)
@@ -74,7 +73,7 @@ def load_pair(
     # Tokenizers first: they are read in a moment, the weights may take minutes.
     tokenizer = tokenizer_of(before, trust_remote_code)
     if has_tokenizer(after):
-        _check_tokenizers(tokenizer, tokenizer_of(after, trust_remote_code), before, after)
+        check_tokenizers(tokenizer, tokenizer_of(after, trust_remote_code), base, tuned)
     base_model = load_source(before, how)
     tuned_model = load_source(after, how, base=(before, base_model))
     pair = pair_models(base_model, tuned_model, tokenizer, base_id=base, tuned_id=tuned)
@@ -99,6 +98,7 @@ def pair_models(
                 f"{base_id} and {tuned_id} differ in {what} ({measure(base)} and {measure(tuned)}):"
                 " compare a model with its own fine-tune"
             )
+    tokenizer = fitted(tokenizer, min(map(_rows, (base, tuned))))
     vocab_size = _check_vocabulary(base, tuned, tokenizer, base_id, tuned_id)
     path = layers.layers_path(base)
     if layers.layers_path(tuned) != path:
@@ -127,6 +127,12 @@ def _wrap(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Transfo
     return TransformersModel(model, tokenizer=tokenizer, task="text-generation", device=model.device)
 
 
+def _rows(model: PreTrainedModel) -> int:
+    """How many tokens have an embedding."""
+    embeddings: Any = model.get_input_embeddings()
+    return int(embeddings.weight.shape[0])
+
+
 def _check_vocabulary(
     base: PreTrainedModel,
     tuned: PreTrainedModel,
@@ -135,8 +141,7 @@ def _check_vocabulary(
     tuned_id: str,
 ) -> int:
     """The number of next-token logits both models have; PairError when the vocabularies can't be one."""
-    embeddings: list[Any] = [model.get_input_embeddings() for model in (base, tuned)]
-    rows = [int(embedding.weight.shape[0]) for embedding in embeddings]
+    rows = [_rows(model) for model in (base, tuned)]
     # A tune may add a few special tokens or pad its embedding; the base's tokenizer never makes those ids.
     if abs(rows[0] - rows[1]) > 0.01 * rows[0] or min(rows) < len(tokenizer):
         raise PairError(
@@ -144,19 +149,6 @@ def _check_vocabulary(
             f" {len(tokenizer)}: compare a model with its own fine-tune"
         )
     return min(rows)
-
-
-def _check_tokenizers(
-    base: PreTrainedTokenizerBase, tuned: PreTrainedTokenizerBase, before: Source, after: Source
-) -> None:
-    """Every token of the base keeps its id, and a sample text is cut into the same ids."""
-    known = tuned.get_vocab()
-    moved = sum(known.get(token) != index for token, index in base.get_vocab().items())
-    if moved or base(_SAMPLE)["input_ids"] != tuned(_SAMPLE)["input_ids"]:
-        raise PairError(
-            f"{before.spec} and {after.spec} have different vocabularies ({moved} tokens of the base have"
-            " another id or none): compare a model with its own fine-tune"
-        )
 
 
 def _same_settings(base: PreTrainedModel, tuned: PreTrainedModel) -> bool:
