@@ -189,12 +189,14 @@ def effects_stage(bench: Workbench) -> StageResult:
     from mneme.effects.predict import whole_behaviour
     from mneme.effects.stage import predict_effects
     from mneme.harvest.layer import check_streams
+    from mneme.power.stage import power_health, power_of, text_of
     from mneme.store.queries.latent import telling_labels
 
     check_streams(bench.cache)  # an earlier version's harvest didn't
     latents = bench.run.sql("SELECT * FROM latents ORDER BY latent")
     labels = telling_labels(bench.run)
     outcomes = bench.outcomes
+    laid = text_of(bench)
     named = named_categories(bench, latents, labels)
     found = predict_effects(
         bench.cache,
@@ -207,15 +209,21 @@ def effects_stage(bench: Workbench) -> StageResult:
         labels=labels,
         named=named.weights if named else None,
         outcomes=outcomes,
+        laid=laid,
         progress=bench.progress,
     )
-    tables = found._asdict()
+    power = power_of(bench, latents, laid)
+    tables = {**found._asdict(), "power": power.table}
     if outcomes is not None:
         tables["outcomes"] = outcomes
     whole = whole_behaviour(bench.cache, bench.config.effects)
     info = dict(zip(("nll_change", "nll_low", "nll_high"), whole.nll_change, strict=True))
-    health = category_answers_health(named.weights, named.reasons) if named else None
-    return StageResult(tables, info={**info, "mean_kl": whole.kl}, health=health)
+    health = [power_health(power)]
+    if named:
+        health.append(category_answers_health(named.weights, named.reasons))
+    return StageResult(
+        tables, info={**info, "mean_kl": whole.kl}, health=pd.concat(health, ignore_index=True)
+    )
 
 
 def verdict_stage(bench: Workbench) -> StageResult:
@@ -293,9 +301,10 @@ STAGES = (
             "baselines",
             "outcomes",
             "evaluation",
+            "power",
         ),
         inputs=lambda bench: sha256(bench.outcomes_file) if bench.outcomes_file else "",
-        revision=4,
+        revision=5,
     ),
     Stage("verdict", verdict_stage, ("effects",), ()),
     Stage("report", report_stage, (), (), ("report/report.html",)),

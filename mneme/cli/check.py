@@ -87,6 +87,27 @@ def stability(
 
 
 @app.command()
+def power(
+    run_folder: RunArgument,
+) -> None:
+    """What could this run have found? Changes of known sizes, added to its activations and looked for."""
+    from mneme.console import RichProgress
+    from mneme.power.stage import run_power, sentence
+
+    table = run_power(run_folder, progress=RichProgress(out)).sql("SELECT * FROM power")
+    columns = ("channel", "margin", "found at the margin", "smallest size found (80 %)")
+    shown = Table(*columns, box=None, header_style="dim")
+    for row in table[table["category"].isna()].to_dict("records"):
+        known = row["minimum_detectable"] == row["minimum_detectable"]
+        smallest = f"{row['minimum_detectable']:.2g}" if known else "none of those tried"
+        shown.add_row(
+            row["channel"], f"{row['margin']:.2g} {row['unit']}", f"{row['at_margin']:.0%}", smallest
+        )
+    out.print(shown)
+    out.print(sentence(table), soft_wrap=True, highlight=False)
+
+
+@app.command()
 def causal(
     run_folder: RunArgument,
     latents: Annotated[

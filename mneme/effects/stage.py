@@ -68,6 +68,7 @@ def predict_effects(
     labels: pd.DataFrame | None = None,
     named: Mapping[int, np.ndarray] | None = None,
     outcomes: pd.DataFrame | None = None,
+    laid: Laid | None = None,
     progress: Progress = NULL_PROGRESS,
 ) -> Effects:
     """Say which categories the changed latents belong to, and how much each moved.
@@ -75,7 +76,7 @@ def predict_effects(
     cache: ActivationCache; codes: its CodeCache; latents: a row a latent, columns of table `latents` as
     attribution fills them; decoder: (2, F, d), raw units; decode: token ids -> text; labels: columns latent, label
     (the first row of a latent counts); named: latent -> (C,) weights that a labelling model gave its label (ask.py);
-    outcomes: columns of table `outcomes`, to evaluate against.
+    outcomes: columns of table `outcomes`, to evaluate against; laid: what `lay_text` gave, where it is known.
 
     Raises ConfigError for a bad taxonomy, ActivationError when cache, codes and latents don't fit together.
     """
@@ -87,7 +88,8 @@ def predict_effects(
             f"{len(latents)} latents, codes of {codes.n_latents}: delete the codes and run it again"
         )
 
-    taxonomy, vectors, windows, weights, shares = lay_text(cache, decode, encoder, config, progress)
+    laid = laid if laid is not None else lay_text(cache, decode, encoder, config, progress)
+    taxonomy, vectors, windows, weights, shares = laid
     keys = taxonomy.keys
 
     steps = changed_steps(latents)

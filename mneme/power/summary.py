@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 
 CHANNELS = ("latents", "activations", "nll")
@@ -61,3 +62,31 @@ def overall(power: pd.DataFrame, needs: Sequence[str] = NEEDS) -> dict[str, floa
         "share": enough / n if n else nan,
         "at_margin": float(at.mean()) if n else nan,
     }
+
+
+def with_overall(power: pd.DataFrame) -> pd.DataFrame:
+    """The table with a row of category None before each channel's: what holds over all categories.
+
+    `at_margin` is their mean, what was not measured counting as 0; `minimum_detectable` the size that is enough in 80%
+    of them, NaN where too many have none; `n_cases` the injections of one size in all of them.
+    """
+    rows = []
+    for channel, part in power.groupby("channel", sort=False):
+        smallest = part["minimum_detectable"].astype(float).fillna(np.inf)
+        enough = float(np.quantile(smallest, ENOUGH, method="higher"))
+        measured = part["at_margin"].notna().any()
+        rows.append(
+            {
+                "category": None,
+                "channel": channel,
+                "unit": part["unit"].iloc[0],
+                "margin": float(part["margin"].iloc[0]),
+                "minimum_detectable": enough if np.isfinite(enough) else np.nan,
+                "at_margin": float(part["at_margin"].fillna(0).astype(float).mean()) if measured else np.nan,
+                "n_cases": part["n_cases"].sum() if part["n_cases"].notna().any() else None,
+                "reason": None if measured else part["reason"].iloc[0],
+            }
+        )
+    whole = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"n_cases": object})
+    table = pd.concat([whole, power.astype({"n_cases": object})], ignore_index=True) if rows else power
+    return table.assign(n_cases=table["n_cases"].astype("Int64"))

@@ -190,11 +190,14 @@ def test_labels_are_made_again_from_what_an_earlier_version_left(
             writer.connection.execute(f"DROP TABLE label_{table}")
         for column in ("accuracy_low", "accuracy_high", "answer_base", "answer_tuned", "unit"):
             writer.connection.execute(f"ALTER TABLE outcomes DROP COLUMN {column}")
-        for column in ("reach", "reach_low", "reach_high", "explained", "reason"):
+        for column in (
+            *("reach", "reach_low", "reach_high", "explained", "reason"),
+            *("nll_low", "nll_high", "shown_by", "intended"),
+        ):
             writer.connection.execute(f"ALTER TABLE effects DROP COLUMN {column}")
-        for column in ("n_categories", "n_reached", "reach"):
+        for column in ("n_categories", "n_reached", "reach", "kl", "nll_change"):
             writer.connection.execute(f"ALTER TABLE nulls DROP COLUMN {column}")
-        for table in ("effect_groups", "causal", "causal_ablations"):
+        for table in ("effect_groups", "causal", "causal_ablations", "power"):
             writer.connection.execute(f"DROP TABLE {table}")
         # the attribution stays, so its intervals do
         writer.connection.execute("DELETE FROM schema_version WHERE version > 1")
