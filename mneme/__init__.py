@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mneme.crosscoder import Crosscoder, CrosscoderConfig, train_crosscoder
     from mneme.store.run import Run, open_run
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 __all__ = [
     "Crosscoder",
     "CrosscoderConfig",

@@ -6,9 +6,13 @@ import os
 import socket
 import subprocess
 import sys
+import tomllib
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from mneme.errors import MnemeError, PortInUseError
+from mneme._util.bundle import bundle_folder
+from mneme.errors import PortInUseError
 
 ADDRESS = "127.0.0.1"
 
@@ -28,15 +32,15 @@ def check_port(port: int) -> None:
 def serve_dashboard(runs: Path, *, run: str | None = None, port: int = 8501, headless: bool = True) -> int:
     """Serve the runs of a folder until stopped; returns the server's exit code."""
     check_port(port)
-    app = app_file()
+    home = bundle_folder()
     environment = {**os.environ, "MNEME_RUNS": str(runs.resolve())}
     if run is not None:
         environment["MNEME_RUN"] = run
-    command = [sys.executable, "-m", "streamlit", "run", str(app)]
-    command += [f"--server.address={ADDRESS}", f"--server.port={port}"]
-    command += [f"--server.headless={'true' if headless else 'false'}"]
-    # Streamlit reads .streamlit/config.toml (theme, privacy) beside the folder it is started in.
-    process = subprocess.Popen(command, env=environment, cwd=app.parent.parent)
+    chosen = {"server.address": ADDRESS, "server.port": port, "server.headless": headless}
+    command = [sys.executable, "-m", "streamlit", "run", str(home / "dashboard" / "serve.py")]
+    command += settings_flags(home / ".streamlit" / "config.toml", chosen)
+    # The theme is read from .streamlit/config.toml in the folder that Streamlit is started in.
+    process = subprocess.Popen(command, env=environment, cwd=home)
     try:
         return process.wait()
     except KeyboardInterrupt:
@@ -45,9 +49,20 @@ def serve_dashboard(runs: Path, *, run: str | None = None, port: int = 8501, hea
         return 0
 
 
-def app_file() -> Path:
-    """The dashboard's entry file, beside this package."""
-    file = Path(__file__).resolve().parent.parent / "dashboard" / "serve.py"
-    if not file.exists():
-        raise MnemeError(f"{file} is missing: install mneme from its repository (make setup)")
-    return file
+def settings_flags(file: Path, chosen: Mapping[str, Any]) -> list[str]:
+    """Streamlit's flags for the settings of config.toml, but its theme, and for `chosen`, which win.
+
+    Flags hold whatever the user's environment and own configuration of Streamlit say: no usage statistics are sent.
+    """
+    sections = tomllib.loads(file.read_text(encoding="utf-8"))
+    settings = {
+        f"{section}.{key}": value
+        for section, values in sections.items()
+        if section != "theme"
+        for key, value in values.items()
+    }
+    return [f"--{key}={_flag(value)}" for key, value in {**settings, **chosen}.items()]
+
+
+def _flag(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

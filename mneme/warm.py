@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import pkgutil
+import sys
 import tempfile
 from importlib import import_module
 from pathlib import Path
@@ -19,8 +20,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-import dashboard
 import mneme
+from mneme._util.bundle import bundle_folder
 from mneme.attribution import attribute
 from mneme.attribution.memory import MemoryCache
 from mneme.crosscoder import CodeCache, CrosscoderConfig, train_crosscoder
@@ -47,6 +48,9 @@ class _Text(MemoryCache):
 
 def import_all() -> list[str]:
     """Import every module of mneme and the dashboard but scripts; the names of those that can't be here."""
+    if (home := str(bundle_folder())) not in sys.path:  # in a wheel the dashboard is no importable package
+        sys.path.append(home)
+    dashboard = import_module("dashboard")
     names = [
         module.name
         for package in (mneme, dashboard)

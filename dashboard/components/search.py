@@ -12,6 +12,7 @@ import streamlit as st
 
 from dashboard.components import words
 from mneme.errors import MnemeError
+from mneme.models.bundled import install_line
 from mneme.progress import Task
 from mneme.search import build_index, find_meaning, find_text, is_current
 from mneme.search.meaning import has_vectors
@@ -67,8 +68,8 @@ def found(run: Run, mode: str, text: str) -> tuple[int, ...] | None:
         return ()
     if mode == "meaning" and not has_vectors(run):
         st.warning(
-            "Labels of this run can't be searched by meaning: no sentence encoder was installed when its index "
-            "was made. `make setup` installs one; delete the run's folder `search` to have it made again.",
+            "Labels of this run can't be searched by meaning: there was no sentence encoder when its index was made. "
+            f"Install one with `{install_line()}`, and delete the run's folder `search` to have it made again.",
             icon=":material/search_off:",
         )
         return ()

@@ -48,7 +48,7 @@ def bundled_corpus() -> Path:
     except ModelError as error:
         raise CorpusError(str(error)) from error
     if not file.is_file():
-        raise CorpusError(f"the bundled corpus isn't at {file}: get the whole repository, or name a text")
+        raise CorpusError(f"the bundled corpus isn't at {file}: unset MNEME_DATA, or name a text")
     return file
 
 
@@ -79,7 +79,7 @@ def _read_hub(source: str) -> Iterator[Document]:
     try:
         from datasets import load_dataset
     except ImportError as error:
-        raise CorpusError(f"{source} needs the datasets library: pip install 'mneme[hub]'") from error
+        raise CorpusError(f"{source} needs the datasets library: pip install 'mneme-diff[hub]'") from error
     try:
         rows = iter(load_dataset(name, split=split or "train", streaming=True))
         for row in rows:

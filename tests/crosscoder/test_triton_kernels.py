@@ -12,7 +12,7 @@ from mneme.crosscoder import kernels
 from mneme.crosscoder.step import Weights, training_step
 
 if "MNEME_REQUIRE_TRITON" not in os.environ:
-    pytest.importorskip("triton", reason="triton is not installed: pip install 'mneme[triton]'")
+    pytest.importorskip("triton", reason="triton is not installed: pip install 'mneme-diff[triton]'")
 from mneme.crosscoder import triton_kernels
 
 DEVICE = "cpu" if os.environ["TRITON_INTERPRET"] == "1" else "cuda"

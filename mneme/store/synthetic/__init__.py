@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+import mneme
 from mneme.store.run import Run, StageWriter
 from mneme.store.synthetic.causal import write_causal
 from mneme.store.synthetic.effects import write_effects
@@ -99,7 +100,7 @@ def _info(writer: StageWriter, name: str, latents: int, documents: int, hostile:
         n_skipped_bos=documents,
         n_skipped_sinks=7,
         created_at="2026-01-01T12:00:00",
-        mneme_version="0.1.0",
+        mneme_version=mneme.__version__,
         verdict_sentence=" ".join(HOSTILE[:6])
         if hostile
         else "Biology, medicine and virology degraded; the other subjects show no change beyond the margin. "
