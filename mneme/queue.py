@@ -10,7 +10,6 @@ restarted the page starts the queue again. `python -m mneme.queue RUNS` works it
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import signal
@@ -23,7 +22,7 @@ from typing import NamedTuple
 import psutil
 
 from mneme.processes import living
-from mneme.store.files import write_text
+from mneme.store.files import lock_file, write_text
 from mneme.store.queries.runs import read_progress
 
 LOG = "dashboard.log"
@@ -95,16 +94,9 @@ class RunQueue:
                 turn.file.unlink(missing_ok=True)
                 process.wait()
 
-    @contextlib.contextmanager
-    def _lock(self):  # type: ignore[no-untyped-def]
+    def _lock(self) -> contextlib.AbstractContextManager[bool]:
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / "lock").open("w") as handle:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                yield False
-                return
-            yield True
+        return lock_file(self.folder / "lock")
 
 
 def launch(runs: Path, name: str, arguments: list[str]) -> subprocess.Popen[bytes]:

@@ -6,7 +6,6 @@ The models are loaded once and stay in memory; without requests for MNEME_PROBE_
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import gc
 import os
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from mneme.errors import MnemeError
 from mneme.probe.board import Board
+from mneme.store.files import lock_file
 
 _PAUSE_S = 0.2
 
@@ -23,10 +23,8 @@ def main(run: Path, idle_s: float) -> int:
     """Answer requests; 0 at the end, also when another worker is at it already."""
     board = Board(run)
     board.folder.mkdir(parents=True, exist_ok=True)
-    with (board.folder / "worker.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+    with lock_file(board.folder / "worker.lock") as mine:
+        if not mine:
             return 0
         board.say("starting")
         with contextlib.suppress(KeyboardInterrupt):

@@ -12,6 +12,9 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
+import mneme
 from mneme.errors import RunError
 from mneme.store.run import translate_os_errors
 
@@ -33,15 +36,31 @@ def only_writer(folder: Path) -> Iterator[None]:
 
     Raises RunError when another process holds it or the folder can't be written.
     """
-    with translate_os_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = open(folder / "run.lock", "w")  # noqa: SIM115
-    with handle:
-        try:
-            _lock(handle)
-        except OSError as error:
-            raise RunError(f"another mneme works in {folder}: wait, or choose another --out") from error
+    with contextlib.ExitStack() as stack:
+        with translate_os_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            held = stack.enter_context(lock_file(folder / "run.lock"))
+        if not held:
+            raise RunError(f"another mneme works in {folder}: wait, or choose another --out")
         yield
+
+
+@contextlib.contextmanager
+def lock_file(path: Path) -> Iterator[bool]:
+    """Whether this process now holds the lock of a file, without waiting for it.
+
+    It is given back at the end, and when the process ends, however it does. The file stays.
+    """
+    lock = FileLock(path, blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
 
 
 def check_place(folder: Path) -> None:
@@ -49,14 +68,6 @@ def check_place(folder: Path) -> None:
     standing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not standing.is_dir() or not os.access(standing, os.W_OK | os.X_OK):
         raise RunError(f"{folder} can't be written: choose another folder with --out")
-
-
-def _lock(handle: Any) -> None:
-    try:
-        import fcntl
-    except ImportError:  # Windows: one writer is then the user's care
-        return
-    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def sha256(path: Path) -> str:
@@ -67,7 +78,7 @@ def sha256(path: Path) -> str:
 
 def versions() -> dict[str, str]:
     """What computed the numbers: Python and the packages that matter."""
-    found = {"python": platform.python_version(), "mneme": metadata.version("mneme")}
+    found = {"python": platform.python_version(), "mneme": mneme.__version__}
     for name in _VERSIONS:
         with contextlib.suppress(metadata.PackageNotFoundError):
             found[name] = metadata.version(name)
