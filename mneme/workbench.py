@@ -157,6 +157,7 @@ class Workbench:
                 " OPENAI_MODEL and OPENAI_BASE_URL or OPENAI_API_KEY, or labels.local"
             )
         check_demanded(config.labels)
+        _ = self.encoder  # where it is missing, that is told now and not after the harvest
 
     def _check_models(self) -> Estimate:
         """The pair, its layer, the text and the sizes that follow from them."""

@@ -42,7 +42,9 @@ def demo(
     """Diff the bundled pair: SmolLM2-135M-Instruct before and after unlearning biology."""
     from mneme.config import apply_overrides, make_config
     from mneme.demo import demo_settings
+    from mneme.models.bundled import bundled_base_file
 
+    bundled_base_file()  # told before anything is done
     if serve:
         from mneme.server import check_port
 

