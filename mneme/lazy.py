@@ -14,6 +14,7 @@ from typing import Any
 def lazy_exports(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
     """A module-level `__getattr__` for `package`: exported name -> the module below it that defines it.
 
+    It also gives the package a `__dir__`, so that completion shows the exports before they are loaded.
     No export may have the name of a module of the package: once imported, the module would stand in its place.
     """
 
@@ -24,4 +25,6 @@ def lazy_exports(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]
         setattr(sys.modules[package], name, value)  # found at once the next time
         return value
 
+    module = vars(sys.modules[package])
+    module["__dir__"] = lambda: sorted({*module, *homes})
     return get

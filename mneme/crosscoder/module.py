@@ -62,6 +62,15 @@ class Crosscoder(nn.Module):
         self.centres_input = True  # whether with_normaliser subtracts the mean
         self.requires_grad_(False)
 
+    def __repr__(self) -> str:
+        """Its sizes and rule; torch's would list modules, and there are none below it."""
+        rule = (
+            self.config.variant
+            if self.config.variant == "l1"
+            else f"{self.config.variant}, k={self.config.k}"
+        )
+        return f"Crosscoder(width={self.width}, latents={self.n_latents}, {rule}, {self.W_dec.device})"
+
     @property
     def has_normaliser(self) -> bool:
         """Whether mean and scale are set: published checkpoints may lack them."""

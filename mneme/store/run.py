@@ -68,6 +68,9 @@ class Run:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
 
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r})"
+
     @property
     def database(self) -> Path:
         return self.path / "run.duckdb"
