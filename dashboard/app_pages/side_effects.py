@@ -90,16 +90,16 @@ shown = pd.DataFrame(
     {
         "category": [words.plain(n, 60) for n in effects["name"]],
         "verdict": [f"{looks.EFFECT_SIGN.get(v, '')} {v}" for v in effects["verdict"]],
-        "effect": effects["effect"],
-        "95 % interval": [
-            words.between(a, b, signed=False)
-            for a, b in zip(effects["ci_low"], effects["ci_high"], strict=True)
+        "shown by, or why not known": [
+            next((words.plain(x, 60) for x in both if not words.missing(x)), None)
+            for both in zip(effects["reason"], effects["shown_by"], strict=True)
         ],
-        "reach": 100 * effects["reach"],
+        "intended": ["yes" if not words.missing(i) and i else None for i in effects["intended"]],
         "NLL change": effects["nll_change"],
         "NLL interval": [
             words.between(a, b) for a, b in zip(effects["nll_low"], effects["nll_high"], strict=True)
         ],
+        "reach": 100 * effects["reach"],
         "measured": effects["change"],
         "its interval": [
             words.between(a, b) for a, b in zip(effects["change_low"], effects["change_high"], strict=True)
@@ -108,10 +108,10 @@ shown = pd.DataFrame(
             looks.CALL_SIGN.get(c, "not measured") if not words.missing(c) else "not measured"
             for c in effects["call"]
         ],
-        "intended": ["yes" if not words.missing(i) and i else None for i in effects["intended"]],
-        "shown by, or why not known": [
-            next((words.plain(x, 60) for x in both if not words.missing(x)), None)
-            for both in zip(effects["reason"], effects["shown_by"], strict=True)
+        "effect": effects["effect"],
+        "95 % interval": [
+            words.between(a, b, signed=False)
+            for a, b in zip(effects["ci_low"], effects["ci_high"], strict=True)
         ],
         "explained": 100 * effects["explained"],
         "accuracy": 100 * (effects["accuracy_tuned"] - effects["accuracy_base"]),
@@ -138,13 +138,13 @@ st.dataframe(
         "category": st.column_config.TextColumn(width=150, help="Click a row to see its latents below."),
         "verdict": st.column_config.TextColumn(width=116, help=looks.HELP["area_verdict"]),
         "NLL change": st.column_config.NumberColumn(
-            "NLL change, nats", format="%+.3f", width=112, help=looks.HELP["nll_change_of_text"]
+            "NLL, nats", format="%+.3f", width=76, help=looks.HELP["nll_change_of_text"]
         ),
-        "NLL interval": st.column_config.TextColumn("95 % interval of it", width=116),
+        "NLL interval": st.column_config.TextColumn("95 % interval", width=116),
         "intended": st.column_config.TextColumn(
             width=66, help="Whether the tuning was meant to change it (effects.forget)."
         ),
-        "95 % interval": st.column_config.TextColumn(width=108),
+        "95 % interval": st.column_config.TextColumn("effect's interval", width=108),
         "its interval": st.column_config.TextColumn(width=108),
         "effect": st.column_config.NumberColumn("effect", format="%.3g", width=62, help=looks.HELP["effect"]),
         "measured": st.column_config.NumberColumn(
@@ -155,7 +155,7 @@ st.dataframe(
         ),
         "call": st.column_config.TextColumn("call", width=105, help=looks.HELP["calls"]),
         "reach": st.column_config.NumberColumn("reach", format="%.0f %%", width=56, help=looks.HELP["reach"]),
-        "shown by, or why not known": st.column_config.TextColumn(width=190),
+        "shown by, or why not known": st.column_config.TextColumn(width=128),
         "explained": st.column_config.NumberColumn(
             "explained", format="%.0f %%", width=74, help=looks.HELP["explained"]
         ),

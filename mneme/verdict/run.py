@@ -118,7 +118,8 @@ def run_verdict(found: Evidence) -> RunVerdict:
     headline = _side_effects(found, parts)
     goal = f"Intended: {_by_verdict(parts.intended)}. " if len(parts.intended) else ""
     if headline:
-        return RunVerdict(SIDE_EFFECTS, f"{goal}{headline}; {_latents(found)}.")
+        named = f"{goal}Side effects: {headline}" if goal else headline[:1].upper() + headline[1:]
+        return RunVerdict(SIDE_EFFECTS, f"{named}; {_latents(found)}.")
     gaps = _gaps(found, parts)
     if gaps:
         told = "; ".join(gap.reason for gap in gaps)
@@ -185,8 +186,7 @@ def _side_effects(found: Evidence, parts: _Sorted) -> str:
         rows = parts.missed[parts.missed["measured"] == word]
         if len(rows):
             said.append(f"measured {word} without having been called: {_named(rows)}")
-    text = "; ".join(said)
-    return text[:1].upper() + text[1:]
+    return "; ".join(said)
 
 
 def _gaps(found: Evidence, parts: _Sorted) -> list[Gap]:

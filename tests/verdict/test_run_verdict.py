@@ -176,7 +176,9 @@ def test_what_the_tuning_was_meant_to_change_is_no_side_effect() -> None:
     effects.loc[5, ["verdict", "nll_change"]] = ["improved", -0.3]
     said = run_verdict(but(effects=effects))
     assert said.verdict == SIDE_EFFECTS
-    assert said.sentence.startswith("Intended: Area 0 (group) degraded. Area 5 (group) improved;")
+    assert said.sentence.startswith(
+        "Intended: Area 0 (group) degraded. Side effects: Area 5 (group) improved;"
+    )
 
 
 def test_latents_that_changed_beside_undecided_areas_are_told_with_the_right_reason() -> None:
