@@ -87,7 +87,7 @@ def test_asked_for_they_replace_what_depends_on_them(run: Run, settings: dict[st
     before = stages(run)
     made = run_pipeline(make_config(other(settings, effects={"min_weight": 0.1})), run.path, replace=True)
     after = stages(made)
-    assert {stage for stage in after if after[stage] != before[stage]} == {"effects", "report"}
+    assert {stage for stage in after if after[stage] != before[stage]} == {"effects", "verdict", "report"}
 
 
 def test_other_inputs_are_refused(run: Run, settings: dict[str, Any], tmp_path: Path) -> None:
