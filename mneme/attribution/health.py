@@ -1,8 +1,8 @@
 """The health gate: is this dictionary fit to be read, and what to do where it is not.
 
-Rows have the columns of the `health` table: metric, title, value, unit, threshold, status, advice. Status
-is ok, warn or fail against the thresholds written here, or info where a number has no threshold; a value
-that could not be measured is NaN and info. The thresholds are ours, except those marked as the MNEME
+Rows have the columns of the `health` table: metric, title, value, unit, threshold, status, advice. Status is ok, warn
+or fail against the thresholds written here, or info where a number has no threshold. A value there was nothing to
+measure on is NaN and info; any other NaN is a failed check. The thresholds are ours, except those marked as the MNEME
 paper's (dead latents above 15%, label overlap below 40%: arXiv 2507.21084).
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from mneme.attribution.geometry import MODELS
-from mneme.attribution.grade import grade
+from mneme.attribution.grade import grade, measured
 from mneme.attribution.stability import split_half_correlation
 from mneme.attribution.stream import Attribution
 
@@ -46,7 +46,7 @@ def attribution_health(found: Attribution, cache: Any, k: int | None = None) -> 
         grade(
             "dead_share",
             "Dead latents",
-            1 - live.mean() if len(live) else np.nan,
+            1 - live.mean() if len(live) else None,
             "share of latents",
             "train with fewer latents (crosscoder.latents) or on more text",
             warn=0.10,
@@ -109,7 +109,7 @@ def attribution_health(found: Attribution, cache: Any, k: int | None = None) -> 
             grade(
                 f"split_half_{model}",
                 f"Beta of one half of the documents against the other, {model}",
-                halves[m],
+                measured(halves[m]),
                 "Pearson",
                 "betas are unstable: read more text (harvest.max_tokens)",
                 warn=0.9,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence, Sized
 import numpy as np
 import pandas as pd
 
-from mneme.attribution.grade import grade
+from mneme.attribution.grade import grade, measured
 from mneme.store.queries.labels import unreliable
 
 
@@ -19,7 +19,7 @@ def label_overlap_health(overlap: float) -> pd.DataFrame:
             grade(
                 "label_overlap",
                 "Latents whose labels from either half of the text agree",
-                overlap,
+                measured(overlap),
                 "share of labelled latents",
                 "labels are unreliable: use a stronger labelling model or more contexts",
                 warn=0.4,
@@ -41,7 +41,7 @@ def label_scores_health(labels: pd.DataFrame, summary: pd.DataFrame) -> pd.DataF
             grade(
                 "label_score",
                 "Offline labels on held-out text, mean balanced accuracy",
-                score.get("own", float("nan")),
+                measured(score.get("own", float("nan"))),
                 "share of windows, both sides weighing the same; chance is 50 %",
                 "no better than the labels of latents that fire at random: read contexts, not labels",
                 warn=round(nonsense, 3) if np.isfinite(nonsense) else 0.5,
@@ -50,14 +50,14 @@ def label_scores_health(labels: pd.DataFrame, summary: pd.DataFrame) -> pd.DataF
             grade(
                 "label_nonsense",
                 "Offline labels of latents that fire at random, the same score",
-                nonsense,
+                measured(nonsense),
                 "share of windows, both sides weighing the same; chance is 50 %",
                 "",
             ),
             grade(
                 "label_unreliable",
                 "Labels not shown to beat other latents' labels",
-                float(share) if len(weak) else float("nan"),
+                float(share) if len(weak) else None,
                 "share of scored labels",
                 "read more text, which scores more surely, or label with a stronger model",
                 warn=0.5,
@@ -74,7 +74,7 @@ def category_answers_health(answered: Sized, reasons: Mapping[int, str]) -> pd.D
             grade(
                 "category_answers",
                 "Latents that the labelling model laid to categories",
-                len(answered) / asked if asked else float("nan"),
+                len(answered) / asked if asked else None,
                 f"share of {asked} asked",
                 f"{_counted(reasons.values())}: the sentence encoder laid the others; run it again, answers already"
                 " paid for are kept",
@@ -171,8 +171,10 @@ def null_health(rate: float, margin: tuple[float, float], min_reach: tuple[float
     )
 
 
-def _mean(values: Sequence[float]) -> float:
-    return float(np.mean(values)) if len(values) else float("nan")
+def _mean(values: Sequence[float]) -> float | None:
+    """Over the seeds that could be compared."""
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else None
 
 
 def _counted(reasons: Iterable[str]) -> str:

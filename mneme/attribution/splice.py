@@ -41,7 +41,7 @@ def splice_health(
     """Health rows: rise of next-token NLL and KL(as it is || spliced), nats a token, both models.
 
     cache: the ActivationCache of this pair, made with the settings `harvest`. The first windows of documents spread
-    evenly give about `max_tokens` tokens. NaN when none holds two tokens.
+    evenly give about `max_tokens` tokens. Not measured when none holds two tokens.
     """
     harvest = within_limits(harvest or HarvestConfig(), pair)
     continuation = Continuation(PairReader(pair, cache.layer, harvest.share_layers))
@@ -63,7 +63,7 @@ def splice_health(
             grade(
                 f"splice_nll_{model}",
                 f"Rise of next-token NLL with the reconstruction spliced in, {model}",
-                float(change.mean()) if len(change) else np.nan,
+                float(change.mean()) if len(change) else None,
                 "nats a token",
                 advice,
                 warn=0.5,
@@ -74,7 +74,7 @@ def splice_health(
             grade(
                 f"splice_kl_{model}",
                 f"KL of the predictions with the reconstruction spliced in, {model}",
-                float(kl.mean()) if len(kl) else np.nan,
+                float(kl.mean()) if len(kl) else None,
                 "nats a token",
                 advice,
                 warn=0.5,

@@ -26,6 +26,7 @@ from mneme.corpus.windows import Window
 from mneme.errors import ActivationError
 from mneme.harvest import shards
 from mneme.harvest.beginnings import Beginning, measure
+from mneme.harvest.behaviour import compare_predictions
 from mneme.harvest.cache import ActivationCache
 from mneme.harvest.config import HarvestConfig
 from mneme.harvest.continuation import Continuation
@@ -39,6 +40,7 @@ from mneme.memory import explained, keep_freed_memory
 from mneme.models import ModelPair
 from mneme.progress import NULL_PROGRESS, Progress, Task
 
+_TRIED = 32  # tokens on which predictions are tried before the harvest
 _ANYHOW = ("dtype", "device", "cache_gb", "remote", "batch_tokens")
 
 
@@ -91,6 +93,8 @@ def harvest(
     done = len(index["shards"])
     left = sum(map(plan.n_shard_tokens, range(done, len(plan.shards))))
     distributed.gather(lambda: check_room(folder, estimated_bytes(left, pair.width, config)))
+    if left and not pair.remote:
+        distributed.gather(lambda: _try_predictions(reader, plan, config) if rank == 0 else None)
     with (
         progress.task("harvest", total=plan.n_tokens, unit="tokens") as task,
         ShardWriter(folder, index) as writer,
@@ -202,6 +206,26 @@ def _measure(continuation: Continuation, shard: _Shard, config: HarvestConfig, h
                 values = torch.stack([behaviour.nll_base, behaviour.nll_tuned], 1)
                 _refuse(continuation.reader, start, "predictions", values)
             shard.behaviour[:, shard.rows(start)] = torch.stack(list(behaviour))
+
+
+@torch.no_grad()
+def _try_predictions(reader: PairReader, plan: Plan, config: HarvestConfig) -> None:
+    """What both models predict on the first few tokens must be numbers, also where no predictions will be measured.
+
+    A float16 may overflow only after the layer that is read. Raises ActivationError.
+    """
+    text = torch.from_numpy(plan.tokens[0][:_TRIED]).long()
+    ids = text if plan.bos is None else torch.cat([torch.tensor([plan.bos]), text])
+    with explained(partial(reading_advice, reader.pair, reader.layer, config)):
+        out = reader.read(ids[None], logits=True)
+    if not all(bool(stream.isfinite().all()) for stream in (out.base, out.tuned)):
+        return  # told when the text is read, with the layer's name
+    assert out.base_logits is not None and out.tuned_logits is not None
+    following = torch.cat([ids[1:], torch.tensor([-1])])
+    found = compare_predictions(out.base_logits[0], out.tuned_logits[0], following)
+    if not bool(found.kl.isfinite().all()):
+        values = torch.stack([found.nll_base, found.nll_tuned], 1)[:-1]
+        _refuse(reader, Window(0, 0, len(text)), "predictions", values)
 
 
 def _write_shard(

@@ -172,7 +172,7 @@ def test_interval_of_a_rate_contains_it():
 
 
 def test_grades_follow_their_limits():
-    words = [grade("m", "t", v, "u", "do", warn=0.1, fail=0.15)["status"] for v in (0.1, 0.12, 0.2, np.nan)]
+    words = [grade("m", "t", v, "u", "do", warn=0.1, fail=0.15)["status"] for v in (0.1, 0.12, 0.2, None)]
     assert words == ["ok", "warn", "fail", "info"]
     low = [grade("m", "t", v, "u", "do", warn=0.4, low_is_bad=True)["status"] for v in (0.5, 0.3)]
     assert low == ["ok", "warn"] and grade("m", "t", 0.2, "u", "do", fail=0.15)["advice"] == "do"
@@ -183,6 +183,23 @@ def test_grades_follow_their_limits():
     over = null_health(0.06, (0.3, 0.2), (0.2004, 0.125))
     assert list(over.status) == ["warn"] * 3
     assert "effects.min_reach=0.201" in over.advice[2]  # rounded up: asked for again, it is enough
+
+
+@pytest.mark.parametrize("limits", [{}, {"warn": 0.1}, {"fail": 0.1, "low_is_bad": True}])
+def test_a_figure_that_is_not_a_number_is_a_failed_check(limits):
+    found = grade("m", "t", np.nan, "u", "do", **limits)
+    assert found["status"] == "fail" and "not a number" in found["advice"]
+    nothing = grade("m", "t", None, "u", "do", **limits)
+    assert nothing["status"] == "info" and np.isnan(nothing["value"]) and nothing["advice"] == ""
+
+
+def test_a_figure_that_is_infinite_is_beyond_its_limit():
+    assert grade("m", "t", np.inf, "u", "do", warn=0.1, fail=0.2)["status"] == "fail"
+    assert grade("m", "t", -np.inf, "u", "do", fail=0.2, low_is_bad=True)["status"] == "fail"
+
+
+def test_seeds_that_cannot_be_compared_are_left_out():
+    assert list(stability_health([0.4, np.nan], [np.nan]).status) == ["ok", "info", "info"]
 
 
 def test_health_sees_dead_latents_and_a_wrong_normaliser(make_crosscoder):

@@ -43,6 +43,16 @@ def test_a_model_that_gives_nan_is_named(which: str, corpus: Corpus, tmp_path: P
         harvest(pair, corpus, CONFIG, tmp_path)
 
 
+def test_an_overflow_after_the_layer_is_told_before_any_text_is_read(corpus: Corpus, tmp_path: Path) -> None:
+    base, tuned = tiny_llama(0).half(), tiny_llama(1).half()
+    tuned.model.norm.weight.data *= 6e4  # times a head's weights: beyond what float16 holds
+    pair = pair_models(base, tuned, tiny_tokenizer())
+    unmeasured = replace(CONFIG, behaviour_share=0.0)
+    with pytest.raises(ActivationError, match=r"tuned gives NaN or infinite predictions .* dtype float32"):
+        harvest(pair, corpus, unmeasured, tmp_path)
+    assert list(tmp_path.glob("*.safetensors")) == []
+
+
 def test_predictions_that_are_no_numbers_are_refused(corpus: Corpus, tmp_path: Path) -> None:
     tuned = tiny_llama(1)
     tuned.lm_head.weight.data[3] = float("inf")
