@@ -4,6 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.components import charts, curves, looks, narrow, receipts, state, words
+from mneme.power.summary import sentence
 from mneme.store.queries import quality
 
 run = state.need_run("Health")
@@ -39,6 +40,33 @@ else:
                     st.caption(words.markdown(" · ".join(filter(None, notes)), 120))
                 if not words.missing(item["advice"]) and item["advice"]:
                     st.caption(words.markdown(item["advice"], 300))
+
+st.subheader(
+    "What could have been found",
+    help="The positive control: changes of known sizes, added to the activations of half of a subject area's "
+    "documents and looked for. Made with the run; `mneme power RUN` makes it again.",
+)
+power = quality.power(run)
+if power.empty:
+    st.caption("Not measured. To make it: `mneme power RUN`.")
+else:
+    st.markdown(words.markdown(sentence(power), 600))
+    st.dataframe(
+        pd.DataFrame(
+            {
+                "channel": [words.plain(c, 20) for c in power["channel"]],
+                "area": ["all" if words.missing(n) else words.plain(n, 60) for n in power["name"]],
+                "found at the margin": [words.percent(a) for a in power["at_margin"]],
+                "margin": [words.number(m) for m in power["margin"]],
+                "smallest size found": [words.number(m) for m in power["minimum_detectable"]],
+                "unit": [words.plain(u, 40) for u in power["unit"]],
+                "why not": ["" if words.missing(r) else words.plain(r, 80) for r in power["reason"]],
+            }
+        ),
+        hide_index=True,
+        height=320,
+        alt="What could have been found, by channel and subject area",
+    )
 
 training = quality.training(run)
 st.subheader("Training of the crosscoder")

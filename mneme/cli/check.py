@@ -92,7 +92,8 @@ def power(
 ) -> None:
     """What could this run have found? Changes of known sizes, added to its activations and looked for."""
     from mneme.console import RichProgress
-    from mneme.power.stage import run_power, sentence
+    from mneme.power.stage import run_power
+    from mneme.power.summary import sentence
 
     table = run_power(run_folder, progress=RichProgress(out)).sql("SELECT * FROM power")
     columns = ("channel", "margin", "found at the margin", "smallest size found (80 %)")

@@ -11,7 +11,7 @@ import pandas as pd
 from mneme.attribution.grade import grade
 from mneme.effects.config import EffectsConfig
 from mneme.errors import RunError
-from mneme.power.summary import ENOUGH, overall
+from mneme.power.summary import overall
 from mneme.progress import NULL_PROGRESS, Progress
 
 if TYPE_CHECKING:
@@ -126,21 +126,3 @@ def run_power(folder: str | Path, *, progress: Progress = NULL_PROGRESS) -> Run:
             writer.upsert("health", power_health(found))
         tell_findings(run)
     return run
-
-
-def sentence(power: pd.DataFrame) -> str:
-    """What the table says, for pages and reports; power: table `power`, not empty."""
-    found = overall(power)
-    whole = power[power["category"].isna()].set_index("channel")
-    n, enough = int(found["n_categories"]), int(found["n_enough"])
-    sizes = [
-        f"{whole['margin'][channel]:.2g} of the typical deviation on half of a category's documents"
-        if channel == "latents"
-        else f"{whole['margin'][channel]:.2g} nats a token"
-        for channel in ("latents", "nll")
-        if channel in whole.index
-    ]
-    return (
-        f"A change as large as the margins ({' through latents, '.join(sizes)} of NLL) would be found with a chance of"
-        f" {ENOUGH:.0%} or more in {enough} of {n} categories."
-    )

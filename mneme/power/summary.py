@@ -90,3 +90,16 @@ def with_overall(power: pd.DataFrame) -> pd.DataFrame:
     whole = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"n_cases": object})
     table = pd.concat([whole, power.astype({"n_cases": object})], ignore_index=True) if rows else power
     return table.assign(n_cases=table["n_cases"].astype("Int64"))
+
+
+def sentence(power: pd.DataFrame) -> str:
+    """What the table says, for pages and reports; power: table `power`, not empty."""
+    found = overall(power)
+    margin = power.drop_duplicates("channel").set_index("channel")["margin"].astype(float)
+    moved, nll = margin.get("latents", np.nan), margin.get("nll", np.nan)
+    n, enough = int(found["n_categories"]), int(found["n_enough"])
+    return (
+        f"In {enough} of {n} categories a change as large as the margins would be found with a chance of"
+        f" {ENOUGH:.0%} or more: activations of half of the documents displaced by {moved:.2g} of their"
+        f" typical deviation, told of by latents, and a change of NLL of {nll:.2g} nats a token."
+    )

@@ -20,6 +20,7 @@ from mneme.report.labels import label_quality, unreliable
 from mneme.report.model import Effect, Entry, Latent, Missing, Null, Remark, Report, Score
 from mneme.report.outcome import compare
 from mneme.report.patched import Causal, causal
+from mneme.report.power import Power, power
 from mneme.store.run import Run
 
 _STAGES = {
@@ -48,6 +49,7 @@ def build_report(run: Run, *, max_latents: int = 10) -> Report:
     margin = _outcome_margin(settings)
     effects = collect.effects(run, margin)
     nulls = collect.nulls(run)
+    found_power = power(run)
     scores = collect.scores(run)
     counts = collect.verdict_counts(run)
     versions, version_gap = _versions(run.path)
@@ -69,6 +71,7 @@ def build_report(run: Run, *, max_latents: int = 10) -> Report:
         latents=latents,
         health=collect.health(run),
         nulls=nulls,
+        power=found_power,
         label_quality=label_quality(run),
         labels_unreliable=unreliable(run),
         explainers=explainers(run),
@@ -79,6 +82,7 @@ def build_report(run: Run, *, max_latents: int = 10) -> Report:
         not_measured=(
             *_missing_stages({s.stage for s in stages}),
             *_missing_parts(effects, latents, nulls, scores, judged=bool(counts)),
+            *_missing_power(found_power, effects),
             *_missing_patches(patched, latents),
             *version_gap,
             *remark_gap,
@@ -133,6 +137,16 @@ def _missing_stages(done: set[str]) -> list[Missing]:
     command = "`mneme run run.toml --out .`, in the run's folder"
     return [
         Missing(f"{what} (stage {stage})", command) for stage, what in _STAGES.items() if stage not in done
+    ]
+
+
+def _missing_power(found: Power, effects: tuple[Effect, ...]) -> list[Missing]:
+    if found.channels or not effects:
+        return []
+    return [
+        Missing(
+            "what this run could have found (the positive control)", "mneme power .", "in the run's folder"
+        )
     ]
 
 

@@ -15,6 +15,7 @@ _EXPORTS = {
     " ORDER BY effect DESC NULLS LAST, category",
     "outcomes": "SELECT * FROM outcomes ORDER BY category",
     "causal": "SELECT * FROM causal ORDER BY latent NULLS FIRST, patch DESC, source",
+    "power": "SELECT * FROM power ORDER BY category NULLS FIRST, channel",
     "evaluation": "SELECT * FROM evaluation ORDER BY subset, metric, method",
 }
 EXPORTS = tuple(_EXPORTS)

@@ -10,7 +10,7 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from mneme.report import charts, explainers, format, labels, method, patched, words
+from mneme.report import charts, explainers, format, labels, method, patched, power, words
 from mneme.report.model import Report
 
 
@@ -29,7 +29,14 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals.update(
-        charts=charts, f=format, labelling=explainers, method=method, w=words, labels=labels, patched=patched
+        charts=charts,
+        f=format,
+        labelling=explainers,
+        method=method,
+        w=words,
+        labels=labels,
+        patched=patched,
+        powers=power,
     )
     # Every text goes through `visible` before it is escaped: {{ text|v }}.
     environment.filters["v"] = format.visible

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from mneme.report import explainers as labelling
-from mneme.report import labels, patched, words
+from mneme.report import labels, patched, power, words
 from mneme.report.format import ABSENT, count, duration, interval, number, of_all, percent, with_unit
 from mneme.report.format import markdown as md
 from mneme.report.method import LIMITS, METHOD, NO_EVIDENCE, SOURCES
@@ -129,6 +129,11 @@ def _sure(report: Report) -> Iterable[str]:
                 for n in report.nulls
             ),
         )
+    if report.power.channels:
+        yield "What could have been found: " + md(report.power.sentence, 600)
+        yield _table(power.COLUMNS, power.channel_rows(report.power))
+        yield "Each category's weakest channel:"
+        yield _table(power.CATEGORY_COLUMNS, power.category_rows(report.power))
     if report.label_quality:
         yield f"Labels: {labels.NOTE} {labels.unreliable_sentence(report.labels_unreliable)}"
         yield _table(labels.COLUMNS, labels.quality_rows(report.label_quality))

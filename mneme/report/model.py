@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from mneme.report.compared import Explainer, ExplainerPair
 from mneme.report.patched import Causal
+from mneme.report.power import Power
 
 FORMAT = 2
 """Version of the JSON; raised when a key changes its meaning or goes away."""
@@ -294,6 +295,7 @@ class Report:
     """accepted, needing work, not reviewed, rejected; in each the most severe amplified, suppressed, redirected"""
     health: tuple[HealthCheck, ...]
     nulls: tuple[Null, ...]
+    power: Power
     label_quality: tuple[LabelQuality, ...]
     labels_unreliable: float | None
     """share of scored latents whose label isn't shown to beat other latents' labels"""

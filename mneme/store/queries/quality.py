@@ -30,6 +30,14 @@ def nulls(run: Run) -> pd.DataFrame:
     return run.sql("SELECT * FROM nulls ORDER BY kind")
 
 
+def power(run: Run) -> pd.DataFrame:
+    """Table `power`, with the category's name; empty where the positive control was not made."""
+    return run.sql(
+        "SELECT p.*, coalesce(k.name, p.category) AS name FROM power p LEFT JOIN categories k USING (category)"
+        " ORDER BY p.category NULLS FIRST, p.channel"
+    )
+
+
 def null_rate(run: Run) -> float:
     """The largest measured share of latents called changed in a null pair; 0 when none was measured."""
     return float(run.rows("SELECT coalesce(max(rate), 0) FROM nulls")[0][0])

@@ -17,7 +17,7 @@ import pandas as pd
 import mneme
 from mneme.store.run import Run, StageWriter
 from mneme.store.synthetic.causal import write_causal
-from mneme.store.synthetic.effects import write_effects
+from mneme.store.synthetic.effects import write_effects, write_power
 from mneme.store.synthetic.labels import write_labels
 from mneme.store.synthetic.latents import make_latents, write_betas, write_health
 from mneme.store.synthetic.meaning import write_contexts, write_interpretation
@@ -66,6 +66,7 @@ def make_synthetic_run(
                 write_labels(writer, rng, frame, hostile)
             if "effects" in stages:
                 write_effects(writer, rng, frame, hostile)
+                write_power(writer)
         now = datetime.datetime(2026, 1, 1, 12)
         names = [s for s in STAGES if s in stages]
         writer.replace(

@@ -8,7 +8,7 @@ import pandas as pd
 from mneme.effects.assign import NO_GROUP
 from mneme.store.run import StageWriter
 from mneme.store.synthetic.words import CATEGORIES, HOSTILE
-from mneme.verdict.vocabulary import BY_LATENTS, NOT_KNOWN, NOT_LOCALISED, WIDE
+from mneme.verdict.vocabulary import BY_LATENTS, LITTLE_TEXT, NOT_KNOWN, NOT_LOCALISED, WIDE
 
 
 def write_effects(
@@ -146,3 +146,32 @@ def write_effects(
         "evaluation",
         pd.DataFrame(rows, columns=["method", "metric", "subset", "value", "ci_low", "ci_high", "n"]),
     )
+
+
+def write_power(writer: StageWriter) -> None:
+    """Of every channel a row over all categories and one a category, the first without text enough."""
+    units = {
+        "latents": "share of typical deviation",
+        "activations": "share of typical deviation",
+        "nll": "nats a token",
+    }
+    rows = []
+    for c, (channel, unit) in enumerate(units.items()):
+        margin = 0.05 if channel == "nll" else 0.3
+        for i, key in enumerate([None, *CATEGORIES]):
+            little = i == 1
+            at = 0.0 if little else round(1.0 - 0.07 * ((i + c) % 10), 2)
+            smallest = None if little or at < 0.5 else margin * (1 if at >= 0.8 else 2)
+            cases = None if channel == "nll" or little else 6
+            rows.append((key, channel, unit, margin, smallest, at, cases, LITTLE_TEXT if little else None))
+    columns = (
+        "category",
+        "channel",
+        "unit",
+        "margin",
+        "minimum_detectable",
+        "at_margin",
+        "n_cases",
+        "reason",
+    )
+    writer.replace("power", pd.DataFrame(rows, columns=list(columns)).astype({"n_cases": "Int64"}))
