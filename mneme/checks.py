@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
+import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -17,15 +18,20 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from mneme.config import make_config, read_config
+from mneme.config import RunConfig, make_config, read_config
 from mneme.errors import ConfigError, RunError
 from mneme.progress import NULL_PROGRESS, Progress
-from mneme.store.files import only_writer
+from mneme.settings import differing
+from mneme.store.files import known_sha256, writing
 from mneme.store.run import Run, open_run
+from mneme.store.seals import SETTINGS, check_seals, sealed_settings
 from mneme.workbench import Workbench
 
 if TYPE_CHECKING:
     from mneme.crosscoder import Crosscoder, CrosscoderConfig
+
+
+_ANYHOW = ("base", "tuned", *(f"harvest.{key}" for key in ("dtype", "device", "cache_gb", "remote", "batch_tokens")))
 
 
 class Nulls(NamedTuple):
@@ -68,7 +74,7 @@ def run_nulls(
         made = row(f"benign: {other.folder.name}", other.crosscoder, other.cache, other)
         return made.assign(kl=whole.kl, nll_change=whole.nll_change[0])
 
-    with only_writer(bench.folder):
+    with writing(bench.folder):
         rounded = rounding_null(bench.cache)
         fit = kept_crosscoder(bench, "null-rounded", bench.config.crosscoder, rounded)
         rows = [
@@ -125,7 +131,7 @@ def run_stability(
     norm = np.hypot(*(latents[name].to_numpy(float) for name in ("norm_base", "norm_tuned")))
     weight = latents["mean_activation"].to_numpy(float) * norm
     persists, mcc, verdicts, categories = [], [], [], []
-    with only_writer(bench.folder):
+    with writing(bench.folder):
         for seed in range(bench.config.crosscoder.seed + 1, bench.config.crosscoder.seed + 1 + seeds):
             config = dataclasses.replace(bench.config.crosscoder, seed=seed)
             other = kept_crosscoder(bench, f"seed-{seed}", config, bench.cache)
@@ -178,13 +184,41 @@ def _same_categories(
 
 
 def finished_bench(folder: str | Path, progress: Progress) -> tuple[Workbench, Run]:
-    """The bench of a run whose attribution is done."""
+    """The bench of a run whose attribution is done, and whose files are those that its tables were made from.
+
+    Raises RunError for a folder that is no such run, or whose settings or files have changed since.
+    """
     run = open_run(folder)
     if run.finished("attribution") is None or not (run.path / "activations" / "index.json").exists():
         raise RunError(
             f"{run.path} is not finished: run `mneme run {run.path / 'run.toml'} --out {run.path}` first"
         )
-    return Workbench(make_config(read_config(run.path / "run.toml")), run.path, progress), run
+    config = settings_of(run)
+    check_seals(run.path, ("harvest", "crosscoder"), progress=progress)
+    run.check_blocks()
+    return Workbench(config, run.path, progress), run
+
+
+def settings_of(run: Run) -> RunConfig:
+    """A run's settings, from its run.toml, which may name models that were moved, or another device.
+
+    Raises RunError where it gives others than the run's tables were made with.
+    """
+    file = run.path / SETTINGS
+    now = make_config(read_config(file))
+    if (text := sealed_settings(run)) is None:
+        return now
+    try:
+        made = make_config(tomllib.loads(text))
+    except ConfigError:  # in the words of an earlier mneme
+        return now
+    for each in differing(made.flat(), now.flat()):
+        if each.setting not in _ANYHOW:
+            raise RunError(
+                f"{file} has {each.setting} = {each.now}, and the run's tables were made with {each.there}: put it"
+                f" back, or `mneme run {file} --out {run.path} --replace` makes them again"
+            )
+    return now
 
 
 def tell_findings(run: Run) -> None:
@@ -207,13 +241,18 @@ def kept_crosscoder(bench: Workbench, name: str, config: CrosscoderConfig, activ
     from mneme.store.files import write_text
 
     folder = bench.folder / "checks" / name
-    made_from = f"{config!r}\n{bench.cache.fingerprint}\n"
-    note = folder / "made_from.txt"
-    if note.exists() and note.read_text(encoding="utf-8") == made_from:
+    note, weights = folder / "made_from.txt", folder / "model.safetensors"
+
+    def made_from() -> str:
+        digest = known_sha256(weights) if weights.is_file() else "nothing"
+        return f"{config!r}\n{bench.cache.fingerprint}\n{digest}\n"
+
+    # A damaged one is trained again: it is only kept so that a check that was stopped goes on.
+    if note.is_file() and note.read_bytes() == made_from().encode():
         return Crosscoder.from_pretrained(folder)
     crosscoder = train_crosscoder(
         activations, config, checkpoint=folder / "checkpoint", progress=bench.progress
     )
     crosscoder.save_pretrained(folder)
-    write_text(note, made_from)
+    write_text(note, made_from())
     return crosscoder

@@ -30,10 +30,11 @@ from mneme.memory import give_back_freed_memory, keep_freed_memory
 from mneme.progress import NULL_PROGRESS, Progress
 from mneme.stage import Stage, StageResult
 from mneme.stages import STAGES
-from mneme.store.files import only_writer, read_manifest, write_manifest, write_text
+from mneme.store.files import refresh_manifest, versions, write_text, writing
 from mneme.store.queries.runs import read_progress
-from mneme.store.replacing import Loss, check_loss, check_unchanged, give_up, loss
+from mneme.store.replacing import Loss, check_loss, check_unchanged, give_up, loss, made_from
 from mneme.store.run import Run, StageWriter, open_run, translate_os_errors
+from mneme.store.seals import SETTINGS, check_seals, seal_folders, seal_settings, sealed_settings
 from mneme.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def run_pipeline(
             help_with(config, folder)
             return Run(folder)
         team = Team()
-    with only_writer(folder):
+    with writing(folder):
         status = FileProgress(folder / "progress.json")
         try:
             with translate_os_errors(folder):
@@ -103,39 +104,54 @@ def _run_stages(
     run = Run(folder)
     bench = Workbench(config, folder, progress)
     if run.database.exists():
-        open_run(folder)  # a damaged or newer run is told before any work
+        open_run(folder).check_blocks()  # a damaged or newer run is told before any work
     fingerprints = {"inputs": bench.input_fingerprint()} if first is None else _before(run, first)
     bench.check(None)
     planned = _planned(bench, fingerprints)
+    to_do = _to_do(run, planned, first)
+    done = [stage.name for stage in STAGES if stage not in to_do]
     if first is None:
         lost = loss(run, config, planned)
         if not replace:
             check_loss(run, lost)
+        check_seals(folder, done, progress=progress)
         bench.check(_start(bench, planned))
         give_up(run, lost)
     else:
         check_unchanged(run, config, [name for s in STAGES if s.name in fingerprints for name in s.settings])
-    write_text(folder / "run.toml", config.to_toml())
-    made_any = first is not None
-    for stage in STAGES:
-        if first is not None and stage.name in fingerprints:
-            continue
-        fingerprint = fingerprints[stage.name] = planned[stage.name]
-        if not made_any and run.finished(stage.name) == fingerprint and stage.artefacts_exist(folder):
-            continue
-        made_any = True
+        check_seals(folder, done, progress=progress)
+    write_text(folder / SETTINGS, config.to_toml())
+    for stage in to_do:
         if stage is STAGES[-1]:  # the report tells what the manifest says
-            write_manifest(folder, {"fingerprints": fingerprints, **bench.facts()})
+            refresh_manifest(folder, {**bench.facts(), "versions": versions()})
         with _Meter() as meter:
             if team is not None:
                 team.share(stage.name, bench)
             result = stage.function(bench)
         with run.stage_writer() as writer:
-            _write(writer, stage, result, fingerprint, meter)
+            _write(writer, folder, stage, result, planned, meter)
         gc.collect()
         give_back_freed_memory()
-    if made_any or not (folder / "manifest.json").exists():
-        write_manifest(folder, {"fingerprints": fingerprints, **bench.facts()})
+    if not to_do:
+        _seal_settings(run, config.to_toml())
+    refresh_manifest(folder, bench.facts() | ({"versions": versions()} if to_do else {}))
+
+
+def _to_do(run: Run, planned: dict[str, str], first: str | None) -> list[Stage]:
+    """The stages to make: from `first` on, else from the first whose result is missing or of other settings or inputs."""
+    for number, stage in enumerate(STAGES):
+        whole = run.finished(stage.name) == planned[stage.name] and stage.artefacts_exist(run.path)
+        if stage.name == first or (first is None and not whole):
+            return list(STAGES[number:])
+    return []
+
+
+def _seal_settings(run: Run, text: str) -> None:
+    """Settings that no stage depends on may have changed all the same."""
+    if sealed_settings(run) != text:
+        with run.stage_writer() as writer:
+            writer.connection.execute("DELETE FROM artefacts WHERE stage = ?", [SETTINGS])
+            writer.append("artefacts", seal_settings(run.path))
 
 
 def _start(bench: Workbench, planned: dict[str, str]) -> str | None:
@@ -160,7 +176,7 @@ def _planned(bench: Workbench, before: dict[str, str]) -> dict[str, str]:
 
 def _before(run: Run, first: str) -> dict[str, str]:
     """Fingerprints of the inputs and of the stages before `first`. Raises RunError where one is missing."""
-    found = {"inputs": str((read_manifest(run.path).get("fingerprints") or {}).get("inputs", ""))}
+    found = {"inputs": made_from(run) or ""}
     for stage in STAGES:
         if stage.name == first:
             break
@@ -174,13 +190,23 @@ def _before(run: Run, first: str) -> dict[str, str]:
     return found
 
 
-def _write(writer: StageWriter, stage: Stage, result: StageResult, fingerprint: str, meter: _Meter) -> None:
+def _write(
+    writer: StageWriter,
+    folder: Path,
+    stage: Stage,
+    result: StageResult,
+    fingerprints: dict[str, str],
+    meter: _Meter,
+) -> None:
     """The stage's tables, and nothing of the stages after it, which were made from what is now replaced."""
     later = STAGES[STAGES.index(stage) :]
     for table in {table for each in later for table in each.tables}:
         writer.connection.execute(f"DELETE FROM {table}")
-    for each in later:
-        writer.connection.execute("DELETE FROM stages WHERE stage = ?", [each.name])
+    for name in (SETTINGS, *(each.name for each in later)):
+        writer.connection.execute("DELETE FROM stages WHERE stage = ?", [name])
+        writer.connection.execute("DELETE FROM artefacts WHERE stage = ?", [name])
+    writer.append("artefacts", seal_settings(folder))
+    writer.append("artefacts", seal_folders(folder, stage.name, stage.rooms))
     for table, rows in result.tables.items():
         writer.append(table, rows)
     if result.latent_columns is not None:
@@ -188,13 +214,14 @@ def _write(writer: StageWriter, stage: Stage, result: StageResult, fingerprint: 
     if result.health is not None:
         writer.upsert("health", result.health)
     now = datetime.datetime.now(datetime.UTC).replace(microsecond=0)
-    writer.set_info(mneme_version=mneme.__version__, created_at=now.isoformat(), **result.info)
+    inputs = {"inputs": fingerprints["inputs"]} if fingerprints["inputs"] else {}
+    writer.set_info(mneme_version=mneme.__version__, created_at=now.isoformat(), **inputs, **result.info)
     writer.append(
         "stages",
         pd.DataFrame(
             {
                 "stage": [stage.name],
-                "fingerprint": [fingerprint],
+                "fingerprint": [fingerprints[stage.name]],
                 "seconds": [meter.seconds],
                 "peak_memory_mb": [meter.peak_mb],
                 "finished_at": [now.replace(tzinfo=None)],

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import pyarrow as pa
 
+from mneme.store.seals import missing
+
 if TYPE_CHECKING:
     from mneme.workbench import Workbench
 
@@ -37,10 +39,13 @@ class Stage:
     """Tables that are its own."""
     artefacts: tuple[str, ...] = ()
     """Files of the run that later stages need from it."""
+    rooms: tuple[str, ...] = ()
+    """Folders of the run that it fills and later stages read: sealed (mneme/store/seals.py)."""
     inputs: Callable[[Workbench], str] = lambda bench: ""
     """What else its result depends on, as a text."""
     revision: int = 1
     """Raised when its code changes what it writes: runs made before are then made again."""
 
     def artefacts_exist(self, folder: Path) -> bool:
-        return all((folder / name).exists() for name in self.artefacts)
+        """Whether all that later stages need of it is there, to the last file."""
+        return all((folder / name).exists() for name in self.artefacts) and missing(folder, self.name) is None

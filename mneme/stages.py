@@ -247,13 +247,21 @@ def report_stage(bench: Workbench) -> StageResult:
 
 
 STAGES = (
-    Stage("harvest", harvest_stage, ("harvest",), ("documents",), ("activations/index.json",)),
+    Stage(
+        "harvest",
+        harvest_stage,
+        ("harvest",),
+        ("documents",),
+        ("activations/index.json",),
+        rooms=("activations",),
+    ),
     Stage(
         "crosscoder",
         crosscoder_stage,
         ("crosscoder", "load_crosscoder"),
         ("training", "nulls"),  # nulls: `mneme null`; those of another dictionary say nothing
         ("crosscoder/model.safetensors",),
+        rooms=("crosscoder",),
     ),
     Stage(
         "attribution",
@@ -261,6 +269,7 @@ STAGES = (
         ("attribution",),
         ("latents", "betas", "activation_histogram", "health"),
         ("codes/index.json",),
+        rooms=("codes",),
         revision=3,
     ),
     Stage(

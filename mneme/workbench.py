@@ -97,17 +97,17 @@ class Workbench:
     @cached_property
     def outcomes_file(self) -> Path | None:
         """Measured outcomes: the file of the settings, else the run's own (mneme measure), else the tuned model's."""
-        from mneme.effects.run_outcomes import own_outcomes
+        from mneme.effects.run_outcomes import found_outcomes, own_outcomes
         from mneme.models.sources import resolve
 
         if self.config.effects.outcomes:
             return Path(self.config.effects.outcomes)
-        if (own := own_outcomes(self.folder)).is_file():
+        if found_outcomes(own := own_outcomes(self.folder)):
             return own
         if self.remote:
             return None
         beside = resolve(self.config.tuned).folder / "outcomes.csv"
-        return beside if beside.is_file() else None
+        return beside if found_outcomes(beside) else None
 
     @cached_property
     def outcomes(self) -> pd.DataFrame | None:

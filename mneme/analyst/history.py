@@ -16,13 +16,14 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import duckdb
 
 from mneme.analyst.reviews import FIELDS, UNDO, Change, Review, encode, fold, last_action
 from mneme.errors import CorruptRunError, RunError
 from mneme.store.run import translate_os_errors
+from mneme.store.told import explained, is_held
 
 FILE = "analyst.duckdb"
 PATIENCE = 15.0
@@ -87,6 +88,11 @@ class History:
     @contextlib.contextmanager
     def _writing(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A transaction on the file, made where there is none."""
+        if "?" in str(self.folder.absolute()):
+            raise RunError(
+                f"{self.file} can't be written: DuckDB takes what follows a ? in a folder's name for options;"
+                " rename the folder"
+            )
         with translate_os_errors(self.folder):
             if not self.file.exists():
                 self._make()
@@ -114,8 +120,20 @@ class History:
                 raise CorruptRunError(
                     f"{self.file} holds no reviews: move it away to start another one"
                 ) from error
+            except duckdb.Error as error:
+                self._tell(error)
             finally:
                 database.close()
+
+    def _tell(self, error: duckdb.Error) -> NoReturn:
+        """Raise what DuckDB says of the file in one line; reviews can't be made again, so nothing is to be deleted."""
+        aside = (
+            f"move it away, e.g. to {FILE}.damaged, to start another one; nothing that was said is deleted"
+        )
+        told = explained(error, self.file, aside)
+        if told is None:
+            raise error
+        raise told from error
 
     def _connect(self, read_only: bool) -> duckdb.DuckDBPyConnection:
         deadline = time.monotonic() + PATIENCE
@@ -126,17 +144,8 @@ class History:
                 # Somebody else in this process has it open for writing: share that.
                 return duckdb.connect(str(self.file))
             except duckdb.Error as error:
-                said = str(error)
-                if "lock on file" not in said and "used by another process" not in said:
-                    if "No space left" in said or "ermission denied" in said:
-                        raise RunError(
-                            f"{self.file} can't be opened: check free space and permissions"
-                        ) from error
-                    raise CorruptRunError(
-                        f"{self.file} is damaged: move it away to start another one"
-                    ) from error
-                if time.monotonic() > deadline:
-                    raise RunError(f"{self.file} is held by another process: close that one") from error
+                if not is_held(error) or time.monotonic() > deadline:
+                    self._tell(error)
             time.sleep(random.uniform(0.005, 0.05))
 
 

@@ -67,5 +67,5 @@ def _read(file: Path) -> tuple[str, str, Sums] | None:
             names = [key.split("|") for key in held.files if "|" in key]
             values = {(patch, source): held[f"{patch}|{source}"] for patch, source in names}
             return run, settings, Sums(held["document"], held["n_tokens"], held["weight"], values)
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, SyntaxError, EOFError, zipfile.BadZipFile, NotImplementedError):
         return None

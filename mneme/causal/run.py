@@ -26,7 +26,7 @@ from mneme.harvest.shards import read_index
 from mneme.harvest.text import Text, TextReader
 from mneme.memory import explained
 from mneme.progress import NULL_PROGRESS, Progress
-from mneme.store.files import only_writer
+from mneme.store.files import writing
 from mneme.store.queries import causal as queries
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def run_causal(
     table = run.sql("SELECT * FROM latents ORDER BY latent")
     changed = np.flatnonzero(changed_steps(table).sum(0) > 0)
     chosen = _chosen(run, table, changed, latents, limit)
-    with only_writer(run.path):
+    with writing(run.path):
         kept = Kept(run.path / "causal", run.finished("interpretation") or "")
         work = _Work(bench, run, table, changed, kept, seed)
         try:

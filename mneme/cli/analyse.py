@@ -136,10 +136,14 @@ def report(
 ) -> None:
     """Write the side-effect report: HTML, Markdown, JSON, CSV, Parquet."""
     from mneme.report import write_report
+    from mneme.store.files import refresh_manifest
     from mneme.store.run import open_run
 
-    for path in write_report(open_run(run_folder), folder or run_folder / "report"):
+    target = folder or run_folder / "report"
+    for path in write_report(open_run(run_folder), target):
         out.print(escape(str(path)), highlight=False, soft_wrap=True)
+    if target.resolve().is_relative_to(run_folder.resolve()) and (run_folder / "manifest.json").exists():
+        refresh_manifest(run_folder)
 
 
 @app.command()
@@ -152,7 +156,7 @@ def info(
     if (Path(path) / "run.duckdb").exists():
         found = open_run(path)
         facts = found.info()
-        print_facts({key: value for key, value in facts.items() if key != "verdict_sentence"})
+        print_facts({key: value for key, value in facts.items() if key not in ("verdict_sentence", "inputs")})
         print_summary(found)
         return
     from mneme.models import load_model

@@ -13,6 +13,7 @@ from mneme.errors import MnemeError, RunError
 from mneme.progress import NULL_PROGRESS, Progress
 from mneme.store.queries.compare import comparable_latents
 from mneme.store.run import Run, open_run
+from mneme.store.seals import check_seals
 
 
 class Comparison(NamedTuple):
@@ -65,6 +66,8 @@ def _match(
     if same_place:
         from mneme.crosscoder import Crosscoder
 
+        for run in runs:
+            check_seals(run.path, ["crosscoder"])
         coders = [Crosscoder.from_pretrained(run.path / "crosscoder") for run in runs]
         live = [_live(frame, coder.n_latents) for frame, coder in zip(frames, coders, strict=True)]
         why = f"Both read layer {facts[0].get('layer')} of the same base model, so their directions can be compared."
@@ -96,6 +99,7 @@ def _by_firing(runs: list[Run], frames: list[pd.DataFrame]) -> Matches | None:
     for run in runs:
         if not (run.path / "codes" / "index.json").exists():
             return None
+        check_seals(run.path, ("harvest", "attribution"), gone_ok=True)
         try:
             caches.append(ActivationCache(run.path / "activations"))
         except (MnemeError, OSError):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +35,19 @@ def read_checkpoint(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | 
     file = folder / _FILE
     if not file.exists():
         return None
+    damaged = f"{file} is damaged: delete it and run the same command again"
     try:
+        with zipfile.ZipFile(file) as parts:
+            broken = parts.testzip()  # torch.load doesn't look at the checksums
+        if broken is not None:
+            raise CrosscoderError(damaged)
         saved = torch.load(file, weights_only=True, map_location="cpu")
         return saved["state"] if saved["identity"] == identity else None
-    except (pickle.UnpicklingError, RuntimeError, KeyError, EOFError, OSError) as error:
-        raise CrosscoderError(f"{file} is damaged: delete it and run the same command again") from error
+    except (
+        *(pickle.UnpicklingError, RuntimeError, KeyError, EOFError, OSError),
+        *(zipfile.BadZipFile, ValueError, zlib.error),
+    ) as error:
+        raise CrosscoderError(damaged) from error
 
 
 def delete_checkpoint(folder: Path) -> None:

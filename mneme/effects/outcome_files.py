@@ -66,6 +66,15 @@ def read_outcomes(path: str | Path, known: Collection[str] | None = None) -> pd.
     return _complete(path, frame)
 
 
+def is_empty_table(path: Path) -> bool:
+    """Whether a file has at most a header: no outcomes at all."""
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n", 2)
+    except (OSError, UnicodeDecodeError):
+        return False
+    return not any(line.strip() for line in lines[1:])
+
+
 def write_outcomes(frame: pd.DataFrame, path: str | Path) -> Path:
     """The frame as CSV, five digits after the point; whole or not at all."""
     path = Path(path)

@@ -222,12 +222,11 @@ class Kept:
         for parameter in model.parameters():  # a sum a tensor tells apart models that differ in any of them
             digest.update(str(float(parameter.detach().double().sum())).encode())
         self.key = digest.hexdigest()
-        text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
+        text = self.path.read_text(encoding="utf-8", errors="replace") if self.path.exists() else ""
         *lines, cut = text.split("\n")
         for line in lines:
-            entry = json.loads(line)
-            if entry["key"] == self.key:
-                self.done |= {int(i): Measured(*m) for i, m in entry["items"].items()}
+            if (entry := _entry(line)) is not None and entry[0] == self.key:
+                self.done |= entry[1]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if cut:  # a killed write leaves a line without its end: it goes
             self.path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
@@ -236,4 +235,22 @@ class Kept:
         self.done |= measured
         if self.path is not None:
             with self.path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"key": self.key, "items": measured}) + "\n")
+                items = json.dumps(measured)
+                line = {
+                    "key": self.key,
+                    "sha256": hashlib.sha256(items.encode()).hexdigest(),
+                    "items": measured,
+                }
+                file.write(json.dumps(line) + "\n")
+
+
+def _entry(line: str) -> tuple[str, dict[int, Measured]] | None:
+    """Key and items of a kept line; None of a damaged one, whose items are measured again."""
+    try:
+        found = json.loads(line)
+        measured = {int(i): Measured(*m) for i, m in found["items"].items()}
+        digest = hashlib.sha256(json.dumps(measured).encode()).hexdigest()
+        whole = found.get("sha256", digest) == digest  # lines of earlier versions have none
+        return (str(found["key"]), measured) if whole else None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None

@@ -28,7 +28,7 @@ from mneme.effects.stage import Laid, lay_text
 from mneme.effects.sums import sum_activations
 from mneme.errors import OutcomesError
 from mneme.progress import NULL_PROGRESS, Progress
-from mneme.store.files import only_writer
+from mneme.store.files import writing
 from mneme.workbench import Workbench
 
 RIVALS = ("mean_difference_lens", "difference_sae", "oracle")
@@ -62,7 +62,7 @@ def evaluate_run(
             f" `mneme measure {bench.folder} --benchmark FOLDER`"
         )
     items = _items(benchmark, per_category, every, first)
-    with only_writer(bench.folder):
+    with writing(bench.folder):
         laid = lay_text(
             bench.cache, lambda ids: str(bench.tokenizer.decode(ids)), bench.encoder, config, progress
         )

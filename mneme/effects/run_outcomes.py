@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
-from mneme.config import RunConfig, make_config, read_config
+from mneme.checks import settings_of
+from mneme.config import RunConfig
 from mneme.effects.benchmark import load_benchmark
 from mneme.effects.categories import load_taxonomy
-from mneme.effects.outcome_files import check_categories, write_outcomes
+from mneme.effects.outcome_files import check_categories, is_empty_table, write_outcomes
 from mneme.errors import RunError
 from mneme.progress import NULL_PROGRESS, Progress
 from mneme.store.run import Run, open_run
+from mneme.store.seals import ROOMS, check_seals
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,6 +37,11 @@ class Coverage(NamedTuple):
 def own_outcomes(folder: str | Path) -> Path:
     """Where a run keeps outcomes that were measured for it."""
     return Path(folder) / "outcomes.csv"
+
+
+def found_outcomes(file: Path) -> bool:
+    """Whether outcomes lie in a file that nobody named: a table without rows, as an export may be, is none."""
+    return file.is_file() and not is_empty_table(file)
 
 
 def measure_run(
@@ -95,12 +102,16 @@ def give_outcomes(folder: str | Path, frame: pd.DataFrame, progress: Progress = 
 
 
 def _settings(folder: str | Path) -> RunConfig:
+    """The settings of a run whose effects are done, and whose files are those that its tables were made from."""
     run: Run = open_run(folder)
     if run.finished("effects") is None:
         raise RunError(
             f"{run.path} has no effects yet: run `mneme run {run.path / 'run.toml'} --out {run.path}` first"
         )
-    return make_config(read_config(run.path / "run.toml"))
+    config = settings_of(run)
+    check_seals(run.path, ROOMS.values())
+    run.check_blocks()
+    return config
 
 
 def _source(path: Path, items: Sequence[Item], every: int, first: int) -> str:

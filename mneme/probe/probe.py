@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import torch
 
 from mneme.attribution.geometry import make_geometry
-from mneme.config import make_config, read_config
+from mneme.checks import settings_of
 from mneme.crosscoder import Crosscoder
 from mneme.errors import RunError, UserError
 from mneme.harvest.behaviour import compare_predictions
@@ -30,6 +30,7 @@ from mneme.models import ModelPair, load_pair
 from mneme.models.layers import most_positions
 from mneme.probe.chat import render_chat
 from mneme.store.run import open_run
+from mneme.store.seals import check_seals
 
 MAX_TOKENS = 512
 """Longer texts are refused: the page shows every token."""
@@ -75,7 +76,9 @@ class Prober:
             raise RunError(
                 f"{folder} has no crosscoder yet: `mneme run {folder / 'run.toml'} --out {folder}` makes it"
             )
-        config = make_config(read_config(folder / "run.toml"))
+        config = settings_of(run)
+        read = ("crosscoder/config.json", "crosscoder/model.safetensors", "activations/index.json")
+        check_seals(folder, ("crosscoder", "harvest"), only=read, gone_ok=True)
         say("loading both models")
         pair = load_pair(config.base, config.tuned, dtype=config.harvest.dtype, device=config.harvest.device)
         say("loading the crosscoder")

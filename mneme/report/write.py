@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mneme.errors import RunError
 from mneme.progress import NULL_PROGRESS, Progress
 from mneme.report.build import build_report
 from mneme.report.exports import EXPORTS, export_table
@@ -28,9 +29,11 @@ def write_report(
     """Write report.html, .md and .json, a CSV of each table, and latents.parquet; the files written.
 
     folder: where to; the run's own `report` folder when None. max_latents: as in `build_report`. Raises
-    DiskFullError or RunError when the folder can't be written; what was there before then stays.
+    DiskFullError or RunError when the folder can't be written; what was there before then stays. A run's or model's
+    own folder is refused: an outcomes.csv there counts as outcomes that were measured for it.
     """
     target = Path(folder) if folder is not None else run.path / "report"
+    _refuse_taken(target)
     report = build_report(run, max_latents=max_latents)
     texts = {"report.html": to_html, "report.md": to_markdown, "report.json": to_json}
     written = []
@@ -54,6 +57,14 @@ def to_csv(run: Run, name: str) -> bytes:
     """A table of EXPORTS as the file of its name: UTF-8, null as nothing, texts that a spreadsheet won't calculate."""
     rows = export_table(run, name)
     return _csv(rows.column_names, _rows(rows))
+
+
+def _refuse_taken(target: Path) -> None:
+    for kind, file in (("a run", "run.duckdb"), ("a model", "config.json"), ("a model", "delta.safetensors")):
+        if (target / file).exists():
+            raise RunError(
+                f"{target} is {kind}'s own folder: write the report into another, e.g. {target / 'report'}"
+            )
 
 
 def _write(path: Path, content: bytes) -> None:

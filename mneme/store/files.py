@@ -15,7 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 import mneme
-from mneme.errors import RunError
+from mneme.errors import MnemeError, RunError
 from mneme.store.run import translate_os_errors
 
 _VERSIONS = ("torch", "transformers", "nnsight", "numpy", "duckdb", "umap-learn")
@@ -76,6 +76,22 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
+_KNOWN: dict[Path, tuple[tuple[int, ...], str]] = {}  # file -> what it was when it was read, and its hash
+
+
+def known_sha256(path: Path) -> str:
+    """SHA-256 of a file, hex; read once a process, as long as the file system says it is the same."""
+    path = path.absolute()
+    with open(path, "rb") as handle:
+        stat = os.fstat(handle.fileno())
+        stamp = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+        held = _KNOWN.get(path)
+        if held is None or held[0] != stamp:
+            held = stamp, hashlib.file_digest(handle, "sha256").hexdigest()
+            _KNOWN[path] = held
+    return held[1]
+
+
 def versions() -> dict[str, str]:
     """What computed the numbers: Python and the packages that matter."""
     found = {"python": platform.python_version(), "mneme": mneme.__version__}
@@ -96,16 +112,71 @@ def read_manifest(folder: Path) -> dict[str, Any]:
 
 def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
     """manifest.json: the facts, versions and the SHA-256 of every artefact of the run."""
+    _write_manifest(folder, {**facts, "versions": versions()})
+
+
+def refresh_manifest(folder: Path, facts: dict[str, Any] | None = None) -> None:
+    """Make manifest.json true: fingerprints of the stages that are done, a hash for each artefact there is.
+
+    What else it says, `facts` replace; without them it stays. Nothing where there are no tables yet.
+    """
+    from mneme.store.run import Run
+
+    run = Run(folder)
+    if not run.database.exists():
+        return
+    before = read_manifest(folder)
+    said = {**before, **(facts or {})}
+    inputs = run.info().get("inputs", (said.get("fingerprints") or {}).get("inputs"))
+    done = {str(stage): str(value) for stage, value in run.rows("SELECT stage, fingerprint FROM stages")}
+    fingerprints = done | ({"inputs": inputs} if inputs else {})
+    said = {"versions": versions(), **said, "fingerprints": fingerprints}
+    if before.get("artefacts") != _artefacts(folder) or any(before.get(key) != said[key] for key in said):
+        _write_manifest(folder, said)
+
+
+def _write_manifest(folder: Path, facts: dict[str, Any]) -> None:
+    text = json.dumps({**facts, "artefacts": _artefacts(folder)}, indent=2, sort_keys=True)
+    write_text(folder / "manifest.json", text + "\n")
+
+
+def _artefacts(folder: Path) -> dict[str, str]:
+    """Name -> SHA-256 of all that belongs to the run. Those that its tables were made from: as they were then."""
+    from mneme.store.run import Run
+    from mneme.store.seals import ROOMS, seals
+
+    run = Run(folder)
     skipped = {"manifest.json", "progress.json", "run.lock", "analyst.duckdb"}
     of_pages = {"probe", "compare"}  # what people asked of the finished run
-    artefacts = {
-        str(path.relative_to(folder)): sha256(path)
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-        and path.name not in skipped
-        and path.relative_to(folder).parts[0] not in of_pages
-        and not path.relative_to(folder).parts[0].startswith("search")  # made again at any time
-        and path.suffix not in {".tmp", ".wal", ".log"}
-    }
-    text = json.dumps({**facts, "versions": versions(), "artefacts": artefacts}, indent=2, sort_keys=True)
-    write_text(folder / "manifest.json", text + "\n")
+    sealed = {seal.file: seal for seal in seals(folder)}
+    unfinished = {room for room, stage in ROOMS.items() if run.finished(stage) is None}
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        if (
+            not path.is_file()
+            or path.name in skipped
+            or name.parts[0] in of_pages | unfinished
+            or name.parts[0].startswith("search")  # made again at any time
+            or path.suffix in {".tmp", ".wal", ".log", ".partial"}
+        ):
+            continue
+        if (seal := sealed.get(name.as_posix())) is not None:
+            found[name.as_posix()] = seal.sha256
+            continue
+        with contextlib.suppress(FileNotFoundError):  # taken away meanwhile
+            found[name.as_posix()] = known_sha256(path)
+    return found
+
+
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Hold the run for writing, as `only_writer`; at the end, however it comes, manifest.json is true."""
+    with only_writer(folder):
+        try:
+            yield
+        except BaseException:
+            with contextlib.suppress(MnemeError, OSError):  # what went wrong first is told
+                refresh_manifest(folder)
+            raise
+        refresh_manifest(folder)

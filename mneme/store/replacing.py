@@ -49,9 +49,15 @@ def loss(run: Run, config: RunConfig, fingerprints: Mapping[str, str]) -> Loss:
     kept = tuple(stages[:stale])
     if not lost:
         return Loss((), kept, (), False)
-    made_from = (read_manifest(run.path).get("fingerprints") or {}).get("inputs")
-    other = made_from is not None and made_from != fingerprints["inputs"]
+    made = made_from(run)
+    other = made is not None and made != fingerprints["inputs"]
     return Loss(lost, kept, tuple(changed_settings(run, config)), other)
+
+
+def made_from(run: Run) -> str | None:
+    """The fingerprint of the models' files and the text that the run was made from, where it is known."""
+    of_manifest = (read_manifest(run.path).get("fingerprints") or {}).get("inputs")
+    return run.info().get("inputs") or of_manifest
 
 
 def changed_settings(run: Run, config: RunConfig) -> list[Difference]:

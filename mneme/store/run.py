@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
-import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -26,9 +24,9 @@ import pandas as pd
 import pyarrow as pa
 from safetensors import SafetensorError
 
-from mneme.errors import CorruptRunError, DiskFullError, NewerSchemaError, RunError
+from mneme.errors import CorruptRunError, DiskFullError, RunError
+from mneme.store import database
 from mneme.store.queries.labels import BEST_LABEL, PRECOMPUTED
-from mneme.store.schema import MIGRATIONS, SCHEMA_VERSION
 
 INFO_KEYS = {
     "name": "the run's name",
@@ -45,6 +43,7 @@ INFO_KEYS = {
     "n_tokens": "tokens whose activations were kept",
     "n_skipped_bos": "BOS and padding tokens left out",
     "n_skipped_sinks": "attention-sink tokens left out",
+    "inputs": "hash of both models' files and of the text",
     "created_at": "ISO time",
     "mneme_version": "the version that wrote it",
     "verdict_sentence": "the run's verdict in one sentence",
@@ -57,6 +56,12 @@ INFO_KEYS = {
     "mean_kl": "mean KL(base || tuned) on the run's text, nats a token",
     "synthetic": "'true' when the tables were made up for tests",
 }
+
+COUNTS = {
+    *("layer", "n_layers", "width", "latents", "k"),
+    *("n_documents", "n_tokens", "n_skipped_bos", "n_skipped_sinks"),
+}
+"""Facts that are whole numbers."""
 
 _LOCK = threading.Lock()
 _CONNECTIONS: dict[Path, tuple[tuple[int, int], duckdb.DuckDBPyConnection]] = {}
@@ -83,19 +88,29 @@ class Run:
 
     def sql(self, query: str, parameters: Sequence[Any] | dict[str, Any] | None = None) -> pd.DataFrame:
         """Rows of a query as a data frame; safe from any thread."""
-        return self._cursor().execute(query, parameters).df()
+        with self._reading() as cursor:
+            return cursor.execute(query, parameters).df()
 
     def arrow(self, query: str, parameters: Sequence[Any] | dict[str, Any] | None = None) -> pa.Table:
         """Rows of a query as an Arrow table; safe from any thread."""
-        return self._cursor().sql(query, params=parameters).to_arrow_table()
+        with self._reading() as cursor:
+            return cursor.sql(query, params=parameters).to_arrow_table()
 
     def rows(self, query: str, parameters: Sequence[Any] | dict[str, Any] | None = None) -> list[tuple]:
         """Rows of a query as tuples; safe from any thread."""
-        return self._cursor().execute(query, parameters).fetchall()
+        with self._reading() as cursor:
+            return cursor.execute(query, parameters).fetchall()
 
     def info(self) -> dict[str, str]:
-        """The facts of INFO_KEYS that are known so far."""
-        return dict(self.rows("SELECT key, value FROM run_info"))
+        """The facts of INFO_KEYS that are known so far. Raises CorruptRunError for a number that is none."""
+        found = dict(self.rows("SELECT key, value FROM run_info WHERE value IS NOT NULL"))
+        for key in COUNTS & found.keys():
+            if not str(found[key]).isdecimal():
+                raise CorruptRunError(
+                    f"{self.database} is damaged ({key} is {found[key]!r}, not a number):"
+                    f" {database.repair(self.path)}"
+                )
+        return found
 
     def latents(self) -> pd.DataFrame:
         """A row a latent, with its best label."""
@@ -124,6 +139,22 @@ class Run:
         found = self.rows("SELECT fingerprint FROM stages WHERE stage = ?", [stage])
         return found[0][0] if found else None
 
+    def check_blocks(self) -> None:
+        """Read all of the database once, so that damage is told before hours of work. Raises CorruptRunError."""
+        with self._reading() as cursor:
+            database.check_blocks(cursor, self.database)
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor; what DuckDB says of the file is told in one line."""
+        try:
+            with database.telling(self.database):
+                yield self._cursor()
+        except CorruptRunError:
+            with _LOCK:  # DuckDB refuses everything after the first damaged block
+                _CONNECTIONS.pop(self.database.resolve(), None)
+            raise
+
     def _cursor(self) -> duckdb.DuckDBPyConnection:
         try:
             stat = self.database.stat()
@@ -137,9 +168,10 @@ class Run:
             held = _CONNECTIONS.get(key)
             if held is None or held[0] != stamp:
                 # The file was replaced by a finished stage: cursors of the old one stay valid until dropped.
-                connection = _open_checked(self.database, read_only=True)
-                for query in PRECOMPUTED:
-                    connection.execute(query)
+                connection = database.open_to_read(self.database)
+                with database.telling(self.database):
+                    for query in PRECOMPUTED:
+                        connection.execute(query)
                 held = (stamp, connection)
                 _CONNECTIONS[key] = held
             cursor = held[1].cursor()
@@ -150,23 +182,18 @@ class Run:
     @contextlib.contextmanager
     def stage_writer(self) -> Iterator[StageWriter]:
         """Write one stage: all of it is seen at the end, or none of it."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        temporary = self.path / "run.duckdb.tmp"
-        with translate_os_errors(self.path):
-            temporary.unlink(missing_ok=True)
-            (self.path / "run.duckdb.tmp.wal").unlink(missing_ok=True)
+        with translate_os_errors(self.path), database.telling(self.database):
+            self.path.mkdir(parents=True, exist_ok=True)
             if self.database.exists():
-                shutil.copyfile(self.database, temporary)
-            connection = _open_checked(temporary, read_only=False)
-            try:
-                yield StageWriter(connection)
-                connection.execute("CHECKPOINT")
-                connection.close()
-                os.replace(temporary, self.database)
-            finally:
-                with contextlib.suppress(duckdb.Error):
-                    connection.close()
-                temporary.unlink(missing_ok=True)
+                self._cursor().close()  # who holds or damaged it is told; what another process writes isn't lost
+            with database.working_copy(self.database) as temporary:
+                connection = database.open_to_write(temporary, self.database)
+                try:
+                    yield StageWriter(connection)
+                    connection.execute("CHECKPOINT")
+                finally:
+                    with contextlib.suppress(duckdb.Error):
+                        connection.close()
 
 
 class StageWriter:
@@ -223,7 +250,7 @@ def open_run(path: str | Path) -> Run:
     NewerSchemaError when a later mneme wrote it.
     """
     run = Run(path)
-    run._cursor().close()
+    run.info()
     return run
 
 
@@ -232,60 +259,12 @@ def translate_os_errors(path: Path) -> Iterator[None]:
     """A full disk or a folder that can't be written becomes an error that names the fix."""
     try:
         yield
-    except (OSError, duckdb.IOException, SafetensorError) as error:
+    except (OSError, duckdb.Error, SafetensorError) as error:
         number = getattr(error, "errno", None)
         if number == errno.ENOSPC or "No space left" in str(error):
             raise DiskFullError(
                 f"no space left where {path} lies: free some, then run the same command again"
             ) from error
         if number in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR):
-            raise RunError(f"{path} can't be written: choose another folder with --out") from error
+            raise RunError(f"{path} can't be written: make it writable, or work in another folder") from error
         raise
-
-
-def _open_checked(file: Path, *, read_only: bool) -> duckdb.DuckDBPyConnection:
-    """Connect to a run's database, brought up to this version's schema."""
-    try:
-        if read_only:
-            # Attached to an instance of its own: a second connect() to a path answers from the file that was
-            # there first, even after a stage has replaced it.
-            connection = duckdb.connect()
-            quoted = str(file).replace("'", "''")
-            connection.execute(f"ATTACH '{quoted}' AS run (READ_ONLY)")
-            connection.execute("USE run")
-        else:
-            connection = duckdb.connect(str(file))
-        tables = {row[0] for row in connection.execute("SHOW TABLES").fetchall()}
-        version = 0
-        if "schema_version" in tables:
-            version = connection.execute("SELECT max(version) FROM schema_version").fetchall()[0][0] or 0
-        elif tables or read_only:
-            connection.close()
-            raise RunError(f"{file} is not a mneme run: delete it or name another folder")
-    except duckdb.Error as error:
-        if "No space left" in str(error):
-            raise
-        raise CorruptRunError(f"{file} is damaged: delete it and run the same command again") from error
-    if version > SCHEMA_VERSION:
-        connection.close()
-        raise NewerSchemaError(
-            f"{file} was written by a later mneme (schema {version}, this one reads {SCHEMA_VERSION}):"
-            " install the newer version"
-        )
-    if version < SCHEMA_VERSION:
-        if read_only:
-            connection.close()
-            _migrate_in_place(file)
-            return _open_checked(file, read_only=True)
-        for number, migration in enumerate(MIGRATIONS[version:], start=version + 1):
-            migration(connection)
-            connection.execute("INSERT INTO schema_version VALUES (?)", [number])
-    return connection
-
-
-def _migrate_in_place(file: Path) -> None:
-    """Bring an older run up to date, through a copy."""
-    temporary = file.with_suffix(".migrating")
-    shutil.copyfile(file, temporary)
-    _open_checked(temporary, read_only=False).close()
-    os.replace(temporary, file)

@@ -197,6 +197,20 @@ def m012_verdicts(db: duckdb.DuckDBPyConnection) -> None:
     )
 
 
+def m013_artefacts(db: duckdb.DuckDBPyConnection) -> None:
+    """What the files were that the tables were made from, so that changed ones are told before they are read."""
+    db.execute(
+        """
+        CREATE TABLE artefacts (
+            stage VARCHAR,                   -- that left the file
+            file VARCHAR,                    -- below the run's folder, with slashes
+            bytes BIGINT, sha256 VARCHAR,
+            text VARCHAR                     -- of run.toml: what it said; else NULL
+        )
+        """
+    )
+
+
 MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     m001_initial,
     m002_labels_stage,
@@ -210,6 +224,7 @@ MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     m010_null_reach,
     m011_power,
     m012_verdicts,
+    m013_artefacts,
 ]
 SCHEMA_VERSION = len(MIGRATIONS)
 TABLES = sorted(line.split()[2] for line in INITIAL.splitlines() if line.startswith("CREATE TABLE"))

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from damage import reseal
 
 from mneme.causal.choice import weighed_documents
 from mneme.causal.run import run_causal
@@ -138,6 +139,7 @@ def test_what_can_not_be_patched_is_refused_in_one_line(run: Run, cli: Any) -> N
         run_causal(run.path)
     index = run.path / "activations" / "index.json"
     index.write_text(index.read_text().replace('"pair": "', '"pair": "0'))
+    reseal(run)
     with pytest.raises(ModelError, match="have changed since"):
         run_causal(run.path, latents=some_latents(run), tokens=0)
     settings = run.path / "run.toml"
@@ -147,9 +149,11 @@ def test_what_can_not_be_patched_is_refused_in_one_line(run: Run, cli: Any) -> N
         run_causal(run.path, latents=some_latents(run), tokens=0)
     far = text.replace("[harvest]", '[harvest]\nremote = "ndif"')
     settings.write_text(re.sub("(?m)^behaviour_share = .*", "behaviour_share = 0.0", far), encoding="utf-8")
+    reseal(run)
     with pytest.raises(ModelError, match="a server runs"):
         run_causal(run.path, latents=some_latents(run), tokens=0)
     settings.write_text(text, encoding="utf-8")
+    reseal(run)
     index.unlink()
     with pytest.raises(RunError, match="not finished"):
         run_causal(run.path)

@@ -16,6 +16,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from damage import make_older
 
 import mneme
 from mneme.config import make_config, read_config
@@ -185,22 +186,7 @@ def test_labels_are_made_again_from_what_an_earlier_version_left(
     with run.stage_writer() as writer:  # as it was before labels were a stage of their own
         writer.connection.execute("DELETE FROM stages WHERE stage = 'labels'")
         writer.connection.execute("UPDATE stages SET fingerprint = 'old' WHERE stage <> 'report'")
-        writer.connection.execute("ALTER TABLE labels DROP COLUMN gain_low")
-        for table in ("failures", "scores", "examples", "windows", "summary", "comparison", "agreement"):
-            writer.connection.execute(f"DROP TABLE label_{table}")
-        for column in ("accuracy_low", "accuracy_high", "answer_base", "answer_tuned", "unit"):
-            writer.connection.execute(f"ALTER TABLE outcomes DROP COLUMN {column}")
-        for column in (
-            *("reach", "reach_low", "reach_high", "explained", "reason"),
-            *("nll_low", "nll_high", "shown_by", "intended"),
-        ):
-            writer.connection.execute(f"ALTER TABLE effects DROP COLUMN {column}")
-        for column in ("n_categories", "n_reached", "reach", "kl", "nll_change"):
-            writer.connection.execute(f"ALTER TABLE nulls DROP COLUMN {column}")
-        for table in ("effect_groups", "causal", "causal_ablations", "power"):
-            writer.connection.execute(f"DROP TABLE {table}")
-        # the attribution stays, so its intervals do
-        writer.connection.execute("DELETE FROM schema_version WHERE version > 1")
+    make_older(run)  # the attribution stays, so its intervals do
     old = {k: v for k, v in settings.items() if k != "labels"}
     old["interpret"] = {**settings["interpret"], **settings["labels"]}
     assert "labels" in {stage for (stage,) in open_run(run.path).rows("SELECT stage FROM stages")}

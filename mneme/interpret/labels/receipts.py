@@ -1,14 +1,17 @@
 """What was asked of a model and what it replied, in a folder: one JSON file a question, named by all that decides it.
 
 The name is a SHA-256 of the model and where it runs, temperature, longest reply, instructions and data: the same
-question is paid for once, and a receipt can be shown beside what was made of it. A file is whole or not there. While
+question is paid for once, and a receipt can be shown beside what was made of it. A file is whole or not there, and
+has a SHA-256 of what it says: a damaged one is never taken for a reply. While
 a question is on its way, a mark lies beside it: found later, it says that a reply may have been paid for in vain.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -51,16 +54,24 @@ class Receipts:
         self.folder = Path(folder)
 
     def get(self, key: str) -> Receipt | None:
-        """The receipt of this name; None where there is none, or it can't be read."""
+        """The receipt of this name; None where there is none. A damaged one, which was paid for, is put aside."""
+        file = self.folder / f"{key}.json"
         try:
-            record = json.loads((self.folder / f"{key}.json").read_text(encoding="utf-8"))
-            return Receipt(**{name: record[name] for name in Receipt._fields})
-        except (OSError, ValueError, KeyError, TypeError):
+            record = json.loads(file.read_text(encoding="utf-8"))
+            receipt = Receipt(**{name: record[name] for name in Receipt._fields})
+            if record.get("sha256", _digest(receipt)) == _digest(receipt):
+                return receipt
+        except OSError:
             return None
+        except (ValueError, KeyError, TypeError):
+            pass
+        with contextlib.suppress(OSError):  # another thread was here first
+            os.replace(file, file.with_suffix(".json.damaged"))
+        return None
 
     def keep(self, key: str, receipt: Receipt) -> None:
         """Write it, then take the mark away."""
-        write_text(self.folder / f"{key}.json", json.dumps(receipt._asdict(), ensure_ascii=False))
+        write_text(self.folder / f"{key}.json", _text(receipt))
         self.unmark(key)
 
     def mark(self, key: str, tokens: int) -> None:
@@ -78,6 +89,16 @@ class Receipts:
     def unmark(self, key: str) -> None:
         """The question was answered, or is known not to have been."""
         (self.folder / f"{key}.asked").unlink(missing_ok=True)
+
+
+def _digest(receipt: Receipt) -> str:
+    return hashlib.sha256(
+        json.dumps(receipt, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    ).hexdigest()
+
+
+def _text(receipt: Receipt) -> str:
+    return json.dumps({**receipt._asdict(), "sha256": _digest(receipt)}, ensure_ascii=False)
 
 
 def receipt_of(method: str, prompt: Prompt, reply: Reply, seconds: float, attempts: int) -> Receipt:
