@@ -184,7 +184,12 @@ if comparison is None:
             st.rerun()
         st.stop()
     if not kept.state():
-        kept.start()
+        try:
+            kept.start()
+        except MnemeError as error:
+            st.error("The two runs can't be matched here.", icon=":material/error:")
+            st.code(words.plain(str(error), 400), language=None, wrap_lines=True)
+            st.stop()
     waiting()
     st.stop()
 

@@ -5,6 +5,7 @@ import time
 import streamlit as st
 
 from dashboard.components import looks, reading, state, tables, words
+from mneme.errors import MnemeError
 from mneme.probe.board import Board
 
 LIMIT = 8000  # characters; the worker counts tokens
@@ -46,9 +47,14 @@ with st.form("try", border=True):
     )
 if submitted:
     if text.strip():
-        asked = board.ask(text, chat=bool(chat))
-        if board.answer(asked) is None:
-            board.start_worker()
+        try:
+            asked = board.ask(text, chat=bool(chat))
+            if board.answer(asked) is None:
+                board.start_worker()
+        except MnemeError as error:
+            st.error("The text can't be read with this run.", icon=":material/error:")
+            st.code(words.plain(str(error), 400), language=None, wrap_lines=True)
+            st.stop()
         st.session_state[f"probe_{run.name}"] = asked
         st.query_params["probe"] = asked
         st.rerun()

@@ -9,6 +9,7 @@ KEY is a hash of the second run's folder and of both databases' state: a run tha
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -25,7 +26,9 @@ import pyarrow.parquet as pq
 from mneme.compare.compare import Comparison, compare_runs
 from mneme.errors import MnemeError
 from mneme.processes import living
+from mneme.store.database import CANNOT_WRITE
 from mneme.store.files import write_text
+from mneme.store.run import translate_os_errors
 
 _STARTED: list[subprocess.Popen[bytes]] = []
 KEPT = 20
@@ -51,8 +54,17 @@ class CompareFile:
         return Comparison(facts[b"method"].decode(), facts[b"why"].decode(), table.to_pandas())
 
     def make(self) -> Comparison:
-        """Compare now, in this process, and keep it. Raises RunError as `compare_runs` does."""
+        """Compare now, in this process, and keep it, where the first run's folder can be written. Raises RunError as
+        `compare_runs` does."""
         found = compare_runs(self.one, self.other)
+        try:
+            self._keep(found)
+        except OSError as error:
+            if error.errno not in CANNOT_WRITE:
+                raise
+        return found
+
+    def _keep(self, found: Comparison) -> None:
         table = pa.Table.from_pandas(found.latents, preserve_index=False)
         table = table.replace_schema_metadata({"method": found.method, "why": found.why})
         self.file.parent.mkdir(parents=True, exist_ok=True)
@@ -61,12 +73,15 @@ class CompareFile:
         os.replace(temporary, self.file)
         for old in sorted(self.file.parent.glob("*.parquet"), key=lambda f: f.stat().st_mtime)[:-KEPT]:
             old.unlink(missing_ok=True)
-        return found
 
     def start(self) -> None:
-        """Make it in the background, unless that is under way."""
+        """Make it in the background, unless that is under way. Raises RunError where the folder can't be written."""
         if self.state().get("pid"):
             return
+        with translate_os_errors(self.file.parent):
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            if not os.access(self.file.parent, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self.file.parent))
         process = subprocess.Popen(
             [sys.executable, "-m", "mneme.compare.cache", str(self.one), str(self.other)],
             stdout=subprocess.DEVNULL,

@@ -11,6 +11,7 @@ import time
 import pytest
 import torch
 from crosscoder_world import planted
+from damage import flip
 
 from mneme.crosscoder import CrosscoderConfig, train_crosscoder, trainer
 from mneme.errors import ActivationError, CrosscoderError
@@ -102,6 +103,14 @@ def test_a_checkpoint_of_other_settings_is_not_gone_on_from(tmp_path):
 def test_a_damaged_checkpoint_names_the_fix(tmp_path):
     (tmp_path / "checkpoint.pt").write_bytes(b"no")
     with pytest.raises(CrosscoderError, match="delete it"):
+        train_crosscoder(planted(), CONFIG, checkpoint=tmp_path)
+
+
+def test_a_flipped_byte_in_a_checkpoint_is_no_state_to_go_on_from(tmp_path):
+    with pytest.raises(StoppedError):
+        train_crosscoder(StopsAfter(planted(), 9), CONFIG, checkpoint=tmp_path)
+    flip(tmp_path / "checkpoint.pt")
+    with pytest.raises(CrosscoderError, match="damaged: delete it"):
         train_crosscoder(planted(), CONFIG, checkpoint=tmp_path)
 
 

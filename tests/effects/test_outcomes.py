@@ -103,6 +103,21 @@ def test_an_interrupted_measurement_goes_on_and_measures_nothing_twice(
     pd.testing.assert_frame_equal(again, whole)
 
 
+@pytest.mark.parametrize(
+    ("was", "became"), [('"items"', '"itens"'), ("[", ""), ("{", "\ufffd"), ("true", "null")]
+)
+def test_a_damaged_batch_is_measured_again(tmp_path: Path, was: str, became: str) -> None:
+    base, tuned, tokenizer = tiny_llama(), changed_in_layer(tiny_llama(), 1), tiny_tokenizer()
+    partial = tmp_path / "p.jsonl"
+    whole = measure(base, tuned, tokenizer, ITEMS, batch_tokens=1, partial=partial)
+    first, rest = partial.read_text().split("\n", 1)
+    changed = first.replace(was, became) if was in first else first.replace("false", "true")
+    assert changed != first
+    partial.write_text(changed + "\n" + rest)
+    again = measure(base, tuned, tokenizer, ITEMS, batch_tokens=1, partial=partial)
+    pd.testing.assert_frame_equal(again, whole)
+
+
 def test_measured_items_of_another_model_are_not_taken_over(tmp_path: Path) -> None:
     base, tokenizer = tiny_llama(), tiny_tokenizer()
     measure(base, base, tokenizer, ITEMS, partial=tmp_path / "p")

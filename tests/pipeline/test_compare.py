@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -81,3 +83,19 @@ def test_runs_without_verdicts_are_refused_and_say_what_makes_them(whole_run: Ru
 def copy(run: Run, folder: Path) -> Run:
     shutil.copytree(run.path, folder)
     return Run(folder)
+
+
+def test_runs_that_can_not_be_written_are_compared_all_the_same(
+    whole_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(whole_run.path, tmp_path / "run")
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    kept = CompareFile(tmp_path / "run", whole_run.path)
+    monkeypatch.setattr("mneme.compare.cache.pq.write_table", refused)
+    assert kept.make().method == "decoder" and kept.read() is None
+    monkeypatch.setattr("mneme.compare.cache.os.access", lambda *_: False)
+    with pytest.raises(RunError, match="can't be written"):
+        kept.start()
