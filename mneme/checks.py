@@ -31,7 +31,11 @@ if TYPE_CHECKING:
     from mneme.crosscoder import Crosscoder, CrosscoderConfig
 
 
-_ANYHOW = ("base", "tuned", *(f"harvest.{key}" for key in ("dtype", "device", "cache_gb", "remote", "batch_tokens")))
+_ANYHOW = (
+    "base",
+    "tuned",
+    *(f"harvest.{key}" for key in ("dtype", "device", "cache_gb", "remote", "batch_tokens")),
+)
 
 
 class Nulls(NamedTuple):

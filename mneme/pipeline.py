@@ -138,7 +138,7 @@ def _run_stages(
 
 
 def _to_do(run: Run, planned: dict[str, str], first: str | None) -> list[Stage]:
-    """The stages to make: from `first` on, else from the first whose result is missing or of other settings or inputs."""
+    """From `first` on; else from the first stage whose result is missing, or of other settings or inputs."""
     for number, stage in enumerate(STAGES):
         whole = run.finished(stage.name) == planned[stage.name] and stage.artefacts_exist(run.path)
         if stage.name == first or (first is None and not whole):

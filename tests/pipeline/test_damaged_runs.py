@@ -26,7 +26,7 @@ TOML = "{run}/run.toml"
 RUN = ("run", TOML, "--out", "{run}")
 STAGES_AND_CHECKS = {
     "run": RUN,
-    "run --set": (*RUN, "--set", "attribution.margin=0.25"),
+    "run --replace": (*RUN, "--replace", "--set", "attribution.margin=0.25"),
     "label": ("label", "{run}", "--offline"),
     "measure": ("measure", "{run}", "--benchmark", "{run}/none.jsonl"),
     "evaluate": ("evaluate", "{run}"),
@@ -51,7 +51,7 @@ READ_BY = {
     "codes/index.json": {"run", "label", "measure"},
     "run.duckdb": set(STAGES_AND_CHECKS),
 }
-"""`run --set` begins at the stage that makes the codes."""
+"""`run --replace` begins at the stage that makes the codes."""
 
 
 @pytest.fixture
@@ -127,23 +127,6 @@ def test_settings_that_changed_are_named_by_the_checks_and_moved_models_are_not(
     file.write_text(text.replace(str(pair_folder / "tuned"), str(tmp_path / "moved")))
     code, _, error = cli("probe", run.path, "--text", "the cat")
     assert code == 0, error
-
-
-def test_files_of_other_settings_that_a_kill_left_are_not_taken_for_the_run_s_own(
-    run: Run, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def killed(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    other = {**settings, "crosscoder": {**settings["crosscoder"], "seed": 5}}
-    with monkeypatch.context() as patch:
-        patch.setattr("mneme.pipeline._write", killed)
-        with pytest.raises(KeyboardInterrupt):
-            run_pipeline(make_config(other), run.path)
-    with pytest.raises(
-        CorruptRunError, match=r"crosscoder/.*not the file that the run's tables were made from"
-    ):
-        run_pipeline(make_config(settings), run.path)
 
 
 def test_a_run_made_before_files_were_sealed_is_checked_by_its_manifest(
