@@ -32,8 +32,7 @@ if TYPE_CHECKING:
 
 
 _ANYHOW = (
-    "base",
-    "tuned",
+    *("base", "tuned", "corpus"),  # known by what is in them, wherever they lie
     *(f"harvest.{key}" for key in ("dtype", "device", "cache_gb", "remote", "batch_tokens")),
 )
 

@@ -34,7 +34,7 @@ from mneme.store.files import refresh_manifest, versions, write_text, writing
 from mneme.store.queries.runs import read_progress
 from mneme.store.replacing import Loss, check_loss, check_unchanged, give_up, loss, made_from
 from mneme.store.run import Run, StageWriter, open_run, translate_os_errors
-from mneme.store.seals import SETTINGS, check_seals, seal_folders, seal_settings, sealed_settings
+from mneme.store.seals import SETTINGS, check_seals, seal_folders, seal_settings
 from mneme.workbench import Workbench
 
 if TYPE_CHECKING:
@@ -132,8 +132,6 @@ def _run_stages(
             _write(writer, folder, stage, result, planned, meter)
         gc.collect()
         give_back_freed_memory()
-    if not to_do:
-        _seal_settings(run, config.to_toml())
     refresh_manifest(folder, bench.facts() | ({"versions": versions()} if to_do else {}))
 
 
@@ -144,14 +142,6 @@ def _to_do(run: Run, planned: dict[str, str], first: str | None) -> list[Stage]:
         if stage.name == first or (first is None and not whole):
             return list(STAGES[number:])
     return []
-
-
-def _seal_settings(run: Run, text: str) -> None:
-    """Settings that no stage depends on may have changed all the same."""
-    if sealed_settings(run) != text:
-        with run.stage_writer() as writer:
-            writer.connection.execute("DELETE FROM artefacts WHERE stage = ?", [SETTINGS])
-            writer.append("artefacts", seal_settings(run.path))
 
 
 def _start(bench: Workbench, planned: dict[str, str]) -> str | None:
