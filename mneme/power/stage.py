@@ -109,7 +109,8 @@ def run_power(folder: str | Path, *, progress: Progress = NULL_PROGRESS) -> Run:
     Raises RunError for a folder that is no finished run, or whose activations, codes or crosscoder are gone.
     """
     from mneme.checks import finished_bench, tell_findings
-    from mneme.store.files import only_writer
+    from mneme.store.files import writing
+    from mneme.store.seals import check_seals
 
     bench, run = finished_bench(folder, progress)
     needed = ("crosscoder/config.json", "codes/index.json")
@@ -118,7 +119,8 @@ def run_power(folder: str | Path, *, progress: Progress = NULL_PROGRESS) -> Run:
             f"{run.path} has no effects, codes or crosscoder: `mneme run {run.path / 'run.toml'} --out {run.path}`"
             " makes them"
         )
-    with only_writer(run.path):
+    check_seals(run.path, ["attribution"], progress=progress)
+    with writing(run.path):
         latents = run.sql("SELECT * FROM latents ORDER BY latent")
         found = power_of(bench, latents, text_of(bench))
         with run.stage_writer() as writer:

@@ -33,6 +33,7 @@ STAGES_AND_CHECKS = {
     "null": ("null", "{run}"),
     "stability": ("stability", "{run}", "--seeds", "1"),
     "causal": ("causal", "{run}", "--latents", "1"),
+    "power": ("power", "{run}"),
     "probe": ("probe", "{run}", "--text", "the cat"),
     "compare": ("compare", "{run}", "{other}"),
     "compare to": ("compare", "{other}", "{run}"),
@@ -47,8 +48,8 @@ READ_BY = {
     "crosscoder/config.json": OF_CROSSCODER,
     "activations/index.json": OF_CROSSCODER - {"compare", "compare to"},
     "activations/00001.safetensors": OF_SHARDS,
-    "codes/00000.safetensors": {"run", "label", "measure"},
-    "codes/index.json": {"run", "label", "measure"},
+    "codes/00000.safetensors": {"run", "label", "measure", "power"},
+    "codes/index.json": {"run", "label", "measure", "power"},
     "run.duckdb": set(STAGES_AND_CHECKS),
 }
 """`run --replace` begins at the stage that makes the codes."""
@@ -186,6 +187,7 @@ def test_the_manifest_is_true_after_every_command(run: Run, cli: Any) -> None:
     latent = run.rows("SELECT latent FROM contexts WHERE quantile = 0 LIMIT 1")[0][0]
     commands: list[tuple[object, ...]] = [
         ("null", run.path),
+        ("power", run.path),
         ("stability", run.path, "--seeds", 1),
         ("causal", run.path, "--latents", latent, "--contexts", 2, "--tokens", 0),
         ("label", run.path, "--offline"),
