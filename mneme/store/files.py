@@ -41,7 +41,9 @@ def only_writer(folder: Path) -> Iterator[None]:
             folder.mkdir(parents=True, exist_ok=True)
             held = stack.enter_context(lock_file(folder / "run.lock"))
         if not held:
-            raise RunError(f"another mneme works in {folder}: wait until it is done, or work in another folder")
+            raise RunError(
+                f"another mneme works in {folder}: wait until it is done, or work in another folder"
+            )
         yield
 
 

@@ -63,7 +63,11 @@ def stopped_at_attribution(monkeypatch: pytest.MonkeyPatch) -> None:
             "keeps harvest and crosscoder and makes",
             "attribution, interpretation",
         ),
-        ({"effects": {"min_weight": 0.1}}, "interpretation and labels and makes", "effects, verdict and report again"),
+        (
+            {"effects": {"min_weight": 0.1}},
+            "interpretation and labels and makes",
+            "effects, verdict and report again",
+        ),
     ],
 )
 def test_other_settings_are_refused_and_nothing_is_touched(
