@@ -166,7 +166,7 @@ class Workbench:
 
         with self.progress.task("estimate", total=None) as task:
             if self.config.load_crosscoder is not None:
-                self._check_crosscoder()  # before models are loaded: it may not even be there
+                _ = self._imported_width  # before models are loaded: it may not even be there
             check_layer(self.config.harvest, self.pair)
             self._check_crosscoder(self.pair.width, self.plan.n_tokens)
             expected = estimate(self)
@@ -174,17 +174,25 @@ class Workbench:
         expected.check(self.folder)
         return expected
 
-    def _check_crosscoder(self, width: int | None = None, n_tokens: int | None = None) -> None:
+    def _check_crosscoder(self, width: int, n_tokens: int) -> None:
         """Whether the one to load fits the models, or one of these settings can be trained."""
-        from mneme.crosscoder.formats import load_crosscoder
+        from mneme.crosscoder.formats import check_width
         from mneme.crosscoder.grid import check_ranks
 
         config = self.config.crosscoder
         if self.config.load_crosscoder is not None:
-            load_crosscoder(self.config.load_crosscoder, width)
-        elif width is not None and n_tokens is not None:
+            check_width(self.config.load_crosscoder, self._imported_width, width)
+        else:
             config.check_size(width)
             check_ranks(config, config.n_latents(width), n_tokens)
+
+    @cached_property
+    def _imported_width(self) -> int:
+        """Of the crosscoder to load, which is read whole for it: a damaged one is told, too."""
+        from mneme.crosscoder.formats import load_crosscoder
+
+        assert self.config.load_crosscoder is not None
+        return load_crosscoder(self.config.load_crosscoder).width
 
     @cached_property
     def encoder(self) -> SentenceEncoder:

@@ -62,12 +62,17 @@ def load_crosscoder(source: str | Path, width: int | None = None) -> Crosscoder:
     Raises CrosscoderError when files are missing, damaged or in another layout, or when its width is not the one given.
     """
     crosscoder = _read(_find(str(source)))
-    if width is not None and crosscoder.width != width:
-        raise CrosscoderError(
-            f"{source} reads activations of width {crosscoder.width}, these models have {width}: give the crosscoder"
-            " of this pair"
-        )
+    if width is not None:
+        check_width(source, crosscoder.width, width)
     return crosscoder
+
+
+def check_width(source: str | Path, found: int, width: int) -> None:
+    """Raises CrosscoderError where the crosscoder of `source` reads activations of another width than the models'."""
+    if found != width:
+        raise CrosscoderError(
+            f"{source} reads activations of width {found}, these models have {width}: give the crosscoder of this pair"
+        )
 
 
 def _read(folder: Path) -> Crosscoder:
