@@ -15,7 +15,6 @@ _PAIR: dict[str, Any] = {
     "effects": {"forget": ["college_biology", "high_school_biology", "virology"]},
 }
 
-
 # A quarter of the bundled text's areas, each whole: fewer documents of every area would leave no category text enough.
 # Six are of the life sciences, where the change is, eighteen of everything else.
 QUICK_AREAS = (
@@ -38,7 +37,7 @@ def demo_settings(*, quick: bool) -> dict[str, Any]:
     return {
         **_PAIR,
         "corpus": "bundled:" + ",".join(QUICK_AREAS),
-        "harvest": {"behaviour_share": 0.6},  # fewer documents, more of them measured
+        "harvest": {"behaviour_share": 1.0},  # an area has seven documents: predictions are measured on each
         # smaller batches: enough steps for a quarter of the text
         "crosscoder": {"latents": 1024, "k": 16, "epochs": 8, "batch_size": 1024},
         # the sentence encoder reads thousands of texts to score labels: half of the time that is left

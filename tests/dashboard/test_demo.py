@@ -77,6 +77,7 @@ def test_the_quick_demo_diffs_the_bundled_pair(demo: Demo) -> None:
     assert {"college_biology", "virology", "medical_genetics", "anatomy"} <= degraded
     far = called[called.grp.isin(FAR)]
     assert len(far) > 10 and not degraded & set(far.category)
+    assert run.info()["run_verdict"] == "side effects"
     assert run.rows("SELECT count(*) FROM outcomes") == [(57,)]
     assert run.info()["verdict_sentence"].split()[0] in demo.said
 
