@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from mneme.power.summary import sentence, weakest
-from mneme.report.collect import text
-from mneme.report.format import ABSENT, missing, number, percent
+from mneme.report.format import ABSENT, cut, missing, number, percent
 from mneme.store.queries import quality
 from mneme.store.run import Run
 
@@ -20,6 +19,7 @@ CATEGORY_COLUMNS = (
     "smallest size found in 80 %",
     "why not",
 )
+_TEXT = 200  # characters of a name
 
 
 @dataclass(frozen=True)
@@ -91,12 +91,12 @@ def _channel(row: dict, name: str) -> Channel:
 
     cases = real("n_cases")
     return Channel(
-        category=text(name),
+        category=cut(name, _TEXT),
         channel=str(row["channel"]),
         unit=str(row["unit"]),
         margin=real("margin"),
         minimum_detectable=real("minimum_detectable"),
         at_margin=real("at_margin"),
         n_cases=None if cases is None else int(cases),
-        reason="" if pd.isna(row["reason"]) else text(row["reason"]),
+        reason="" if pd.isna(row["reason"]) else cut(str(row["reason"]), _TEXT),
     )
