@@ -22,7 +22,7 @@ from mneme.harvest.continuation import Continuation
 from mneme.harvest.forward import PairReader
 from mneme.harvest.limits import logits_batch_tokens, within_limits
 from mneme.harvest.memory import reading_advice
-from mneme.harvest.shards import read_index
+from mneme.harvest.same import check_same
 from mneme.harvest.text import Text, TextReader
 from mneme.memory import explained
 from mneme.progress import NULL_PROGRESS, Progress
@@ -168,12 +168,7 @@ class _Work:
     def continuation(self) -> Continuation:
         with self.bench.progress.task("causal: loading both models", total=None):
             pair = self.bench.pair
-        index = read_index(self.bench.folder / "activations") or {}
-        if index.get("pair", pair.fingerprint) != pair.fingerprint:
-            raise ModelError(
-                f"{pair.base_id} and {pair.tuned_id} are not what {self.run.path} was made from, they have changed"
-                f" since: `mneme run {self.run.path / 'run.toml'} --out {self.run.path}` makes it again"
-            )
+        check_same(self.run.path, pair)
         return Continuation(PairReader(pair, self.bench.cache.layer, self.bench.config.harvest.share_layers))
 
     @cached_property

@@ -58,20 +58,22 @@ def measure_run(
 
     Goes on after an interruption: finished batches are kept in the run until the end; or for good in a file `kept`,
     so that other runs that share a model measure it once. Raises OutcomesError for a benchmark that
-    can't be read or names categories that the run has not, RunError for a folder that is no finished run.
+    can't be read or names categories that the run has not, RunError for a folder that is no finished run, ModelError
+    for models that have changed since the run.
     """
     from mneme.effects.outcomes import measure
-    from mneme.models import load_model, load_tokenizer
+    from mneme.harvest.same import pair_of_run
 
     config = _settings(folder)
     items = load_benchmark(benchmark, per_category=per_category, every=every, first=first)
     keys = load_taxonomy(config.effects.taxonomy).keys
     check_categories(benchmark, sorted({item.category for item in items}), keys)
     partial = Path(folder) / "outcomes.partial" if kept is None else Path(kept)
+    pair = pair_of_run(Path(folder), config)
     frame = measure(
-        load_model(config.base, config.harvest.dtype, config.harvest.device),
-        load_model(config.tuned, config.harvest.dtype, config.harvest.device),
-        load_tokenizer(config.base),
+        pair.base._module,
+        pair.tuned._module,
+        pair.tokenizer,
         items,
         source=_source(Path(benchmark), items, every, first),
         partial=partial,

@@ -76,6 +76,7 @@ def harvest(
         "complete": False,
         "fingerprint": fingerprint,
         "pair": pair.fingerprint,
+        "dtype": None if pair.remote else str(pair.base._module.dtype).removeprefix("torch."),
         "base": pair.base_id,
         "tuned": pair.tuned_id,
         "layer": layer,

@@ -25,8 +25,9 @@ from mneme.crosscoder import Crosscoder
 from mneme.errors import RunError, UserError
 from mneme.harvest.behaviour import compare_predictions
 from mneme.harvest.forward import PairReader
+from mneme.harvest.same import pair_of_run
 from mneme.interpret.tokens import TokenTexts
-from mneme.models import ModelPair, load_pair
+from mneme.models import ModelPair
 from mneme.models.layers import most_positions
 from mneme.probe.chat import render_chat
 from mneme.store.run import open_run
@@ -69,7 +70,10 @@ class Prober:
 
     @classmethod
     def of_run(cls, folder: str | Path, say: Callable[[str], None] = lambda text: None) -> Prober:
-        """Load a run's models and dictionary; `say` is told what is being loaded."""
+        """Load a run's models and dictionary; `say` is told what is being loaded.
+
+        Raises ModelError when the models have changed since the run: the dictionary is of those it read.
+        """
         folder = Path(folder)
         run = open_run(folder)
         if run.finished("crosscoder") is None or not (folder / "crosscoder" / "config.json").exists():
@@ -80,7 +84,7 @@ class Prober:
         read = ("crosscoder/config.json", "crosscoder/model.safetensors", "activations/index.json")
         check_seals(folder, ("crosscoder", "harvest"), only=read, gone_ok=True)
         say("loading both models")
-        pair = load_pair(config.base, config.tuned, dtype=config.harvest.dtype, device=config.harvest.device)
+        pair = pair_of_run(folder, config)
         say("loading the crosscoder")
         crosscoder = Crosscoder.from_pretrained(folder / "crosscoder")
         return cls(pair, crosscoder, int(run.info()["layer"]), _sink_norms(folder))

@@ -18,7 +18,7 @@ from mneme.effects.lm_eval import import_results
 from mneme.effects.rivals import DifferenceSource, mean_by_topic
 from mneme.effects.run_evaluation import evaluate_run
 from mneme.effects.run_outcomes import give_outcomes, measure_run
-from mneme.errors import OutcomesError
+from mneme.errors import ModelError, OutcomesError
 from mneme.pipeline import run_pipeline
 from mneme.store.run import Run
 
@@ -87,6 +87,22 @@ def test_measured_outcomes_are_beside_the_prediction_and_only_effects_and_report
     assert len(run.sql("SELECT * FROM evaluation")) and not (run_folder / "outcomes.partial").exists()
     after = dict(run.rows("SELECT stage, finished_at FROM stages"))
     assert before["labels"] == after["labels"] and before["harvest"] == after["harvest"]
+
+
+def test_models_trained_again_in_place_are_not_measured_for_the_old_run(
+    made: Path, run_folder: Path, benchmark: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(made / "tuned", tmp_path / "kept")
+    before = (run_folder / "run.duckdb").read_bytes()
+    try:
+        save(changed_in_layer(tiny_llama(), 2), made / "tuned")
+        with pytest.raises(ModelError, match="have changed since: `mneme run") as caught:
+            measure_run(run_folder, benchmark)
+    finally:
+        shutil.copytree(tmp_path / "kept", made / "tuned", dirs_exist_ok=True)
+    assert "\n" not in str(caught.value)
+    assert not (run_folder / "outcomes.csv").exists()
+    assert (run_folder / "run.duckdb").read_bytes() == before
 
 
 def test_a_measurement_that_was_stopped_goes_on(

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tiny_models import changed_in_layer, save, tiny_llama
 
 from mneme.attribution.scaling import latent_scaling
 from mneme.errors import ModelError, UserError
@@ -61,6 +62,29 @@ def test_predictions_are_of_the_next_token(prober: Prober) -> None:
         expected = -log_p[:-1].gather(1, ids[0, 1:, None])[:, 0]
         assert nll[:-1] == pytest.approx(expected.tolist(), rel=1e-3) and nll[-1] is None
     assert len(found.tokens) == ids.shape[1] and "".join(found.tokens[1:]) == TEXT
+
+
+def test_models_that_changed_since_are_not_read_with_the_old_dictionary(
+    whole_run: Run, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(whole_run.path, tmp_path / "run"))
+    file = folder / "run.toml"
+    base = str(whole_run.info()["base"])
+    trained = save(changed_in_layer(tiny_llama(), 3, by=0.5), tmp_path / "tuned")
+    text = file.read_text()
+    tuned = str(whole_run.info()["tuned"])
+    assert base in text and tuned in text
+    file.write_text(text.replace(f'tuned = "{tuned}"', f'tuned = "{trained}"'))
+    with pytest.raises(ModelError, match="have changed since"):
+        Prober.of_run(folder)
+
+
+def test_models_are_read_in_the_run_s_precision_whatever_this_machine_prefers(
+    prober: Prober, whole_run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dtype = prober.pair.base._module.dtype
+    monkeypatch.setenv("MNEME_BFLOAT16", "off" if dtype == torch.bfloat16 else "on")
+    assert Prober.of_run(whole_run.path).pair.base._module.dtype == dtype
 
 
 def test_texts_that_cannot_be_read_are_refused_in_one_line(prober: Prober) -> None:
