@@ -89,9 +89,17 @@ def stability(
 @app.command()
 def power(
     run_folder: RunArgument,
+    retrain: Annotated[
+        bool,
+        typer.Option("--retrain", help="Train the dictionary anew on one such change, of a few sizes."),
+    ] = False,
 ) -> None:
     """What could this run have found? Changes of known sizes, added to its activations and looked for."""
     from mneme.console import RichProgress
+
+    if retrain:
+        _print_retrained(run_folder)
+        return
     from mneme.power.stage import run_power
     from mneme.power.summary import sentence
 
@@ -106,6 +114,20 @@ def power(
         )
     out.print(shown)
     out.print(sentence(table), soft_wrap=True, highlight=False)
+
+
+def _print_retrained(run_folder: Path) -> None:
+    from mneme.console import RichProgress
+    from mneme.power.retrain import run_retrained
+
+    found = run_retrained(run_folder, progress=RichProgress(out))
+    columns = ("category", "size", "latents called", "cosine", "reach (95 %)", "found")
+    shown = Table(*columns, box=None, header_style="dim")
+    for row in found.to_dict("records"):
+        reach = f"{row['reach']:.3f} … {row['reach_low']:.3f} to {row['reach_high']:.3f}"
+        cells = (f"{row['size']:.2g}", f"{row['called']:,}", f"{row['cosine']:.2f}", reach)
+        shown.add_row(escape(str(row["category"])), *cells, "yes" if row["found"] else "no")
+    out.print(shown)
 
 
 @app.command()

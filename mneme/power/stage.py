@@ -103,6 +103,16 @@ def power_health(power: Power) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def check_ready(run: Run) -> None:
+    """Raises RunError where the run lacks what the positive control reads."""
+    needed = ("crosscoder/config.json", "codes/index.json")
+    if run.finished("effects") is None or not all((run.path / name).exists() for name in needed):
+        raise RunError(
+            f"{run.path} has no effects, codes or crosscoder: `mneme run {run.path / 'run.toml'} --out {run.path}`"
+            " makes them"
+        )
+
+
 def run_power(folder: str | Path, *, progress: Progress = NULL_PROGRESS) -> Run:
     """Measure again what a finished run could have found, into its tables `power` and `health`; returns the run.
 
@@ -113,12 +123,7 @@ def run_power(folder: str | Path, *, progress: Progress = NULL_PROGRESS) -> Run:
     from mneme.store.seals import check_seals
 
     bench, run = finished_bench(folder, progress)
-    needed = ("crosscoder/config.json", "codes/index.json")
-    if run.finished("effects") is None or not all((run.path / name).exists() for name in needed):
-        raise RunError(
-            f"{run.path} has no effects, codes or crosscoder: `mneme run {run.path / 'run.toml'} --out {run.path}`"
-            " makes them"
-        )
+    check_ready(run)
     check_seals(run.path, ["attribution"], progress=progress)
     with writing(run.path):
         latents = run.sql("SELECT * FROM latents ORDER BY latent")

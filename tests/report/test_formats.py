@@ -28,7 +28,7 @@ _OURS = frozenset(
 )
 _FILES = [
     *("report.html", "report.md", "report.json", "latents.csv", "latents.parquet"),
-    *("causal.csv", "effects.csv", "outcomes.csv", "evaluation.csv"),
+    *("causal.csv", "effects.csv", "outcomes.csv", "power.csv", "evaluation.csv"),
 ]
 
 
