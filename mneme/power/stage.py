@@ -70,7 +70,7 @@ def power_of(bench: Workbench, latents: pd.DataFrame, laid: Laid) -> Power:
 
 
 def power_health(power: Power) -> pd.DataFrame:
-    """Rows of the health gate: `power` is graded, what it is made of is told."""
+    """Rows of the health gate: `power` is graded, what it is made of is told where it was measured."""
     whole = power.table[power.table["category"].isna()].set_index("channel")
     titles = {
         "latents": "Changes along decoders of the margin's size that latents would tell of",
@@ -91,16 +91,10 @@ def power_health(power: Power) -> pd.DataFrame:
     for channel, title in titles.items():
         chance = float(whole["at_margin"].get(channel, np.nan))
         rows.append(grade(f"power_{channel}", title, chance, "share, mean over categories", ""))
-    rows.append(
-        grade(
-            "power_outside",
-            "Changes outside the decoders' span of the margin's size that latents would tell of",
-            power.outside,
-            "share of injections",
-            "",
-        )
-    )
-    return pd.DataFrame(rows)
+    outside = "Changes outside the decoders' span of the margin's size that latents would tell of"
+    rows.append(grade("power_outside", outside, power.outside, "share of injections", ""))
+    # what was not measured has no row: the table says why
+    return pd.DataFrame([row for row in rows if np.isfinite(row["value"])], columns=list(rows[0]))
 
 
 def check_ready(run: Run) -> None:

@@ -186,3 +186,13 @@ def test_health_grades_the_share_of_categories(found: dict[float, Power]) -> Non
     assert rows["value"]["power"] == overall(found[1.6].table)["share"]
     assert rows["status"]["power"] == "warn" and rows["advice"]["power"]
     assert rows["status"]["power_latents"] == "info"
+
+
+def test_what_was_not_measured_has_no_row_in_health(found: dict[float, Power]) -> None:
+    table = found[0.4].table
+    unmeasured = table.assign(at_margin=table["at_margin"].where(table["channel"] != "nll"))
+    rows = power_health(Power(unmeasured, float("nan"))).set_index("metric")
+    assert list(rows.index) == ["power", "power_latents", "power_activations"]
+    assert np.isfinite(rows["value"]).all() and "fail" not in set(rows["status"])
+    assert rows["value"]["power"] == 0.0
+    assert len(power_health(Power(table.iloc[:0], float("nan")))) == 0
