@@ -24,13 +24,17 @@ def run(whole_run: Run, tmp_path: Path) -> Run:
 def test_the_command_measures_what_the_run_measured(run: Run) -> None:
     before = run.sql("SELECT * FROM power ORDER BY category NULLS FIRST, channel")
     assert len(before) == 3 * (1 + run.rows("SELECT count(*) FROM categories")[0][0])
+    rows = run.sql("SELECT * FROM health WHERE metric LIKE 'power%' ORDER BY metric")
+    assert "power" in set(rows["metric"])
     with run.stage_writer() as writer:  # a run made before
         writer.connection.execute("DELETE FROM power")
         writer.connection.execute("DELETE FROM health WHERE metric LIKE 'power%'")
     run_power(run.path)
     after = run.sql("SELECT * FROM power ORDER BY category NULLS FIRST, channel")
     pd.testing.assert_frame_equal(before, after)
-    assert run.rows("SELECT count(*) FROM health WHERE metric LIKE 'power%'") == [(5,)]
+    pd.testing.assert_frame_equal(
+        run.sql("SELECT * FROM health WHERE metric LIKE 'power%' ORDER BY metric"), rows
+    )
     report = (run.path / "report" / "report.md").read_text(encoding="utf-8")
     assert "What could have been found" in report
 
