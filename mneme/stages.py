@@ -270,7 +270,7 @@ STAGES = (
         ("latents", "betas", "activation_histogram", "health"),
         ("codes/index.json",),
         rooms=("codes",),
-        revision=3,
+        revision=4,
     ),
     Stage(
         "interpretation",

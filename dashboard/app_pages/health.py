@@ -4,6 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.components import charts, curves, looks, narrow, receipts, state, words
+from mneme.attribution.reasons import REASONS
 from mneme.power.summary import sentence
 from mneme.store.queries import quality
 
@@ -40,6 +41,24 @@ else:
                     st.caption(words.markdown(" · ".join(filter(None, notes)), 120))
                 if not words.missing(item["advice"]) and item["advice"]:
                     st.caption(words.markdown(item["advice"], 300))
+
+reasons = quality.uncertain_reasons(run)
+if reasons:
+    st.subheader("Uncertain latents", help="Latents whose change is neither shown nor ruled out, and why.")
+    st.dataframe(
+        pd.DataFrame(
+            {
+                "reason": [
+                    words.plain(reason, 40) or "not kept by an earlier mneme" for reason, _ in reasons
+                ],
+                "latents": [words.count(n) for _, n in reasons],
+                "what it means": [REASONS.get(reason, "–") for reason, _ in reasons],
+            }
+        ),
+        hide_index=True,
+        height="content",
+        alt="Uncertain latents by reason",
+    )
 
 st.subheader(
     "What could have been found",

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dashboard.components import filters, latent_cards, looks, narrow, patching, review, state, words
+from mneme.attribution.reasons import REASONS
 from mneme.store.queries import latent as queries
 from mneme.store.queries import latents as list_queries
 from mneme.store.queries import quality
@@ -33,7 +34,7 @@ if row is None:
     )
     st.stop()
 
-latent, verdict = int(row["latent"]), row["verdict"] or "uncertain"
+latent, verdict, reason = int(row["latent"]), row["verdict"] or "uncertain", row["reason"]
 done = quality.finished_stages(run)
 labels = queries.labels(run, latent)
 edited = review.has_own_label(run, latent)  # which no score tells of
@@ -73,9 +74,9 @@ with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         width="content",
     )
     st.badge(
-        f"{looks.VERDICT_SIGN[verdict]} {verdict}",
+        f"{looks.VERDICT_SIGN[verdict]} {verdict}" + (f": {words.plain(reason, 40)}" if reason else ""),
         color=looks.VERDICT_BADGE[verdict],
-        help=looks.HELP["verdict"],
+        help=f"Uncertain: {REASONS[reason]}." if reason in REASONS else looks.HELP["verdict"],
     )
     for flag in queries.flags(run, latent):
         if flag != "unreliable label" or not edited:
@@ -93,7 +94,7 @@ facts = [
     ("log ratio", words.number(row["log_ratio"], signed=True), "log_ratio"),
     (
         "95 % interval",
-        words.between(row["ci_low"], row["ci_high"]),
+        words.bounds(row["log_ratio"], row["ci_low"], row["ci_high"]),
         "log_ratio",
     ),
     ("q", words.number(row["q_value"]), "q_value"),

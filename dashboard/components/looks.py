@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from mneme.attribution.reasons import REASONS
+
 VERDICT_COLOUR = {
     "amplified": "#d55e00",
     "suppressed": "#2a86c7",
@@ -120,11 +122,14 @@ HELP = {
     "Beta(b) is the base model's, beta(f) the fine-tuned one's.",
     "log_ratio": "ln(beta(f) / beta(b)): above 0 the tuned model uses the latent more (+0.69 is twice as "
     "much), "
-    "below 0 less. In brackets the 95 % interval over documents. For a redirected latent each model is "
+    "below 0 less. In brackets the 95 % interval over documents; an end that the evidence doesn't bound is "
+    "undetermined. For a redirected latent each model is "
     "measured along its own decoder, so it is not the ratio of the two betas shown.",
     "verdict": "Amplified or suppressed: the change is larger than the margin, and sure (q < 0.05). "
     "Unchanged: "
-    "the interval lies inside the margin. Uncertain: neither. Dead: it never fires.",
+    "the interval lies inside the margin. Uncertain: neither, with a reason. Dead: it never fires.",
+    "reason": "Why a latent is uncertain. "
+    + " ".join(f"{reason.capitalize()}: {meaning}." for reason, meaning in REASONS.items()),
     "q_value": "Share of false findings to expect among latents at least this sure (Benjamini-Hochberg).",
     "severity": "How much a latent moves: used to rank what to look at first.",
     "priority": "Severity times uncertainty, w / (1 + w) for a 95 % interval w wide: 0 sure, 1 nothing known. "

@@ -12,6 +12,7 @@ from dashboard.components import looks, review, state, words
 _COLUMNS = {
     "latent": st.column_config.NumberColumn("latent", format="%d", width=64),
     "verdict": st.column_config.TextColumn("verdict", help=looks.HELP["verdict"], width=106),
+    "reason": st.column_config.TextColumn("reason", width=150, help=looks.HELP["reason"]),
     "redirected": st.column_config.TextColumn("redirected", width=84, help=looks.HELP["redirected"]),
     "review": st.column_config.TextColumn("review", width=105, help=looks.HELP["review"]),
     "priority": st.column_config.NumberColumn(
@@ -72,6 +73,8 @@ def latent_table(
     """Rows of latents; choosing one opens its page. `columns` are names of `_COLUMNS`; the review's
     state comes beside the number where any row has one.
 
+    the reason beside the verdict where any is uncertain.
+
     The first column of `frame` that is called latent (or neighbour) is what opens.
     """
     run = state.current_run()
@@ -79,6 +82,10 @@ def latent_table(
     shown = review.add_columns(frame, found)
     if "review" not in columns and any(shown["review"]):
         columns = [columns[0], "review", *columns[1:]]
+    if "reason" in shown and "verdict" in columns and shown["reason"].notna().any():
+        after = columns.index("verdict") + 1
+        columns = [*columns[:after], "reason", *columns[after:]]
+        shown["reason"] = [words.plain(why, 40) for why in shown["reason"]]
     shown["verdict"] = [f"{looks.VERDICT_SIGN.get(v, '')} {v}" for v in shown["verdict"]]
     for text in {"label", "category"} & set(shown.columns):
         shown[text] = [words.plain(t, 90) for t in shown[text]]
@@ -91,7 +98,8 @@ def latent_table(
         shown["redirected"] = ["yes" if turned else "" for turned in shown["redirected"].fillna(False)]
     if "ci_low" in shown:
         shown["interval"] = [
-            words.between(low, high) for low, high in zip(shown["ci_low"], shown["ci_high"], strict=True)
+            words.bounds(*row)
+            for row in zip(*(shown[c] for c in ("log_ratio", "ci_low", "ci_high")), strict=True)
         ]
     if "firing_rate" in shown:
         shown["firing_rate"] = 100 * shown["firing_rate"]

@@ -11,6 +11,7 @@ import re
 import unicodedata
 
 # Numbers read the same on the pages and in the report.
+from mneme.attribution.reasons import UNDETERMINED
 from mneme.report.format import count, duration, missing, number, percent
 
 __all__ = [
@@ -65,6 +66,15 @@ def between(low: float | None, high: float | None, *, signed: bool = True) -> st
     if missing(low) or missing(high):
         return "–"
     return f"{number(low, signed=signed)} … {number(high, signed=signed)}"
+
+
+def bounds(value: float | None, low: float | None, high: float | None) -> str:
+    """A log ratio's interval: +0.90 … +1.50; an end that the evidence doesn't bound is undetermined."""
+    if missing(value):
+        return "–"
+    if missing(low) and missing(high):
+        return UNDETERMINED
+    return " … ".join(UNDETERMINED if missing(end) else number(end, signed=True) for end in (low, high))
 
 
 def interval(value: float | None, low: float | None, high: float | None, *, signed: bool = True) -> str:

@@ -149,6 +149,11 @@ class DocumentMoments:
         centred[[0, 2]] = np.maximum(centred[[0, 2]], 0)
         return centred * n / (n - 1)
 
+    def effective_documents(self) -> np.ndarray:
+        """(F,): how many equal documents would tell as much (Kish 1965), of the model with more; 0 of none."""
+        found = [divide(self.totals[m] ** 2, self.squares[2 * m]) for m in (0, 1)]
+        return np.minimum(np.nan_to_num(np.fmax(*found)), self.n)
+
     def half_betas(self, geometry: Geometry) -> np.ndarray:
         """(half, model, F): beta on the error target and the contrast's probes, from half the documents."""
         norm = geometry.norms[np.stack(geometry.contrast), np.arange(geometry.n_latents)]

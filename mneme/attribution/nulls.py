@@ -24,6 +24,7 @@ from scipy import stats
 
 from mneme.attribution.config import AttributionConfig
 from mneme.attribution.evidence import (
+    LOG_LIMIT,
     DocumentJoiner,
     DocumentMoments,
     DocumentShares,
@@ -97,8 +98,13 @@ def null_row(kind: str, found: Attribution, config: AttributionConfig) -> pd.Dat
 
     kind: the null pair's name.
     """
-    live = found.latents[found.latents["verdict"] != "dead"].dropna(subset=["ci_low", "ci_high"])
-    low, high = (live[name].to_numpy(float) for name in ("ci_low", "ci_high"))
+    judged = (found.latents["verdict"] != "dead") & (found.latents["n_documents"] > 1)
+    live = found.latents[judged].dropna(subset=["log_ratio"])
+    # an end that is not known clears nothing
+    low, high = (
+        live[name].fillna(end).to_numpy(float)
+        for name, end in (("ci_low", -LOG_LIMIT), ("ci_high", LOG_LIMIT))
+    )
     cleared = np.maximum(np.maximum(low - found.reference, found.reference - high), 0.0)
     margin = float(np.quantile(cleared, config.level)) if len(cleared) else float("nan")
     return _row(kind, found.latents["verdict"], margin, config)

@@ -21,6 +21,7 @@ from mneme.attribution.bootstrap import BootstrapSums
 from mneme.attribution.coactivation import coactivation, pairs_within, related_pairs
 from mneme.attribution.config import AttributionConfig
 from mneme.attribution.evidence import (
+    LOG_LIMIT,
     DocumentJoiner,
     DocumentMoments,
     fieller_interval,
@@ -30,12 +31,19 @@ from mneme.attribution.firing import FiringSums
 from mneme.attribution.geometry import BASE, TUNED, Geometry, divide, make_geometry
 from mneme.attribution.joint import correlated_groups, flips, joint_betas
 from mneme.attribution.pairs import PairSums, TokenSums, encode_pair_sums
+from mneme.attribution.reasons import GROUP, ONE_PROBE
 from mneme.attribution.scaling import (
     ScalingSums,
     own_batches,
     scaling_frame,
 )
-from mneme.attribution.verdicts import common_log_ratio, decide, false_discovery_q, one_probe_only
+from mneme.attribution.verdicts import (
+    common_log_ratio,
+    decide,
+    false_discovery_q,
+    one_probe_only,
+    uncertain_reasons,
+)
 from mneme.crosscoder.codes import CodeCache, code_writer
 from mneme.models.device import on_gpu
 from mneme.progress import NULL_PROGRESS, Progress
@@ -210,8 +218,9 @@ def conclude(state: Pass, crosscoder: Any, codes: CodeCache | None = None) -> At
     ]  # fmt: skip
     latents = scaling[columns].assign(
         log_ratio=log_ratio,
-        ci_low=low,
-        ci_high=high,
+        # an end at the cap is no end: the evidence doesn't bound the change on that side
+        ci_low=np.where(low > -LOG_LIMIT, low, np.nan),
+        ci_high=np.where(high < LOG_LIMIT, high, np.nan),
         p_value=p,
         q_value=q,
         split_half_base=split[0],
@@ -226,8 +235,14 @@ def conclude(state: Pass, crosscoder: Any, codes: CodeCache | None = None) -> At
     norms = np.sort(geometry.norms, axis=0)
     verdict = latents["verdict"].to_numpy()
     doubtful = one_probe_only(verdict, log_ratio, other, divide(norms[0], norms[1]), config, reference)
+    own = np.where(geometry.probe == BASE, latents["beta_base"], latents["beta_tuned"])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        half_ratio = np.log(np.abs(halves[:, TUNED])) - np.log(np.abs(halves[:, BASE]))
+    reason = uncertain_reasons(moments.effective_documents(), half_ratio, own, config.margin, reference)
     latents["verdict"] = np.where(doubtful, "uncertain", verdict)
+    latents["reason"] = np.where(doubtful, ONE_PROBE, reason)
     latents = _with_joint(latents, state, codes, reference)
+    latents["reason"] = latents["reason"].where(latents["verdict"] == "uncertain", None)
     return Attribution(
         latents,
         betas_frame(scaling, state.beta_moments.intervals(state.scaling, moments.n, geometry, config.level)),
@@ -262,6 +277,7 @@ def _with_joint(
     flipped &= ~geometry.redirected
     return latents.assign(
         verdict=np.where(flipped, "uncertain", verdict),
+        reason=np.where(flipped, GROUP, latents["reason"]),
         correlated_group=latents["correlated_group"].astype("Int64"),
     )
 

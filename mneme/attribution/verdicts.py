@@ -7,7 +7,8 @@ Let r be the log_ratio most latents share (0 unless the whole residual stream gr
     uncertain    everything else, and everything undefined
 
 A called latent becomes uncertain when the joint solution of its group contradicts it (`mneme.attribution.joint`), or
-when a moderate change shows along one of its decoders only (`one_probe_only`).
+when a moderate change shows along one of its decoders only (`one_probe_only`). Every uncertain latent has a reason
+(`mneme.attribution.reasons`), the first that holds.
 """
 
 from __future__ import annotations
@@ -16,8 +17,15 @@ import numpy as np
 from scipy import stats
 
 from mneme.attribution.config import AttributionConfig
+from mneme.attribution.reasons import HELD_OUT, POORLY_RECONSTRUCTED, TOO_RARE, TOO_WIDE
 
 VERDICTS = ("amplified", "suppressed", "unchanged", "uncertain", "dead")
+
+FEW_DOCUMENTS = 4
+"""A latent whose evidence comes from fewer, counted as equal ones, is too rare: on the bundled pair these are just the
+latents whose interval is bounded on neither side."""
+_MISFIT = 0.5
+"""Share of what a latent writes by which its direction may be off in the model whose decoder is the probe."""
 
 
 def false_discovery_q(p: np.ndarray) -> np.ndarray:
@@ -64,6 +72,26 @@ def one_probe_only(
         unseen = np.sign(change) * other < config.margin / 2
         probed = (norm_ratio >= config.redirected_norm) & (np.abs(change) < config.both_probes_below)
     return np.isin(verdict, ("amplified", "suppressed")) & probed & unseen
+
+
+def uncertain_reasons(
+    documents: np.ndarray, half_log_ratio: np.ndarray, own_beta: np.ndarray, margin: float, reference: float
+) -> np.ndarray:
+    """(F,) reasons, for latents whose interval decides nothing.
+
+    documents: (F,), the effective number of those it fires in. half_log_ratio: (2, F), from the documents of even and
+    of odd number. own_beta: (F,), on the error target, of the model whose decoder is the main probe: 1 where the
+    dictionary writes what that model holds.
+    """
+    change = half_log_ratio - reference
+    with np.errstate(invalid="ignore"):
+        opposed = (np.abs(change).min(axis=0) > margin) & (np.sign(change[0]) != np.sign(change[1]))
+        misfit = np.abs(own_beta - 1) > _MISFIT
+    reason = np.full(len(documents), TOO_WIDE, dtype=object)
+    reason[misfit] = POORLY_RECONSTRUCTED
+    reason[opposed] = HELD_OUT
+    reason[documents < FEW_DOCUMENTS] = TOO_RARE
+    return reason
 
 
 def decide(

@@ -21,6 +21,7 @@ from mneme.report.model import Effect, Entry, Latent, Missing, Null, Remark, Rep
 from mneme.report.outcome import compare
 from mneme.report.patched import Causal, causal
 from mneme.report.power import Power, power
+from mneme.store.queries.quality import uncertain_reasons
 from mneme.store.run import Run
 
 _STAGES = {
@@ -65,6 +66,9 @@ def build_report(run: Run, *, max_latents: int = 10) -> Report:
         fingerprints=tuple(Entry(s.stage, s.fingerprint) for s in stages),
         stages=stages,
         verdict_counts=counts,
+        uncertain_reasons=tuple(
+            (text(reason) or "no reason kept by an earlier mneme", n) for reason, n in uncertain_reasons(run)
+        ),
         n_redirected=collect.n_redirected(run),
         effects=effects,
         outcome_margin=margin,

@@ -165,6 +165,7 @@ def _latent(
     return Latent(
         latent=int(row["latent"]),
         verdict=text(row["verdict"]),
+        reason=text(row["reason"]),
         redirected=row["redirected"] is True,
         label=text(label.get("label")),
         label_method=text(label.get("method")),

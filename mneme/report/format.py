@@ -13,6 +13,8 @@ import math
 import re
 import unicodedata
 
+from mneme.attribution.reasons import UNDETERMINED
+
 ABSENT = "–"
 _ESCAPED = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$:&@^=/\"'])")
 _SIGNS = {"\n": "↵", "\r": "␍", "\t": "⇥", "\u2028": "↵", "\u2029": "↵"}
@@ -86,6 +88,16 @@ def interval(
         digits = max(0, 2 - math.floor(math.log10(largest)))
         told = [f"{x:{'+' if signed else ''},.{digits}f}".replace("-", "−") for x in known]
     return f"{told[0]} [{told[1]}, {told[2]}]" + (f" {unit}" if unit else "")
+
+
+def bounded(value: float | None, low: float | None, high: float | None) -> str:
+    """A log ratio: +1.20 [+0.90, +1.50]; an end that the evidence doesn't bound is told as undetermined."""
+    if value is None or (low is not None and high is not None):
+        return interval(value, low, high, signed=True)
+    if low is None and high is None:
+        return f"{number(value, signed=True)}, interval {UNDETERMINED}"
+    ends = (UNDETERMINED if end is None else number(end, signed=True) for end in (low, high))
+    return f"{number(value, signed=True)} [{', '.join(ends)}]"
 
 
 def with_unit(value: float | None, unit: str | None) -> str:

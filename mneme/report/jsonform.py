@@ -18,4 +18,5 @@ def to_json(report: Report) -> str:
     """The report as a JSON object; None is null, and no NaN or infinity occurs."""
     values = {"format": FORMAT, **dataclasses.asdict(report)}
     values["verdict_counts"] = dict(report.verdict_counts)
+    values["uncertain_reasons"] = dict(report.uncertain_reasons)
     return json.dumps(values, indent=1, allow_nan=False).translate(_MARKUP) + "\n"

@@ -139,6 +139,8 @@ class Latent:
 
     latent: int
     verdict: str
+    reason: str
+    """why it is uncertain, see mneme/attribution/reasons.py; '' for other verdicts"""
     redirected: bool
     label: str
     label_method: str
@@ -287,6 +289,8 @@ class Report:
     fingerprints: tuple[Entry, ...]
     stages: tuple[StageTime, ...]
     verdict_counts: tuple[tuple[str, int], ...]
+    uncertain_reasons: tuple[tuple[str, int], ...]
+    """why latents are uncertain, the most frequent reason first"""
     n_redirected: int
     effects: tuple[Effect, ...]
     outcome_margin: float

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from mneme.analyst import standing
 from mneme.report.analyst import OWN
-from mneme.report.format import ABSENT, count, interval, number, percent, visible
+from mneme.report.format import ABSENT, bounded, count, interval, number, percent, visible
 from mneme.report.method import METHOD_NAMES, METRICS, SUBSETS
 from mneme.report.model import Comparison, Context, Effect, Latent, Missing, Remark, Report, Score
 from mneme.verdict.calls import calls_sentence
@@ -111,7 +111,9 @@ def moved(report: Report) -> str:
         return "No latent has a verdict yet."
     parts = ", ".join(f"{count(n)} {verdict}" for verdict, n in report.verdict_counts)
     total = sum(n for _, n in report.verdict_counts)
-    return f"Of {count(total)} latents: {parts}. {count(report.n_redirected)} redirected."
+    why = ", ".join(f"{count(n)} {reason}" for reason, n in report.uncertain_reasons)
+    said = f" Why uncertain: {why}." if why else ""
+    return f"Of {count(total)} latents: {parts}. {count(report.n_redirected)} redirected.{said}"
 
 
 def tally(effects: Sequence[Effect]) -> str:
@@ -152,7 +154,8 @@ def measured(effect: Effect) -> str:
 def latent_title(latent: Latent) -> str:
     """▲ 1234 amplified."""
     turned = ", redirected" if latent.redirected else ""
-    return f"{SIGNS.get(latent.verdict, '')} Latent {latent.latent}, {latent.verdict}{turned}".strip()
+    why = f": {latent.reason}" if latent.reason else ""
+    return f"{SIGNS.get(latent.verdict, '')} Latent {latent.latent}, {latent.verdict}{why}{turned}".strip()
 
 
 def latent_numbers(latent: Latent) -> list[tuple[str, str]]:
@@ -160,7 +163,7 @@ def latent_numbers(latent: Latent) -> list[tuple[str, str]]:
     # attribution measures the size of a turned latent along each model's own decoder
     ratio = "log ratio, own decoders" if latent.redirected else "log ratio"
     found = [
-        (ratio, interval(latent.log_ratio, latent.ci_low, latent.ci_high, signed=True)),
+        (ratio, bounded(latent.log_ratio, latent.ci_low, latent.ci_high)),
         ("q", number(latent.q_value)),
         ("beta base → tuned", f"{number(latent.beta_base)} → {number(latent.beta_tuned)}"),
         ("delta_norm", number(latent.delta_norm)),

@@ -35,7 +35,7 @@ CREATE TABLE latents (
     beta_base DOUBLE, beta_tuned DOUBLE,    -- main probe, target 'error'
     nu_error DOUBLE, nu_reconstruction DOUBLE,  -- beta_base / beta_tuned, tuned probe (Minder et al. 2025)
     log_ratio DOUBLE,                       -- ln(|beta_tuned| / |beta_base|); redirected: along own decoders
-    ci_low DOUBLE, ci_high DOUBLE,          -- 95% interval of log_ratio, document bootstrap
+    ci_low DOUBLE, ci_high DOUBLE,          -- 95% interval of log_ratio over documents
     p_value DOUBLE, q_value DOUBLE,         -- change beyond the margin; Benjamini-Hochberg over live latents
     beta_joint_base DOUBLE, beta_joint_tuned DOUBLE,  -- joint ridge solution, NULL for latents in no group
     vif DOUBLE,                             -- variance inflation factor within its group

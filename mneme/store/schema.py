@@ -211,6 +211,15 @@ def m013_artefacts(db: duckdb.DuckDBPyConnection) -> None:
     )
 
 
+def m014_uncertain_reasons(db: duckdb.DuckDBPyConnection) -> None:
+    """Why a latent's verdict is uncertain; an end of its interval that the evidence doesn't bound is NULL."""
+    # one of mneme/attribution/reasons.py; NULL for other verdicts
+    db.execute("ALTER TABLE latents ADD COLUMN IF NOT EXISTS reason VARCHAR")
+    # before, such an end stood at the cap of the log ratio
+    db.execute("UPDATE latents SET ci_low = NULL WHERE ci_low <= -7")
+    db.execute("UPDATE latents SET ci_high = NULL WHERE ci_high >= 7")
+
+
 MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     m001_initial,
     m002_labels_stage,
@@ -225,6 +234,7 @@ MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     m011_power,
     m012_verdicts,
     m013_artefacts,
+    m014_uncertain_reasons,
 ]
 SCHEMA_VERSION = len(MIGRATIONS)
 TABLES = sorted(line.split()[2] for line in INITIAL.splitlines() if line.startswith("CREATE TABLE"))

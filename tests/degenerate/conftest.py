@@ -9,10 +9,11 @@ single     one document: nothing can be said with documents as the unit of evide
 from __future__ import annotations
 
 import copy
+import gc
 import json
 import random
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ from tiny_models import changed_in_layer, save, tiny_llama, tiny_tokenizer
 from mneme.config import make_config
 from mneme.crosscoder import Crosscoder
 from mneme.effects.categories import load_taxonomy
+from mneme.interpret.encoder import SentenceEncoder
 from mneme.pipeline import run_pipeline
 from mneme.store.run import Run
 
@@ -57,7 +59,20 @@ def doubled(model: Any) -> Any:
 
 
 @pytest.fixture(scope="session")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def _quick() -> Iterator[None]:
+    """One sentence encoder for all runs, whose texts are much the same; garbage is not looked for in what is loaded."""
+    encoder, threads = SentenceEncoder(), torch.get_num_threads()
+    torch.set_num_threads(1)
+    gc.freeze()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mneme.interpret.encoder.SentenceEncoder", lambda: encoder)
+        yield
+    gc.unfreeze()
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="session")
+def runs(_quick: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder that holds the runs, each under the name of its kind, and models/."""
     folder = tmp_path_factory.mktemp("degenerate")
     models = folder / "models"
@@ -78,18 +93,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "labels": {"score_windows": 30},
         "effects": {"taxonomy": "harm", "replicates": 20},
     }
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        make(settings, folder / "still", tuned=str(models / "nudged"))
-        silent = Crosscoder.from_pretrained(folder / "still" / "crosscoder")
-        silent.threshold.fill_(1e9)
-        silent.save_pretrained(models / "silent")
-        make(settings, folder / "dead", load_crosscoder=str(models / "silent"))
-        make(settings, folder / "moved", tuned=str(models / "doubled"), attribution={"common_scale": False})
-        make(settings, folder / "single", corpus=texts(1, 150))
-    finally:
-        torch.set_num_threads(threads)
+    make(settings, folder / "still", tuned=str(models / "nudged"))
+    silent = Crosscoder.from_pretrained(folder / "still" / "crosscoder")
+    silent.threshold.fill_(1e9)
+    silent.save_pretrained(models / "silent")
+    make(settings, folder / "dead", load_crosscoder=str(models / "silent"))
+    make(settings, folder / "moved", tuned=str(models / "doubled"), attribution={"common_scale": False})
+    make(settings, folder / "single", corpus=texts(1, 150))
     return folder
 
 

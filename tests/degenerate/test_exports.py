@@ -25,7 +25,7 @@ def test_reports_and_exports_are_whole(runs: Path, amended: Amended, kind: str, 
         run, folder = Run(amended.runs / kind), amended.runs / "reports" / kind
     for name in ("report.html", "report.md"):
         text = (folder / name).read_text(encoding="utf-8")
-        assert run.info()["verdict_sentence"].split(";")[0] in text
+        assert re.split("[:;(]", run.info()["verdict_sentence"])[0] in text
         assert not NOT_A_NUMBER.search(text), name
     counts = dict(run.rows("SELECT verdict, count(*) FROM latents GROUP BY 1"))
     told = json.loads((folder / "report.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
@@ -49,3 +49,13 @@ def test_the_runs_are_what_they_are_called(runs: Path) -> None:
         "moved": {"amplified": 32},
         "single": {"uncertain": 32},
     }
+
+
+def test_one_document_is_too_rare_and_bounds_nothing(runs: Path) -> None:
+    run = Run(runs / "single")
+    assert run.rows("SELECT DISTINCT reason, ci_low, ci_high FROM latents") == [("too rare", None, None)]
+    told = json.loads((run.path / "report" / "report.json").read_text(encoding="utf-8"))
+    assert told["uncertain_reasons"] == {"too rare": 32}
+    assert "32 too rare" in (run.path / "report" / "report.html").read_text(encoding="utf-8")
+    for kind in ("still", "dead", "moved"):
+        assert Run(runs / kind).rows("SELECT count(reason) FROM latents") == [(0,)]

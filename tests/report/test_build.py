@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from html import unescape
 from pathlib import Path
 
@@ -10,13 +11,15 @@ import pandas as pd
 import pytest
 
 from mneme.analyst import History
+from mneme.attribution.reasons import REASONS
 from mneme.effects.config import EffectsConfig
 from mneme.effects.evaluate import degraded_outcomes
 from mneme.errors import RunError
-from mneme.report import build_report, to_html, to_json, to_markdown
+from mneme.report import build_report, to_html, to_json, to_markdown, words
 from mneme.report.exports import export_table
 from mneme.report.model import Score
 from mneme.report.outcome import compare
+from mneme.report.write import to_csv
 from mneme.store.run import Run
 from mneme.store.synthetic import STAGES, make_synthetic_run
 
@@ -260,3 +263,25 @@ def test_the_quality_of_labels_stands_beside_its_baselines_in_every_form(plain_r
     for text in (unescape(to_html(report)), to_markdown(report).replace("\\", "")):
         assert "78.0 % [77.0 %, 79.0 %]" in text and "aren't shown" not in text
         assert "isn't shown to beat other latents' labels" in text
+
+
+def test_uncertain_latents_say_why(tmp_path: Path) -> None:
+    run = make_synthetic_run(tmp_path / "run", latents=120, contexts=6, documents=40)
+    report = build_report(run)
+    wanted = dict(run.rows("SELECT reason, count(*) FROM latents WHERE verdict = 'uncertain' GROUP BY 1"))
+    assert dict(report.uncertain_reasons) == wanted and len(wanted) > 2
+    assert (
+        f"Why uncertain: {report.uncertain_reasons[0][1]} {report.uncertain_reasons[0][0]}, "
+        in words.moved(report)
+    )
+    why = run.sql("SELECT latent, verdict, reason FROM latents")
+    assert (why["reason"].notna() == (why["verdict"] == "uncertain")).all()
+    exported = pd.read_csv(io.BytesIO(to_csv(run, "latents")))
+    assert exported["reason"].dropna().value_counts().to_dict() == wanted
+    latent = int(why[why["verdict"] == "uncertain"]["latent"].iloc[0])
+    with run.stage_writer() as writer:  # an uncertain latent is shown where somebody reviewed it
+        writer.update_latents(pd.DataFrame({"latent": [latent], "ci_low": [None], "ci_high": [None]}))
+    History(run.path).add(latent, "ann", verdict="accept")
+    (shown,) = [each for each in build_report(run).latents if each.latent == latent]
+    assert shown.reason in REASONS and words.latent_title(shown).endswith(f"uncertain: {shown.reason}")
+    assert dict(words.latent_numbers(shown))["log ratio"].endswith(", interval undetermined")

@@ -97,3 +97,11 @@ def test_markdown_escapes_are_reversible_and_leave_nothing_active(text: str) -> 
 def test_a_cell_that_a_spreadsheet_would_run_is_quoted(start: str) -> None:
     assert format.cell(start + "cmd|' /C calc'!A0").startswith("'" + start)
     assert format.cell("plain") == "plain"
+
+
+def test_an_end_that_nothing_bounds_is_told_as_undetermined() -> None:
+    assert format.bounded(1.2, 0.9, 1.5) == "+1.20 [+0.90, +1.50]"
+    assert format.bounded(3.9, 3.1, None) == "+3.90 [+3.10, undetermined]"
+    assert format.bounded(-3.9, None, -3.1) == "−3.90 [undetermined, −3.10]"
+    assert format.bounded(0.1, None, None) == "+0.100, interval undetermined"
+    assert format.bounded(None, None, None) == format.ABSENT

@@ -150,7 +150,7 @@ def table(run: Run, where: LatentFilter, *, sort: str = "severity", limit: int =
     sort, place, places = _place(where, sort)
     return run.sql(
         "SELECT l.latent, l.verdict, b.label, coalesce(k.name, c.category) AS category, l.severity,"
-        " l.log_ratio, l.ci_low, l.ci_high, l.q_value, l.delta_norm, l.beta_base, l.beta_tuned,"
+        " l.reason, l.log_ratio, l.ci_low, l.ci_high, l.q_value, l.delta_norm, l.beta_base, l.beta_tuned,"
         " l.firing_rate, l.kl, l.nll_change, b.score, b.unreliable, l.redirected, l.stability"
         f" FROM latents l{place} LEFT JOIN {BEST_LABEL} b USING (latent)"
         f" LEFT JOIN {MAIN_CATEGORY} c USING (latent) LEFT JOIN categories k ON k.category = c.category"

@@ -20,6 +20,14 @@ def status_counts(run: Run) -> dict[str, int]:
     return dict(run.rows("SELECT status, count(*) FROM health GROUP BY 1"))
 
 
+def uncertain_reasons(run: Run) -> list[tuple[str, int]]:
+    """Reason -> uncertain latents of it, the most frequent first; '' where an earlier mneme kept none."""
+    return run.rows(
+        "SELECT coalesce(reason, ''), count(*) FROM latents WHERE verdict = 'uncertain'"
+        " GROUP BY 1 ORDER BY 2 DESC, 1"
+    )
+
+
 def training(run: Run) -> pd.DataFrame:
     """The training curve, in order of steps."""
     return run.sql("SELECT * FROM training ORDER BY step")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from mneme.attribution.reasons import REASONS
 from mneme.store.run import StageWriter
 from mneme.store.synthetic.words import CATEGORIES
 
@@ -15,6 +16,7 @@ def make_latents(rng: np.random.Generator, n: int) -> pd.DataFrame:
         ["amplified", "suppressed", "unchanged", "uncertain", "dead"], n, p=[0.06, 0.04, 0.7, 0.15, 0.05]
     )
     kind[: min(n, 5)] = ["amplified", "suppressed", "unchanged", "uncertain", "dead"][: min(n, 5)]
+    uncertain = list(REASONS)
     home = np.where(
         np.isin(kind, ["amplified", "suppressed"]),
         rng.choice(4, n, p=[0.5, 0.2, 0.2, 0.1]),
@@ -64,6 +66,9 @@ def make_latents(rng: np.random.Generator, n: int) -> pd.DataFrame:
             "nll_change": np.abs(ratio) * 0.8 + rng.normal(0, 0.05, n),
             "severity": np.abs(ratio) * np.sqrt(rate),
             "verdict": kind,
+            "reason": [
+                uncertain[j % len(uncertain)] if word == "uncertain" else None for j, word in enumerate(kind)
+            ],
             "redirected": (rng.random(n) < 0.02) & ~dead,
             "dead": dead,
             "dense": rate > 0.1,
