@@ -236,10 +236,13 @@ class StageWriter:
             self.connection.unregister("_rows")
 
     def set_info(self, **facts: Any) -> None:
-        """Facts of INFO_KEYS."""
+        """Facts of INFO_KEYS; None and NaN are not measured, so such a fact is not there."""
         for key, value in facts.items():
             if key not in INFO_KEYS:
                 raise KeyError(key)
+            if value is None or value != value:
+                self.connection.execute("DELETE FROM run_info WHERE key = ?", [key])
+                continue
             self.connection.execute("INSERT OR REPLACE INTO run_info VALUES (?, ?)", [key, str(value)])
 
 

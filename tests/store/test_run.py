@@ -15,6 +15,7 @@ from mneme.errors import CorruptRunError, DiskFullError, NewerSchemaError, RunEr
 from mneme.store.files import only_writer, sha256, write_manifest
 from mneme.store.run import Run, open_run, translate_os_errors
 from mneme.store.schema import SCHEMA_VERSION
+from mneme.store.synthetic import make_synthetic_run
 
 PUBLIC = {
     "latents": "latent norm_base norm_tuned delta_norm beta_base beta_tuned firing_rate verdict umap_x",
@@ -131,3 +132,12 @@ def test_the_manifest_names_every_artefact_with_its_hash(run: Run) -> None:
 def test_a_disk_that_is_full_for_safetensors_is_told_like_any_other(tmp_path):
     with pytest.raises(DiskFullError, match="free some"), translate_os_errors(tmp_path):
         raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+
+def test_a_fact_that_was_not_measured_is_not_there(tmp_path: Path) -> None:
+    run = make_synthetic_run(tmp_path / "run", latents=20)
+    with run.stage_writer() as writer:
+        writer.set_info(nll_change=0.5, mean_kl=0.25)
+        writer.set_info(nll_change=float("nan"), mean_kl=None, width=8)
+    facts = run.info()
+    assert not {"nll_change", "mean_kl"} & facts.keys() and facts["width"] == "8"
