@@ -63,7 +63,7 @@ COUNTS = {
 }
 """Facts that are whole numbers."""
 
-_LOCK = threading.Lock()
+_LOCK = threading.RLock()  # to open an older run is to bring its manifest up to date, which reads it
 _CONNECTIONS: dict[Path, tuple[tuple[int, int], duckdb.DuckDBPyConnection]] = {}
 
 

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from damage import cut, flip, make_older, written_by_another_duckdb
 from mneme.analyst.history import History
 from mneme.errors import CorruptRunError, DiskFullError, MnemeError, RunError
 from mneme.store import database
+from mneme.store.files import read_manifest, sha256, write_manifest
 from mneme.store.run import Run, open_run
 from mneme.store.told import wal
 
@@ -134,6 +136,18 @@ def test_a_question_mark_in_the_folder_s_name_is_no_option(tmp_path: Path) -> No
     assert [file.name for file in made.path.iterdir()] == ["run.duckdb"]
     with pytest.raises(RunError, match=r"rename the folder"):
         History(made.path).add(1, "me", note="odd")
+
+
+def test_an_older_run_is_brought_up_to_date_and_so_is_its_manifest(run: Run) -> None:
+    write_manifest(run.path, {"base": "a"})
+    make_older(run)
+    opened = threading.Thread(target=open_run, args=(run.path,), daemon=True)
+    opened.start()
+    opened.join(60)
+    assert not opened.is_alive(), "opening waits for itself"
+    assert run.rows("SELECT count(*) FROM artefacts") == [(0,)]
+    assert read_manifest(run.path)["artefacts"] == {"run.duckdb": sha256(run.database)}
+    assert read_manifest(run.path)["base"] == "a"
 
 
 def test_an_older_run_that_can_not_be_written_is_read_all_the_same(
