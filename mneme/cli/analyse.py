@@ -159,7 +159,7 @@ def info(
         print_facts({key: value for key, value in facts.items() if key not in ("verdict_sentence", "inputs")})
         print_summary(found)
         return
-    from mneme.models import load_model
+    from mneme.models import layers, load_model
 
     model = load_model(path)
     config = model.config.get_text_config()
@@ -167,8 +167,8 @@ def info(
         {
             "model": path,
             "architecture": type(model).__name__,
-            "layers": config.num_hidden_layers,
-            "width": config.hidden_size,
+            "layers": layers.n_layers(model),
+            "width": layers.width(model),
             "vocabulary": config.vocab_size,
             "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
         }

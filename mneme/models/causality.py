@@ -13,6 +13,7 @@ import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
 from mneme.errors import ModelError, first_line
+from mneme.models.observe import untouched
 from mneme.models.text import some_ids
 
 # Encoders whose causal class reads both ways unless `is_decoder` is set; GPT-NeoX has the setting and ignores it.
@@ -42,7 +43,8 @@ def check_causal(model: PreTrainedModel, spec: str) -> None:
     ids = some_ids(model, 9)
     texts = torch.stack([ids[0, :8], torch.cat([ids[0, :7], ids[0, 8:]])])
     try:
-        logits = _logits(model(input_ids=texts))
+        with untouched(model):
+            logits = _logits(model(input_ids=texts))
     except (RuntimeError, ValueError, TypeError, LookupError, AttributeError, AssertionError) as error:
         raise ModelError(
             f"{spec} ({type(model).__name__}) can't read plain text ({first_line(error)}): {_FIX}"

@@ -7,6 +7,7 @@ state dict) and `recipe.toml` (how they were made; `base` names the model they b
 from __future__ import annotations
 
 import copy
+from collections.abc import Collection
 from pathlib import Path
 
 import torch
@@ -16,11 +17,15 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from mneme.errors import ModelError
+from mneme.models.observe import named_tensors
 
 
 def sharing_copy(model: PreTrainedModel) -> PreTrainedModel:
-    """A second model over the same parameter tensors: replace its parameters, never change them in place."""
-    held = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    """A second model over the same parameters: replace them, never change them in place.
+
+    Buffers, which a model may change as it runs, are its own; so becomes, in a pair, what its forward pass changes.
+    """
+    held = {id(parameter): parameter for parameter in model.parameters()}
     return copy.deepcopy(model, held)
 
 
@@ -35,38 +40,49 @@ def apply_delta(base: PreTrainedModel, folder: Path) -> PreTrainedModel:
     except (SafetensorError, OSError) as error:
         raise ModelError(f"{file} is damaged: get it again") from error
     tuned = sharing_copy(base)
-    parameters = dict(base.named_parameters())
+    known = named_tensors(base)
     for name, tensor in tensors.items():
-        if name not in parameters or parameters[name].shape != tensor.shape:
+        if name not in known or known[name].shape != tensor.shape:
             raise ModelError(
                 f"{file} doesn't fit its base, which has no {name} {tuple(tensor.shape)}:"
                 " check `base` in recipe.toml"
             )
-        like = parameters[name]
-        _replace(tuned, name, nn.Parameter(tensor.to(like.device, like.dtype), requires_grad=False))
+        replace_tensor(tuned, name, tensor.to(known[name].device, known[name].dtype))
     return tuned
 
 
-def share_equal_parameters(base: PreTrainedModel, tuned: PreTrainedModel) -> list[str]:
-    """Give `tuned` the base's tensor wherever the two are equal; the names of those that differ."""
+def share_equal_parameters(
+    base: PreTrainedModel, tuned: PreTrainedModel, apart: Collection[str] = ()
+) -> list[str]:
+    """Give `tuned` the base's parameter wherever the two are equal; the names of tensors that differ.
+
+    Those in `apart` are compared and stay two, and so are persistent buffers: both may be changed in place.
+    """
     changed = []
-    of_base = dict(base.named_parameters(remove_duplicate=False))
-    for name, mine in list(tuned.named_parameters(remove_duplicate=False)):
+    of_base, parameters = named_tensors(base), dict(tuned.named_parameters(remove_duplicate=False))
+    for name, mine in named_tensors(tuned).items():
         theirs = of_base.get(name)
         if theirs is mine:
             continue
-        if theirs is not None and theirs.dtype == mine.dtype and torch.equal(theirs, mine.to(theirs.device)):
-            _replace(tuned, name, theirs)
-        else:
+        same = theirs is not None and theirs.dtype == mine.dtype and theirs.shape == mine.shape
+        if theirs is None or not same or not torch.equal(theirs, mine.to(theirs.device)):
             changed.append(name)
+        elif name in parameters and name not in apart:
+            _replace(tuned, name, theirs)
     return changed
 
 
-def _replace(model: nn.Module, name: str, parameter: nn.Parameter) -> None:
-    """Put `parameter` at `name`, in every module that is tied to the tensor there."""
+def replace_tensor(model: nn.Module, name: str, tensor: torch.Tensor) -> None:
+    """Put a tensor of its own at `name`, in every module that is tied to the parameter or buffer there."""
+    is_parameter = isinstance(named_tensors(model)[name], nn.Parameter)
+    _replace(model, name, nn.Parameter(tensor, requires_grad=False) if is_parameter else tensor)
+
+
+def _replace(model: nn.Module, name: str, tensor: torch.Tensor) -> None:
     owner, _, leaf = name.rpartition(".")
     old = getattr(model.get_submodule(owner), leaf)
     for module in model.modules():
-        for key, value in module._parameters.items():
-            if value is old:
-                module._parameters[key] = parameter
+        for held in (module._parameters, module._buffers):
+            for key, value in held.items():
+                if value is old:
+                    held[key] = tensor  # type: ignore[assignment]

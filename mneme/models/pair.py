@@ -1,8 +1,8 @@
 """The pair: a model before and after an intervention, checked, sharing what they have in common.
 
 The two must have the same width and depth, and the base's tokenizer must mean the same to both: its ids
-index both embeddings. Parameters that are equal are held once. The first layer whose weights differ says from
-where on the two residual streams can differ at all.
+index both embeddings. Parameters that are equal are held once, but for those that a model changes as it runs. The first
+layer that reads something changed says from where on the two residual streams can differ at all.
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ from typing import Any
 
 import torch
 from nnsight import TransformersModel
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mneme.errors import PairError
 from mneme.models import layers
-from mneme.models.delta import share_equal_parameters
+from mneme.models.delta import replace_tensor, share_equal_parameters
 from mneme.models.load import Loading, has_tokenizer, load_source, tokenizer_of
+from mneme.models.observe import Observation, named_tensors, observe
 from mneme.models.sources import resolve
 from mneme.models.tokenizers import check_tokenizers, fitted
+from mneme.models.traced import wrap
 
 
 @dataclass(frozen=True)
@@ -36,14 +39,16 @@ class ModelPair:
     base_id: str = field(metadata={"doc": "the base, as the user wrote it"})
     tuned_id: str = field(metadata={"doc": "the tuned model, as the user wrote it"})
     fingerprint: str = field(
-        metadata={"doc": "SHA-256 of both models' parameters and the tokenizer's vocabulary"}
+        metadata={"doc": "SHA-256 of both models' parameters and buffers and the tokenizer's vocabulary"}
     )
     first_changed_layer: int | None = field(
         metadata={
-            "doc": "first layer whose weights differ; 0 if embeddings or settings do; None if no layer does"
+            "doc": "first layer that reads what differs; 0 if embeddings or settings do; None if no layer does"
         }
     )
-    changed_parameters: tuple[str, ...] = field(metadata={"doc": "names of the tuned model's own tensors"})
+    changed_parameters: tuple[str, ...] = field(
+        metadata={"doc": "names of the tuned model's parameters and buffers that differ"}
+    )
     layers_path: str = field(metadata={"doc": "dotted path of the decoder's layer list"})
     remote: bool = field(
         default=False,
@@ -92,6 +97,7 @@ def pair_models(
 
     Raises PairError when width, depth or vocabulary differ.
     """
+    seen, written = _observed_apart(base, tuned)
     for what, measure in (("width", layers.width), ("layers", layers.n_layers)):
         if measure(base) != measure(tuned):
             raise PairError(
@@ -105,10 +111,10 @@ def pair_models(
         raise PairError(
             f"{base_id} and {tuned_id} are of different architectures: compare a model with its tune"
         )
-    changed = share_equal_parameters(base, tuned)
+    changed = share_equal_parameters(base, tuned, written)
     return ModelPair(
-        base=_wrap(base, tokenizer),
-        tuned=_wrap(tuned, tokenizer),
+        base=wrap(base, tokenizer),
+        tuned=wrap(tuned, tokenizer),
         tokenizer=tokenizer,
         n_layers=layers.n_layers(base),
         width=layers.width(base),
@@ -116,15 +122,10 @@ def pair_models(
         base_id=base_id,
         tuned_id=tuned_id,
         fingerprint=_fingerprint(base, tuned, changed, tokenizer),
-        first_changed_layer=_first_changed_layer(changed, path) if _same_settings(base, tuned) else 0,
+        first_changed_layer=_first_changed_layer(changed, path, seen) if _same_settings(base, tuned) else 0,
         changed_parameters=tuple(changed),
         layers_path=path,
     )
-
-
-def _wrap(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> TransformersModel:
-    # Without `device` the pipeline nnsight builds would move the model to an accelerator of its choice.
-    return TransformersModel(model, tokenizer=tokenizer, task="text-generation", device=model.device)
 
 
 def _rows(model: PreTrainedModel) -> int:
@@ -163,32 +164,53 @@ def _same_settings(base: PreTrainedModel, tuned: PreTrainedModel) -> bool:
     return settings[0] == settings[1]
 
 
-def _first_changed_layer(changed: list[str], path: str) -> int | None:
-    """0 when something before the layers differs; parameters after the layers don't count."""
-    found = [layers.layer_of_parameter(name, path) for name in changed]
-    inside = [layer for layer in found if layer is not None]
-    outside = [name for name, layer in zip(changed, found, strict=True) if layer is None]
-    if any(not _after_layers(name) for name in outside):
-        return 0
-    return min(inside, default=None)
+def _observed_apart(base: PreTrainedModel, tuned: PreTrainedModel) -> tuple[Observation, set[str]]:
+    """How the tuned model runs, and the names of what either changes in place: after this, each has its own.
+
+    A tensor that both hold and that one changes (RWKV divides weights when it first runs) would be changed twice.
+    """
+    written: set[str] = set()
+    seen: list[Observation] = []
+    for model, other in ((base, tuned), (tuned, base)):
+        before = named_tensors(other)
+        seen.append(observe(model))
+        layers.anatomy(model, seen[-1])
+        mine = named_tensors(model)
+        for name, values in seen[-1].written.items():
+            if other is not model and before.get(name) is mine[name]:
+                replace_tensor(other, name, values)
+        written |= set(seen[-1].written)
+    return seen[1], written
 
 
-def _after_layers(name: str) -> bool:
-    """Final norms and output heads: what follows the last layer in every decoder of transformers."""
-    parts = name.split(".")
-    return parts[0] in ("lm_head", "embed_out") or any(
-        part in ("norm", "ln_f", "final_layer_norm", "final_layernorm") for part in parts
-    )
+def _first_changed_layer(changed: list[str], path: str, seen: Observation) -> int | None:
+    """The first layer that reads something changed, 0 for what is read before the layers (embeddings).
+
+    What is read after the last layer (final norm, head) doesn't count, nor what text never passes through (a vision
+    tower). A layer's own tensor that the few tokens left out (an expert) counts as that layer's.
+    """
+    calls = layers.layer_calls(seen, path)
+    found = []
+    for name in changed:
+        layer = layers.layer_of_parameter(name, path)
+        if name in seen.first_read:
+            first = layers.layers_before(seen.first_read[name], calls)
+            layer = first if layer is None else min(first, layer)
+        if layer is not None and layer < len(calls):
+            found.append(layer)
+    return min(found, default=None)
 
 
 def _fingerprint(
     base: PreTrainedModel, tuned: PreTrainedModel, changed: list[str], tokenizer: PreTrainedTokenizerBase
 ) -> str:
     digest = hashlib.sha256()
-    of_tuned = dict(tuned.named_parameters(remove_duplicate=False))
-    for name, parameter in [*base.named_parameters(), *((n, of_tuned[n]) for n in changed)]:
-        digest.update(f"{name} {parameter.dtype} {tuple(parameter.shape)}".encode())
-        digest.update(parameter.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+    of_base, of_tuned = named_tensors(base), named_tensors(tuned)
+    parameters = dict(base.named_parameters())
+    buffers = [item for item in of_base.items() if not isinstance(item[1], nn.Parameter)]
+    for name, tensor in [*parameters.items(), *buffers, *((n, of_tuned[n]) for n in changed)]:
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     for token, index in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1]):
         digest.update(f"{index} {token}\n".encode("utf-8", "surrogatepass"))
     return digest.hexdigest()
