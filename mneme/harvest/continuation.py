@@ -6,7 +6,6 @@ predictions are measured, by cutting the input of the model's output layer down 
 
 from __future__ import annotations
 
-from functools import reduce
 from typing import Any
 
 import torch
@@ -15,7 +14,9 @@ from torch import Tensor
 
 from mneme.errors import ModelError
 from mneme.harvest.forward import PairReader
+from mneme.memory import is_out_of_memory
 from mneme.models.layers import layer_of_parameter, residual
+from mneme.models.traced import handle
 
 
 class Continuation:
@@ -39,7 +40,7 @@ class Continuation:
     def logits(self, model: TransformersModel, ids: Tensor, stream: Tensor, where: Tensor) -> Tensor:
         """(n, vocabulary) at the n tokens of `where` (R, T), in row order, of a model whose residual stream after
         the layer is `stream` (R, T, d) on `ids` (R, T)."""
-        layers = reduce(getattr, self.pair.layers_path.split("."), model)
+        layers = handle(model, self.pair.layers_path)
         ids, where = ids.to(model.device), where.to(model.device)
         stream = stream.to(model.device, next(model._module.parameters()).dtype)
         head = _output_layer(model)
@@ -57,18 +58,25 @@ class Continuation:
     @torch.no_grad()
     def _layer_gives_a_tuple(self) -> bool:
         """Whether the next layer is used to more than a stream: then the models are run whole."""
-        layers = reduce(getattr, self.pair.layers_path.split("."), self.pair.base)
+        layers = handle(self.pair.base, self.pair.layers_path)
         with self.pair.base.trace(input_ids=self.reader.few_tokens(), use_cache=False) as tracer:
             output = layers[self.layer].output.save()
             tracer.stop()
-        return isinstance(output, tuple)
+        return isinstance(output, tuple | list)
 
     def _skipping_is_exact(self) -> bool:
         """Whether starting after the layer gives what running the model whole gives."""
         ids = self.reader.few_tokens()
         whole = self.reader.read(ids, logits=True)
         assert whole.base_logits is not None
-        found = self.logits(self.pair.base, ids, whole.base, torch.ones_like(ids, dtype=torch.bool))
+        try:
+            found = self.logits(self.pair.base, ids, whole.base, torch.ones_like(ids, dtype=torch.bool))
+        except (
+            Exception
+        ) as error:  # whatever a model raises for want of what the layers before would have left it
+            if is_out_of_memory(error):
+                raise
+            return False
         return torch.equal(found, whole.base_logits[0])
 
     def _tails_agree(self) -> bool:
@@ -87,5 +95,5 @@ def _output_layer(model: TransformersModel) -> Any:
     head = model._module.get_output_embeddings()
     for name, module in model._module.named_modules():
         if head is not None and module is head:
-            return reduce(getattr, name.split("."), model)
+            return handle(model, name)
     return None

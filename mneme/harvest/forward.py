@@ -7,16 +7,19 @@ over what the first changed layer shares too (sharing.py).
 
 from __future__ import annotations
 
-from functools import reduce
 from typing import Any, NamedTuple
 
 import torch
 from nnsight import TransformersModel
 
 from mneme.harvest.sharing import unchanged_parts
+from mneme.memory import is_out_of_memory
 from mneme.models import ModelPair
 from mneme.models.layers import residual
 from mneme.models.remote import told
+from mneme.models.traced import handle
+
+_FEW = 32
 
 
 class PairOutput(NamedTuple):
@@ -50,10 +53,10 @@ class PairReader:
         self.n_shared = min(first, layer + 1) if share_layers else 0
         self.parts: tuple[str, ...] = ()
         if 0 < self.n_shared <= layer:
-            self.parts = unchanged_parts(pair, self.n_shared, self.few_tokens(0))
-        if self.parts and not self._sharing_is_exact(8):
+            self.parts = unchanged_parts(pair, self.n_shared)
+        if self.parts and not self._sharing_is_exact(_FEW):
             self.parts = ()
-        if self.n_shared and not self.parts and not self._sharing_is_exact(16):
+        if self.n_shared and not self.parts and not self._sharing_is_exact(2 * _FEW):
             self.n_shared = 0
 
     def read(self, ids: torch.Tensor, *, logits: bool = False) -> PairOutput:
@@ -72,7 +75,7 @@ class PairReader:
         found = []
         with told(self.pair):
             for model in (self.pair.base, self.pair.tuned):
-                layer = reduce(getattr, self.pair.layers_path.split("."), model)[self.layer]
+                layer = handle(model, self.pair.layers_path)[self.layer]
                 with model.trace(input_ids=ids, use_cache=False, remote=True) as tracer:
                     kept = layer.output.save()
                     tracer.stop()
@@ -83,7 +86,7 @@ class PairReader:
         self, model: TransformersModel, ids: torch.Tensor, prefix: Prefix | None, logits: bool
     ) -> tuple[Prefix | None, Any, torch.Tensor | None]:
         """(what is shared, output of the layer, logits); `prefix` stands in for what is shared."""
-        layers = reduce(getattr, self.pair.layers_path.split("."), model)
+        layers = handle(model, self.pair.layers_path)
         n_shared, layer, last = self.n_shared, self.layer, self.n_shared - 1
         stream = found = scores = None
         parts = []
@@ -93,11 +96,11 @@ class PairReader:
                 for index in range(n_shared):
                     layers[index].skip(prefix.stream)
                 for name, output in zip(self.parts, prefix.parts, strict=True):
-                    reduce(getattr, name.split("."), layers[n_shared]).skip(output)
+                    handle(layers[n_shared], name).skip(output)
             elif n_shared:
                 stream = layers[last].output.save()
                 for name in self.parts:
-                    parts.append(reduce(getattr, name.split("."), layers[n_shared]).output.save())
+                    parts.append(handle(layers[n_shared], name).output.save())
             if layer != last:
                 found = layers[layer].output.save()
             if logits:
@@ -119,7 +122,14 @@ class PairReader:
         that nothing a model kept of that call stands in for what it was not given.
         """
         ids = self.few_tokens(first_token)
-        shared = self.read(ids, logits=True)
+        try:
+            shared = self.read(ids, logits=True)
+        except (
+            Exception
+        ) as error:  # whatever a model raises for want of what the layers before would have left it
+            if is_out_of_memory(error):
+                raise
+            return False
         sharing, self.n_shared, self.parts = (self.n_shared, self.parts), 0, ()
         whole = self.read(ids, logits=True)
         self.n_shared, self.parts = sharing
@@ -127,6 +137,6 @@ class PairReader:
         return all(a is not None and b is not None and torch.equal(a, b) for a, b in pairs)
 
     def few_tokens(self, first: int = 0) -> torch.Tensor:
-        """(1, 8) token ids from `first` on: a text that shows how the models run."""
-        ids = torch.arange(first, first + 8, device=self.pair.base.device)
+        """(1, _FEW) token ids from `first` on: a text that shows how the models run."""
+        ids = torch.arange(first, first + _FEW, device=self.pair.base.device)
         return ids.remainder(self.pair.vocab_size)[None]

@@ -7,44 +7,41 @@ product reads, are then as much shared as the layers before.
 from __future__ import annotations
 
 from collections import Counter
-from contextlib import ExitStack
-from functools import partial
 
-import torch
 from torch import nn
 
 from mneme.models import ModelPair
+from mneme.models.observe import Observation, observe
 
 
-def unchanged_parts(pair: ModelPair, layer: int, ids: torch.Tensor) -> tuple[str, ...]:
-    """Names within the layer of the largest modules that end before the first with a changed parameter begins,
-    in the order they end. Only those with a weight matrix: others cost less than handing them over.
+def unchanged_parts(pair: ModelPair, layer: int) -> tuple[str, ...]:
+    """Names within the layer of the largest modules that end before anything changed is read, in the order they end.
 
-    ids: (rows, tokens) int64, a text to see the order by; in the base, before which nothing may differ.
+    Only those with a weight matrix: others cost less than handing them over. The order is the base's, before whose
+    layer nothing may differ.
     """
     prefix = f"{pair.layers_path}.{layer}."
-    owners = {
-        name[len(prefix) :].rpartition(".")[0] for name in pair.changed_parameters if name.startswith(prefix)
-    }
     root: nn.Module = pair.base._module.get_submodule(prefix[:-1])
-    events: list[tuple[str, str]] = []
-
-    def saw(what: str, name: str, *_: object) -> None:
-        events.append((what, name))
-
-    with ExitStack() as hooks, torch.no_grad():
-        for name, module in root.named_modules():
-            hooks.callback(module.register_forward_pre_hook(partial(saw, "begins", name)).remove)
-            hooks.callback(module.register_forward_hook(partial(saw, "ends", name)).remove)
-        with pair.base.trace(input_ids=ids, use_cache=False):
-            pass
-    first = next((i for i, (what, name) in enumerate(events) if what == "begins" and name in owners), 0)
-    times = Counter(name for what, name in events if what == "ends")
+    names = {prefix + name if name else prefix[:-1] for name, _ in root.named_modules()}
+    seen = observe(pair.base._module, names)
+    first = min((_read(name, seen, prefix) for name in pair.changed_parameters), default=0)
+    times = Counter(call.module for call in seen.calls)
     whole = [
-        name
-        for what, name in events[:first]
-        if what == "ends"
-        and times[name] == 1
-        and any(p.ndim > 1 for p in root.get_submodule(name).parameters())
+        call.module.removeprefix(prefix)
+        for call in seen.calls
+        if call.module.startswith(prefix) and call.end <= first and times[call.module] == 1
     ]
+    whole = [name for name in whole if any(p.ndim > 1 for p in root.get_submodule(name).parameters())]
     return tuple(name for name in whole if not any(name.startswith(other + ".") for other in whole))
+
+
+def _read(name: str, seen: Observation, prefix: str) -> float:
+    """When a tensor is read; one that the few tokens left out could be read as soon as what holds it begins."""
+    if name in seen.first_read:
+        return seen.first_read[name]
+    if not name.startswith(prefix):
+        return float("inf")
+    began = {call.module: call.begin for call in reversed(seen.calls)}
+    while name not in began:
+        name = name.rpartition(".")[0]
+    return began[name]
