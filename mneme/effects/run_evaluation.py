@@ -68,7 +68,7 @@ def evaluate_run(
         )
         activations = sum_activations(bench.cache, laid.windows, progress)
         typical = activations.typical if activations.typical > 0 else np.nan
-        found = {"mean_difference_lens": _lens(bench, laid, activations)}
+        found = _lens(bench, laid, activations)
         if difference_sae:
             found["difference_sae"] = _difference_sae(bench, laid) / typical
         if items:
@@ -94,14 +94,17 @@ def _items(benchmark: str | Path | None, per_category: int, every: int, first: i
     return load_benchmark(benchmark, per_category=per_category, every=every, first=first)
 
 
-def _lens(bench: Workbench, laid: Laid, activations: Any) -> np.ndarray:
-    from mneme.interpret.lens import reading_head
+def _lens(bench: Workbench, laid: Laid, activations: Any) -> dict[str, np.ndarray]:
+    """Nothing where the models' heads are no linear maps."""
+    from mneme.interpret.head import reading_heads
     from mneme.interpret.tokens import TokenTexts
 
-    heads = [reading_head(model) for model in bench.models]
-    return mean_difference_lens(
-        activations, bench.cache.n, heads, TokenTexts(bench.tokenizer), bench.encoder, laid.vectors
-    )
+    heads = reading_heads(bench.models, bench.progress)
+    if not heads:
+        return {}
+    texts = TokenTexts(bench.tokenizer)
+    value = mean_difference_lens(activations, bench.cache.n, heads, texts, bench.encoder, laid.vectors)
+    return {"mean_difference_lens": value}
 
 
 def _difference_sae(bench: Workbench, laid: Laid) -> np.ndarray:

@@ -20,7 +20,8 @@ from transformers import PreTrainedTokenizerBase
 
 from mneme.interpret.config import InterpretConfig
 from mneme.interpret.contexts import Activations, contexts_table, find_contexts
-from mneme.interpret.lens import logit_lens, reading_head
+from mneme.interpret.head import reading_heads
+from mneme.interpret.lens import logit_lens
 from mneme.interpret.neighbours import nearest_latents
 from mneme.interpret.projection import project_latents
 from mneme.interpret.selection import Codes
@@ -51,13 +52,13 @@ def interpret(
     """Gather what tells the meaning of every live latent.
 
     `decoders` (2, F, d): the crosscoder's `raw_decoder()`. `models`: base and tuned, transformers models;
-    none where their weights are elsewhere: then there is no logit lens.
+    none where their weights are elsewhere: then there is no logit lens, nor where a model's head is no linear map.
     """
     decoders = decoders.detach()
     texts = TokenTexts(tokenizer)
     contexts = find_contexts(codes, cache, decoders.shape[1], config, progress)
     live = np.flatnonzero(contexts.n_active)
-    heads = [reading_head(model) for model in models]
+    heads = reading_heads(models, progress)
     seen = live if heads else live[:0]
     heads = heads or [decoders.new_zeros(2, decoders.shape[2])] * 2
     lens = logit_lens(decoders, heads, seen, texts, n_tokens=config.lens_tokens, progress=progress)
