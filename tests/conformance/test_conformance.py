@@ -1,0 +1,37 @@
+"""One tiny model of each family of decoders is read as a plain forward pass reads it; `make conformance`: all."""
+
+from __future__ import annotations
+
+import pytest
+
+from conformance.checks import examine
+
+# One of each way to be built: attention and its variants, mixtures, state spaces, hybrids, shared keys and values.
+FAMILIES = (
+    "llama",
+    "gpt2",
+    "gemma2",
+    "gemma4_text",
+    "gpt_neox",
+    "bloom",
+    "mpt",
+    "opt",
+    "openai-gpt",
+    "phi",
+    "cohere2",
+    "qwen3_moe",
+    "deepseek_v3",
+    "lfm2",
+    "rwkv",
+    "mamba",
+    "git",
+    "roberta",
+)
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_a_family_is_read_as_it_runs(kind: str) -> None:
+    verdict = examine(kind)
+    assert verdict.status == "read" and verdict.ok, verdict
+    expected = 0 if kind == "gemma4_text" else 2  # its last layers take keys and values from earlier ones
+    assert verdict.n_shared == expected
