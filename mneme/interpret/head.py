@@ -20,10 +20,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
+from transformers import PreTrainedModel
 
 from mneme.errors import ModelError
 from mneme.models import layers
-from mneme.models.observe import Observation, evaluating, observe, some_ids, standing_in
+from mneme.models.observe import Observation, evaluating, observe, probe_ids, standing_in
 from mneme.progress import NULL_PROGRESS, Progress
 
 _SIZE = 100.0  # root mean square of the streams that are tried: beside it no norm's epsilon counts
@@ -38,7 +39,7 @@ class _Reached(Exception):  # noqa: N818 - no error
         self.given = given
 
 
-def reading_head(model: nn.Module) -> Tensor:
+def reading_head(model: PreTrainedModel) -> Tensor:
     """(V, d) float32: logits a unit of each coordinate of the last layer's stream adds, its size held.
 
     Raises ModelError when the model has no output embedding, or its tail is neither linear nor a norm and a linear map.
@@ -46,7 +47,7 @@ def reading_head(model: nn.Module) -> Tensor:
     return Tail(model).linear()
 
 
-def reading_heads(models: Sequence[nn.Module], progress: Progress = NULL_PROGRESS) -> list[Tensor]:
+def reading_heads(models: Sequence[PreTrainedModel], progress: Progress = NULL_PROGRESS) -> list[Tensor]:
     """Each model's head; none where one has no such head (ModernBERT's has a layer of its own), which is told."""
     try:
         return [reading_head(model) for model in models]
@@ -60,7 +61,7 @@ class Tail:
     """A decoder's final norm and head, to be run by themselves."""
 
     @torch.no_grad()
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         self.model, self.name = model, type(model).__name__
         head: Any = model.get_output_embeddings()  # type: ignore[operator]
         seen = observe(model)
@@ -78,7 +79,7 @@ class Tail:
         between = _between(seen, calls[-1].end, at.begin)
         # In float32, so that a gain is read as it is stored.
         self._exact = {m: copy.deepcopy(m).float() for m in map(model.get_submodule, between)}
-        self.device = some_ids(model).device
+        self.device = probe_ids(model).device
 
     @torch.no_grad()
     def linear(self) -> Tensor:
@@ -92,7 +93,7 @@ class Tail:
     @torch.no_grad()
     def before_head(self, streams: Tensor) -> Tensor:
         """(n, d) streams after the last layer -> (n, d') what the head is given."""
-        ids = some_ids(self.model)
+        ids = probe_ids(self.model)
         found = []
         for part in streams.to(self.device, torch.float32).split(ids.numel()):
             stream = streams.new_zeros(*ids.shape, self.width, device=self.device, dtype=torch.float32)
@@ -112,7 +113,7 @@ class Tail:
             stands[self._last] = _gives(_with_stream(self._made[self._last], stream))
         stands |= {**self._exact, self.head: head}
         with standing_in(stands), evaluating(self.model):
-            return self.model(input_ids=some_ids(self.model), use_cache=False)
+            return self.model(input_ids=probe_ids(self.model), use_cache=False)
 
     def _map(self) -> Tensor:
         """(d', d): the tail's linear part, up to the head."""
@@ -143,7 +144,7 @@ class Tail:
     def _slope(self, vocabulary: int) -> float:
         """What a small logit is multiplied by after the head."""
         generator = torch.Generator().manual_seed(0)
-        ids = some_ids(self.model)
+        ids = probe_ids(self.model)
         small = _SMALL * torch.randn(*ids.shape, vocabulary, generator=generator).to(ids.device)
         up, down = (
             self._run(None, _gives(sign * small)).logits.float().reshape(-1, 1, vocabulary)[:, 0]
