@@ -14,12 +14,13 @@ endif
 export HF_HUB_DISABLE_TELEMETRY = 1
 PORT ?= 8501
 
-.PHONY: setup demo test test-bf16 lint installed bench scenarios bench-peers screenshots clean lock help
+.PHONY: setup demo test test-bf16 conformance lint installed bench scenarios bench-peers screenshots clean lock help
 
 help:
 	@echo "make demo         set up, diff the bundled pair, open the dashboard"
 	@echo "make test         set up, lint and run every test"
 	@echo "make test-bf16    the tests that depend on bfloat16, as on the other kind of processor"
+	@echo "make conformance  docs/conformance.md anew: every decoder of transformers, every kind of adapter; minutes"
 	@echo "make setup        only set up .venv"
 	@echo "make lint         ruff, mypy and deptry"
 	@echo "make installed    a wheel in an environment of its own; INSTALLED=folder"
@@ -92,6 +93,9 @@ bench: setup
 
 bench-peers: .venv-peers/.ready
 	$(BIN)/python benchmarks/peers.py
+
+conformance: setup
+	OMP_NUM_THREADS=1 PYTHONPATH=tests:. $(BIN)/python -m conformance
 
 scenarios: setup
 	$(BIN)/python -m mneme.scenarios $(if $(DATA),--data $(DATA))

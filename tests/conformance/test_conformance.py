@@ -1,9 +1,10 @@
-"""One tiny model of each family of decoders is read as a plain forward pass reads it; `make conformance`: all."""
+"""A tiny model of each family of decoders is read as a plain pass reads it, adapters too; `make conformance`: all."""
 
 from __future__ import annotations
 
 import pytest
 
+from conformance import adapters
 from conformance.checks import examine
 
 # One of each way to be built: attention and its variants, mixtures, state spaces, hybrids, shared keys and values.
@@ -35,3 +36,13 @@ def test_a_family_is_read_as_it_runs(kind: str) -> None:
     assert verdict.status == "read" and verdict.ok, verdict
     expected = 0 if kind == "gemma4_text" else 2  # its last layers take keys and values from earlier ones
     assert verdict.n_shared == expected
+
+
+@pytest.mark.parametrize("kind", adapters.KINDS)
+def test_an_adapter_of_any_kind_is_merged_into_what_it_computes_or_refused(kind: str) -> None:
+    merges = [adapters.merge(kind, base) for base in adapters.BASES]
+    assert all(merge.ok for merge in merges), merges
+    if kind.startswith("LORA"):
+        assert {merge.status for merge in merges} == {"merged"}
+    if kind in ("PREFIX_TUNING", "PROMPT_TUNING", "P_TUNING"):  # virtual tokens are no weights
+        assert {merge.status for merge in merges} == {"refused"}
