@@ -81,7 +81,7 @@ BAD = [
     ({}, ["corpus=FOLDER/short.txt"], "too few to learn from", "more text"),
     ({}, ["harvest.cache_gb=0.000001"], "harvest.cache_gb", "raise it"),
     ({}, ["harvest.context_length=1"], "context_length must be at least 2", ""),
-    ({}, ["out=FOLDER/plain/run"], "FOLDER/plain/run can't be written", "--out"),
+    ({}, ["out=FOLDER/plain/run"], "FOLDER/plain/run can't be written", "another folder"),
 ]
 
 
