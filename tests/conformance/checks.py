@@ -236,7 +236,8 @@ def against_jacobian(head: Tensor, model: PreTrainedModel, path: str) -> float:
 
 def _cap(model: PreTrainedModel) -> float | None:
     config = model.config.get_text_config(decoder=True)
-    return getattr(config, "final_logit_softcapping", None)
+    names = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
+    return next((cap for name in names if (cap := getattr(config, name, None))), None)
 
 
 def _off(found: Tensor | None, true: Tensor) -> float:

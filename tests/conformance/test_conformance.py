@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import peft
 import pytest
+import transformers
 
 from conformance import adapters
+from conformance.__main__ import TABLE
+from conformance.architectures import ARCHITECTURES
 from conformance.checks import examine
 
 # One of each way to be built: attention and its variants, mixtures, state spaces, hybrids, shared keys and values.
@@ -46,3 +50,14 @@ def test_an_adapter_of_any_kind_is_merged_into_what_it_computes_or_refused(kind:
         assert {merge.status for merge in merges} == {"merged"}
     if kind in ("PREFIX_TUNING", "PROMPT_TUNING", "P_TUNING"):  # virtual tokens are no weights
         assert {merge.status for merge in merges} == {"refused"}
+
+
+def test_the_table_is_of_what_is_registered() -> None:
+    """`make conformance` makes it anew, with the versions it names."""
+    text = TABLE.read_text(encoding="utf-8")
+    versions = f"transformers {transformers.__version__}, PEFT {peft.__version__}"
+    if versions not in text:
+        pytest.skip(f"the table was made with other versions than {versions}")
+    rows = {line.split("|")[1].strip() for line in text.splitlines() if line.startswith("|")}
+    assert rows >= {*ARCHITECTURES, *adapters.KINDS}
+    assert "off by" not in text
