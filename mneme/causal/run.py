@@ -22,7 +22,7 @@ from mneme.harvest.continuation import Continuation
 from mneme.harvest.forward import PairReader
 from mneme.harvest.limits import logits_batch_tokens, within_limits
 from mneme.harvest.memory import reading_advice
-from mneme.harvest.same import check_same
+from mneme.harvest.same import pair_of_run
 from mneme.harvest.text import Text, TextReader
 from mneme.memory import explained
 from mneme.progress import NULL_PROGRESS, Progress
@@ -167,8 +167,8 @@ class _Work:
     @cached_property
     def continuation(self) -> Continuation:
         with self.bench.progress.task("causal: loading both models", total=None):
-            pair = self.bench.pair
-        check_same(self.run.path, pair)
+            # in the precision that the run was read in, whatever this machine would choose
+            pair = self.bench.pair = pair_of_run(self.run.path, self.bench.config)
         return Continuation(PairReader(pair, self.bench.cache.layer, self.bench.config.harvest.share_layers))
 
     @cached_property

@@ -39,5 +39,5 @@ def check_same(folder: Path, pair: ModelPair) -> None:
     if index.get("pair", pair.fingerprint) != pair.fingerprint:
         raise ModelError(
             f"{pair.base_id} and {pair.tuned_id} are not what {folder} was made from, they have changed since:"
-            f" `mneme run {folder / 'run.toml'} --out {folder}` makes it again"
+            f" `mneme run {folder / 'run.toml'} --out {folder} --replace` makes it again"
         )
