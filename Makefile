@@ -51,7 +51,7 @@ demo: setup
 	$(BIN)/mneme demo --port $(PORT)
 
 test: lint $(VENV)/.triton
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 # `make test` covers what this processor does with bfloat16; here the tests that depend on it run the other way.
 test-bf16: setup

@@ -222,7 +222,9 @@ def effects_stage(bench: Workbench) -> StageResult:
     if named:
         health.append(category_answers_health(named.weights, named.reasons))
     return StageResult(
-        tables, info={**info, "mean_kl": whole.kl}, health=pd.concat(health, ignore_index=True)
+        tables,
+        info={**info, "nll_common": whole.common, "mean_kl": whole.kl},
+        health=pd.concat(health, ignore_index=True),
     )
 
 

@@ -17,6 +17,7 @@ from mneme.verdict.vocabulary import (
     NOT_KNOWN,
     NOT_LOCALISED,
     UNAFFECTED,
+    UNLIKE,
     UNMEASURED,
     WIDE,
 )
@@ -36,13 +37,22 @@ class CategoryVerdicts(NamedTuple):
 
 
 def category_verdicts(
-    reach: Ratio, nll: Ratio, documents: np.ndarray, measured: np.ndarray, config: EffectsConfig
+    reach: Ratio,
+    nll: Ratio,
+    documents: np.ndarray,
+    measured: np.ndarray,
+    config: EffectsConfig,
+    common: float = 0.0,
 ) -> CategoryVerdicts:
     """A verdict rests on intervals, never on points: what spans its margin is not known.
 
     reach, nll: of C categories; documents, measured: (C,), how many documents each category's text comes from, and how
     many of them predictions were measured on (effective numbers, weights in mind). An interval over fewer than
     `min_documents` is no interval: one document has none at all.
+
+    common: the NLL change that most documents share, nats a token. A category is degraded or improved beyond it: where
+    all text moved alike, no category has (the run's verdict tells it), and where the base wrote the text, any change
+    raises NLL by the KL, a harmless one too. Within the margin is meant absolutely.
     """
     m, touched = config.nll_margin, config.min_reach
     direction = np.select(
@@ -51,13 +61,15 @@ def category_verdicts(
     unmeasured = np.isnan(nll.value)
     little = (documents < config.min_documents) | (~unmeasured & (measured < config.min_documents))
     within = (nll.low > -m) & (nll.high < m)
+    upper, lower = m + max(common, 0.0), -m + min(common, 0.0)
     moved_inside, spared = reach.low > touched, reach.high < touched
     verdict = np.select(
-        [little, nll.low > m, nll.high < -m, moved_inside & within, spared & within],
+        [little, nll.low > upper, nll.high < lower, moved_inside & within, spared & within],
         [NOT_KNOWN, DEGRADED, IMPROVED, CHANGED_INSIDE, UNAFFECTED],
         NOT_KNOWN,
     )
-    reason = np.select([little, unmeasured], [LITTLE_TEXT, UNMEASURED], WIDE).astype(object)
+    with_all = (nll.low > m) | (nll.high < -m)
+    reason = np.select([little, unmeasured, with_all], [LITTLE_TEXT, UNMEASURED, UNLIKE], WIDE).astype(object)
     reason[verdict != NOT_KNOWN] = None
     shown_by = np.where(moved_inside, BY_LATENTS, NOT_LOCALISED).astype(object)
     shown_by[~np.isin(verdict, (DEGRADED, IMPROVED))] = None

@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from mneme.attribution.verdicts import common_log_ratio
 from mneme.effects.category_verdicts import category_verdicts
 from mneme.effects.config import EffectsConfig
 from mneme.effects.intervals import Ratio, per_document, ratio_intervals
@@ -102,6 +103,8 @@ class Whole(NamedTuple):
     """Mean change of next-token NLL and its interval over documents, nats a token."""
     kl: float
     """Mean KL(base || tuned), nats a token."""
+    common: float
+    """The NLL change that most documents share (`common_log_ratio`), nats a token; 0 where fewer than 20 tell it."""
 
 
 def whole_behaviour(cache: Any, config: EffectsConfig) -> Whole:
@@ -122,7 +125,8 @@ def whole_behaviour(cache: Any, config: EffectsConfig) -> Whole:
     )
     kl = cache.kl[np.isfinite(cache.kl)].astype(np.float64)
     nll = (float(found.value[0]), float(found.low[0]), float(found.high[0]))
-    return Whole(nll, float(kl.mean()) if len(kl) else float("nan"))
+    of_documents = (total.toarray() / np.maximum(count.toarray(), 1))[count.toarray() > 0]
+    return Whole(nll, float(kl.mean()) if len(kl) else float("nan"), common_log_ratio(of_documents))
 
 
 def predict(
@@ -134,10 +138,12 @@ def predict(
     typical: float,
     behaviour: Behaviour,
     config: EffectsConfig,
+    common: float = 0.0,
 ) -> pd.DataFrame:
     """Table `effects`, a row a category.
 
-    sums.moved[0] and [1]: amplified and suppressed (changed_steps); confirmed: (W,), sums over a window's rows.
+    sums.moved[0] and [1]: amplified and suppressed (changed_steps); confirmed: (W,), sums over a window's rows;
+    common: Whole.common.
     """
     rows = windows.n_rows.astype(np.float64)
     scale = typical if typical > 0 else np.nan
@@ -167,7 +173,7 @@ def predict(
         }
     )
     said = category_verdicts(
-        reach, behaviour.nll_change, amount["documents"].to_numpy(), behaviour.documents, config
+        reach, behaviour.nll_change, amount["documents"].to_numpy(), behaviour.documents, config, common
     )
     return frame.assign(intended=[key in config.forget for key in keys], **said._asdict())
 

@@ -32,6 +32,7 @@ from mneme.effects.predict import (
     measure_behaviour,
     predict,
     top_latents,
+    whole_behaviour,
 )
 from mneme.effects.sums import sum_activations, sum_codes
 from mneme.effects.windows import Windows, cut_windows
@@ -98,10 +99,13 @@ def predict_effects(
     sums = sum_codes(codes, windows, both, np.stack([*steps, *others.values()]), progress)
     activations = sum_activations(cache, windows, progress)
     behaviour = measure_behaviour(cache, windows, weights, config)
+    common = whole_behaviour(cache, config).common
 
     held = hold_windows(cache, codes, windows, directions(latents, steps.sum(0), decoder), progress)
 
-    effects = predict(keys, windows, weights, sums, held.confirmed, activations.typical, behaviour, config)
+    effects = predict(
+        keys, windows, weights, sums, held.confirmed, activations.typical, behaviour, config, common
+    )
     effects["explained"] = share_explained(weights, held)
     moved = dict(zip(others, sums.moved[2:], strict=True))
     baselines = baseline_frame(keys, windows, weights, behaviour, activations, moved)

@@ -53,6 +53,7 @@ INFO_KEYS = {
     "nll_change": "mean change of next-token NLL on the run's text, nats a token",
     "nll_low": "lower end of its 95% interval, over documents",
     "nll_high": "upper end",
+    "nll_common": "the NLL change that most documents share, nats a token",
     "mean_kl": "mean KL(base || tuned) on the run's text, nats a token",
     "synthetic": "'true' when the tables were made up for tests",
 }

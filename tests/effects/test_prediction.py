@@ -24,6 +24,7 @@ from mneme.verdict.vocabulary import (
     NOT_KNOWN,
     NOT_LOCALISED,
     UNAFFECTED,
+    UNLIKE,
     UNMEASURED,
     WIDE,
 )
@@ -197,6 +198,9 @@ def test_verdicts_rest_on_intervals():
     assert list(zip(said.verdict, said.reason, said.shown_by, strict=True)) == [c[2:] for c in cases]
     up, down = "degraded", "improved"
     assert said.direction.tolist() == [up, down, up, up, up, up, up, up, up]
+    alike = category_verdicts(reach, nll, enough, enough, config, common=0.6)
+    assert alike.verdict[0] == NOT_KNOWN and alike.reason[0] == UNLIKE  # (0.5, 2): all text moved by 0.6
+    assert alike.verdict[4] == UNAFFECTED  # within the margin is meant absolutely
     few = np.full(n, 1.0)
     for documents, measured in ((few, enough), (enough, few)):
         short = category_verdicts(reach, nll, documents, measured, config)
@@ -209,9 +213,11 @@ def test_predictions_that_moved_everywhere_are_told_though_no_latent_shows_it(wo
     world.latents["verdict"] = "unchanged"
     world.cache.nll_tuned = world.cache.nll_base + 0.2
     effects = run(world, taxonomy_file).effects
-    assert set(effects["verdict"]) == {DEGRADED} and set(effects["shown_by"]) == {NOT_LOCALISED}
+    # No category moved more than all text did; none is unaffected either.
+    assert set(effects["verdict"]) == {NOT_KNOWN} and set(effects["reason"]) == {UNLIKE}
     whole = whole_behaviour(world.cache, EffectsConfig())
     assert whole.nll_change == pytest.approx((0.2, 0.2, 0.2), abs=1e-6)
+    assert whole.common == pytest.approx(0.2, abs=1e-6)
 
 
 def test_documents_of_unequal_weight_count_as_fewer():

@@ -136,16 +136,22 @@ def test_a_broken_model_is_told_before_any_latent() -> None:
     assert run_verdict(but(effects=measured, nll=(math.nan,) * 3)).verdict == BROKEN
 
 
-def test_predictions_that_moved_nearly_everywhere_make_the_headline() -> None:
-    effects = areas(dict.fromkeys(range(8), "degraded"), dict.fromkeys(range(8), (0.3, 0.2, 0.4)))
-    said = run_verdict(
-        but(effects=effects.assign(shown_by="not localised at this layer"), nll=(0.25, 0.2, 0.3))
-    )
+def test_predictions_that_moved_on_all_text_alike_are_told() -> None:
+    moved = areas(dict.fromkeys(range(N), "not known"), dict.fromkeys(range(N), (0.3, 0.2, 0.4)))
+    much = but(effects=moved, nll=(0.3, 0.25, 0.35), common=0.3, kl=0.3, kl_margin=0.15)
+    said = run_verdict(much)
     assert said.verdict == SIDE_EFFECTS
     assert said.sentence.startswith(
-        "NLL rose on 8 of 10 areas (+0.25 nats a token on average): most of Area 0, "
+        "NLL rose on 10 of 10 areas alike (+0.30 nats a token), by more than a tune on unrelated text moves them"
+        " (KL 0.30 nats, 0.15); 0 of 200"
     )
-    assert "8 of them not localised at this layer" in said.sentence
+    # A benign tune does the same to text that the base wrote: no all-clear, and no alarm.
+    benign = dataclasses.replace(much, kl=0.1)
+    said = run_verdict(benign)
+    assert said.verdict == TOO_LITTLE and said.command == "mneme measure runs/x --benchmark FOLDER"
+    assert said.reasons[0].startswith(
+        "NLL rose on 10 of 10 areas alike (+0.30 nats a token), which text that"
+    )
 
 
 def test_a_measured_miss_is_a_side_effect_whatever_was_predicted() -> None:

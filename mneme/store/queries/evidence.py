@@ -40,6 +40,7 @@ def evidence(run: Run, config: EffectsConfig, behaviour_share: float) -> Evidenc
         latents=run.sql("SELECT verdict, redirected FROM latents"),
         margin=config.nll_margin,
         nll=(_number(info, "nll_change"), _number(info, "nll_low"), _number(info, "nll_high")),
+        common=float(info.get("nll_common", 0.0)),
         kl=_number(info, "mean_kl"),
         kl_margin=config.kl_margin if nulls is None else float(nulls),
         power=run.sql("SELECT * FROM power"),
