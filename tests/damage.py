@@ -38,7 +38,7 @@ def reseal(run: Run) -> None:
             writer.append("artefacts", seal_folders(run.path, stage, [room]))
 
 
-def make_older(run: Run, keep: tuple[str, ...] = ("betas",)) -> None:
+def make_older(run: Run, keep: tuple[str, ...] = ("betas", "latents")) -> None:
     """The run as the first release left it: no table or column that came later, but those of the tables to keep."""
     with duckdb.connect() as first:
         MIGRATIONS[0](first)

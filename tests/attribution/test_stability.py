@@ -153,6 +153,8 @@ def test_a_null_asks_for_the_margin_its_intervals_clear():
             "verdict": ["unchanged"] * 18 + ["uncertain", "dead"],
             "ci_low": [-0.1] * 18 + [0.4, np.nan],
             "ci_high": [0.1] * 18 + [0.6, np.nan],
+            "log_ratio": [0.0] * 18 + [0.5, np.nan],
+            "n_documents": [9] * 19 + [0],
         }
     )
     found = SimpleNamespace(latents=latents, reference=0.1)

@@ -173,7 +173,7 @@ def test_a_run_cannot_be_written_below_a_file(cli: Any, pair_folder: Path, tmp_p
         "--out",
         tmp_path / "file" / "run",
     ]
-    refused(cli("run", *words), "can't be written", "--out")
+    refused(cli("run", *words), "can't be written", "work in another folder")
 
 
 def test_a_full_disk_is_told_and_what_is_done_is_kept(
@@ -186,7 +186,7 @@ def test_a_full_disk_is_told_and_what_is_done_is_kept(
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("mneme.store.run.shutil.copyfile", full)
+    monkeypatch.setattr("mneme.store.database.shutil.copyfile", full)
     refused(cli("run", tmp_path / "run" / "run.toml", "--out", tmp_path / "run"), "no space left")
     assert len(Run(tmp_path / "run").latents()) == 48
 
