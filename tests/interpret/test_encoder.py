@@ -25,7 +25,7 @@ def test_vectors_have_length_one_and_like_meanings_are_near(encoder: SentenceEnc
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_a_vector_depends_on_its_text_alone(dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     texts = ["short", "a much longer text about rivers, lakes and seas " * 9, "", "middle sized text here"]
-    texts += [f"{number} rivers and seas of the north " * (1 + number % 9) for number in range(40)]
+    texts += [f"{number} rivers and seas of the north " * (1 + number % 4) for number in range(90)]
     together = SentenceEncoder(dtype=dtype).embed(texts)
     one_by_one = SentenceEncoder(dtype=dtype)
     alone = np.concatenate([one_by_one.embed([text]) for text in texts])
@@ -36,6 +36,18 @@ def test_a_vector_depends_on_its_text_alone(dtype: str, monkeypatch: pytest.Monk
     assert np.array_equal(resumed.embed(texts[::-1])[::-1], together)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
     assert np.array_equal(SentenceEncoder(dtype=dtype).embed(texts), together)
+
+
+def test_where_a_shared_pass_gives_other_bits_each_text_is_read_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    texts = [f"{number} rivers and seas" for number in range(100)]
+    alone = np.concatenate([SentenceEncoder(dtype="float32").embed([text]) for text in texts[:5]])
+    encoder, vectors = SentenceEncoder(dtype="float32"), SentenceEncoder._vectors
+    monkeypatch.setattr(
+        SentenceEncoder, "_vectors", lambda self, ids: vectors(self, ids) + np.float32(1e-7 * (len(ids) > 1))
+    )
+    assert np.array_equal(encoder.embed(texts)[:5], alone)
 
 
 def test_a_text_met_before_is_not_read_again(monkeypatch: pytest.MonkeyPatch) -> None:
