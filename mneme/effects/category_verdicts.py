@@ -68,7 +68,7 @@ def category_verdicts(
         [NOT_KNOWN, DEGRADED, IMPROVED, CHANGED_INSIDE, UNAFFECTED],
         NOT_KNOWN,
     )
-    with_all = (nll.low > m) | (nll.high < -m)
+    with_all = (abs(common) > m) & ((nll.low > m) | (nll.high < -m))
     reason = np.select([little, unmeasured, with_all], [LITTLE_TEXT, UNMEASURED, UNLIKE], WIDE).astype(object)
     reason[verdict != NOT_KNOWN] = None
     shown_by = np.where(moved_inside, BY_LATENTS, NOT_LOCALISED).astype(object)

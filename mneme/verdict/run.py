@@ -23,13 +23,12 @@ import pandas as pd
 
 from mneme.attribution.nulls import side_effect_found
 from mneme.power.summary import ENOUGH, overall
+from mneme.verdict.sentences import by_verdict, count, largest, latents_sentence, named
 from mneme.verdict.vocabulary import (
     BETTER,
     BROKEN,
     CHANGED_INSIDE,
     DECIDED,
-    DEGRADED,
-    IMPROVED,
     INTENDED_ONLY,
     LITTLE_TEXT,
     MOVED,
@@ -46,7 +45,6 @@ from mneme.verdict.vocabulary import (
 COLLAPSED = 2.0
 """Nats a token: a mean rise of NLL whose interval lies above it is the end of a language model."""
 _NEARLY_ALL, _MOST = 0.9, 0.5
-_NAMED = 4  # categories named in the sentence
 
 
 @dataclass(frozen=True)
@@ -116,13 +114,13 @@ class _Sorted:
 def run_verdict(found: Evidence) -> RunVerdict:
     """The verdict; see the module's text for the order and the conditions."""
     if (sentence := _collapse(found)) is not None:
-        return RunVerdict(BROKEN, f"{sentence}; {_latents(found)}.")
+        return RunVerdict(BROKEN, f"{sentence}; {latents_sentence(found.latents)}.")
     parts = _sort(found.effects)
     headline = _side_effects(found, parts)
-    goal = f"Intended: {_by_verdict(parts.intended)}. " if len(parts.intended) else ""
+    goal = f"Intended: {by_verdict(parts.intended)}. " if len(parts.intended) else ""
     if headline:
-        named = f"{goal}Side effects: {headline}" if goal else headline[:1].upper() + headline[1:]
-        return RunVerdict(SIDE_EFFECTS, f"{named}; {_latents(found)}.")
+        text = f"{goal}Side effects: {headline}" if goal else headline[:1].upper() + headline[1:]
+        return RunVerdict(SIDE_EFFECTS, f"{text}; {latents_sentence(found.latents)}.")
     gaps = _gaps(found, parts)
     if gaps:
         told = "; ".join(gap.reason for gap in gaps)
@@ -131,12 +129,14 @@ def run_verdict(found: Evidence) -> RunVerdict:
         sentence = f"{goal}Too little evidence to tell whether there are side effects: {told}.{does}"
         return RunVerdict(TOO_LITTLE, sentence, tuple(gap.reason for gap in gaps), command)
     decided = int(parts.known["verdict"].isin(DECIDED).sum())
-    calm = f"{_count(decided, 'area', 'areas')} of {len(parts.known)} unaffected, the others not known"
+    calm = f"{count(decided, 'area', 'areas')} of {len(parts.known)} unaffected, the others not known"
     if decided == len(parts.known):
         calm = f"all {decided} areas unaffected"
     if goal:
-        return RunVerdict(INTENDED_ONLY, f"{goal}No side effect found: {calm}; {_latents(found)}.")
-    return RunVerdict(NO_SIDE_EFFECT, f"No side effect found: {calm}; {_latents(found)}.")
+        return RunVerdict(
+            INTENDED_ONLY, f"{goal}No side effect found: {calm}; {latents_sentence(found.latents)}."
+        )
+    return RunVerdict(NO_SIDE_EFFECT, f"No side effect found: {calm}; {latents_sentence(found.latents)}.")
 
 
 def _collapse(found: Evidence) -> str | None:
@@ -176,17 +176,17 @@ def _side_effects(found: Evidence, parts: _Sorted) -> str:
         more = f"by more than a tune on unrelated text moves them (KL {found.kl:.2f} nats, {found.kl_margin:.2f})"
         said.append(f"{_alike(found)}, {more}")
     if len(parts.moved):
-        said.append(_by_verdict(parts.moved))
+        said.append(by_verdict(parts.moved))
     hidden = int((parts.moved["shown_by"] == NOT_LOCALISED).sum())
     if hidden:
         said.append(f"{hidden} of them {NOT_LOCALISED}")
     if len(parts.inside):
         within = f"predictions stayed within {found.margin:g} nats"
-        said.append(f"activations changed inside {_named(_largest(parts.inside))}, {within}")
+        said.append(f"activations changed inside {named(largest(parts.inside))}, {within}")
     for word in (WORSE, BETTER):
         rows = parts.missed[parts.missed["measured"] == word]
         if len(rows):
-            said.append(f"measured {word} without having been called: {_named(rows)}")
+            said.append(f"measured {word} without having been called: {named(rows)}")
     return "; ".join(said)
 
 
@@ -207,7 +207,7 @@ def _gaps(found: Evidence, parts: _Sorted) -> list[Gap]:
         gaps.append(Gap("the two streams are equal at the layer that was read, whatever was changed"))
     if found.failed:
         which = (
-            f"{_count(len(found.failed), 'health check', 'health checks')} failed ({'; '.join(found.failed)})"
+            f"{count(len(found.failed), 'health check', 'health checks')} failed ({'; '.join(found.failed)})"
         )
         gaps.append(Gap(which, f"mneme dashboard {run}"))
     if abs(found.common) > found.margin:
@@ -245,7 +245,7 @@ def _text_gaps(found: Evidence, parts: _Sorted) -> list[Gap]:
     why = known.loc[known["verdict"] == NOT_KNOWN, "reason"].value_counts()
     parts_of = ", ".join(f"{n} {reason}" for reason, n in why.items())
     changed = "latents changed, but " if side_effect_found(found.latents, found.null_rate) else ""
-    what = f"{changed}{decided} of {_count(len(known), 'area is', 'areas are')} decided"
+    what = f"{changed}{decided} of {count(len(known), 'area is', 'areas are')} decided"
     command = _more_text(found, parts) if {LITTLE_TEXT, WIDE} & set(why.index) else ""
     if why.index.tolist() == [UNMEASURED]:
         command = ""  # the gap on predictions names it
@@ -277,47 +277,3 @@ def text_needed(effects: pd.DataFrame, margin: float) -> float:
     if not needs:
         return 100.0
     return float(min(100.0, max(1.0, needs[len(needs) // 2])))
-
-
-def _latents(found: Evidence) -> str:
-    """`21 of 4,096 live latents amplified, 0 suppressed, 72 redirected, 186 uncertain`."""
-    live = found.latents[found.latents["verdict"] != "dead"]
-    counts = live["verdict"].value_counts()
-    amplified, suppressed, uncertain = (
-        int(counts.get(word, 0)) for word in ("amplified", "suppressed", "uncertain")
-    )
-    turned = int(
-        (live["redirected"].fillna(False) & ~live["verdict"].isin(("amplified", "suppressed"))).sum()
-    )
-    return (
-        f"{amplified:,} of {len(live):,} live latents amplified, {suppressed:,} suppressed, {turned:,} redirected,"
-        f" {uncertain:,} uncertain"
-    )
-
-
-def _by_verdict(rows: pd.DataFrame) -> str:
-    """`Virology and Anatomy (biology, health) degraded; Law (law) improved`."""
-    return "; ".join(
-        f"{_named(_largest(rows[rows['verdict'] == verdict]))} {verdict}"
-        for verdict in (DEGRADED, IMPROVED, CHANGED_INSIDE)
-        if (rows["verdict"] == verdict).any()
-    )
-
-
-def _largest(rows: pd.DataFrame) -> pd.DataFrame:
-    return rows.assign(_size=rows["nll_change"].abs()).sort_values("_size", ascending=False, kind="stable")
-
-
-def _named(rows: pd.DataFrame) -> str:
-    """`Virology, Anatomy and 5 more (biology, health)`: the first few names, and the groups they fall in."""
-    names = rows["name"].tolist()
-    shown = names[:_NAMED]
-    if len(names) > _NAMED:
-        shown = [*names[: _NAMED - 1], f"{len(names) - _NAMED + 1} more"]
-    listed = shown[0] if len(shown) == 1 else ", ".join(shown[:-1]) + " and " + shown[-1]
-    groups = rows["grp"].value_counts(sort=True).index.tolist()[:3]
-    return f"{listed} ({', '.join(groups)})"
-
-
-def _count(n: int, one: str, many: str) -> str:
-    return f"{n} {one if n == 1 else many}"

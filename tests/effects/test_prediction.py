@@ -201,6 +201,8 @@ def test_verdicts_rest_on_intervals():
     alike = category_verdicts(reach, nll, enough, enough, config, common=0.6)
     assert alike.verdict[0] == NOT_KNOWN and alike.reason[0] == UNLIKE  # (0.5, 2): all text moved by 0.6
     assert alike.verdict[4] == UNAFFECTED  # within the margin is meant absolutely
+    little_more = category_verdicts(reach, ratio([(1, 0.06, 2)] * n), enough, enough, config, common=0.02)
+    assert set(little_more.verdict) == {NOT_KNOWN} and set(little_more.reason) == {WIDE}
     few = np.full(n, 1.0)
     for documents, measured in ((few, enough), (enough, few)):
         short = category_verdicts(reach, nll, documents, measured, config)
