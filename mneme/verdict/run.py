@@ -205,15 +205,15 @@ def _gaps(found: Evidence, parts: _Sorted) -> list[Gap]:
         gaps.append(Gap("a quick run is a smoke test", "mneme demo"))
     if not found.layer_shows:
         gaps.append(Gap("the two streams are equal at the layer that was read, whatever was changed"))
+    if abs(found.common) > found.margin:
+        why = "which text that the base wrote shows of any tune, a harmless one too"
+        gaps.append(Gap(f"{_alike(found)}, {why}", f"mneme measure {run} --benchmark FOLDER"))
+    gaps += _text_gaps(found, parts)
     if found.failed:
         which = (
             f"{count(len(found.failed), 'health check', 'health checks')} failed ({'; '.join(found.failed)})"
         )
         gaps.append(Gap(which, f"mneme dashboard {run}"))
-    if abs(found.common) > found.margin:
-        why = "which text that the base wrote shows of any tune, a harmless one too"
-        gaps.append(Gap(f"{_alike(found)}, {why}", f"mneme measure {run} --benchmark FOLDER"))
-    gaps += _text_gaps(found, parts)
     if found.power is None or found.power.empty:
         gaps.append(Gap("what could have been found was not measured", f"mneme power {run}"))
     else:
