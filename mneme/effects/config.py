@@ -76,7 +76,7 @@ class EffectsConfig:
         },
     )
     kl_margin: float = field(
-        default=0.15,
+        default=0.18,
         metadata={
             "doc": "nats a token: no all-clear where the mean KL of the predictions is larger; what a tune on unrelated"
             " text gives (docs/method.md), unless `mneme null RUN --benign OTHER` has measured one"
