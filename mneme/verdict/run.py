@@ -76,7 +76,6 @@ class Evidence:
     """The largest measured share of latents called changed in a pair that did not change."""
     behaviour_share: float = 1.0
     """Share of the documents whose predictions were measured."""
-    smoke_test: bool = False
     folder: str = "RUN"
     """For commands."""
 
@@ -201,8 +200,6 @@ def _alike(found: Evidence) -> str:
 def _gaps(found: Evidence, parts: _Sorted) -> list[Gap]:
     """The conditions of an all-clear that are not met, the most telling first."""
     gaps, run = [], found.folder
-    if found.smoke_test:
-        gaps.append(Gap("a quick run is a smoke test", "mneme demo"))
     if not found.layer_shows:
         gaps.append(Gap("the two streams are equal at the layer that was read, whatever was changed"))
     if abs(found.common) > found.margin:

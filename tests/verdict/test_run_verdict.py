@@ -94,7 +94,6 @@ def test_an_all_clear_can_be_earned() -> None:
         ({"power": power(0.5)}, "would be found (power 0.8) in 0 of 10 areas only", "--corpus"),
         ({"failed": ("Dead latents",)}, "1 health check failed (Dead latents)", "mneme dashboard"),
         ({"layer_shows": False}, "the two streams are equal at the layer that was read", ""),
-        ({"smoke_test": True}, "a quick run is a smoke test", "mneme demo"),
         ({"nll": (math.nan,) * 3}, "predictions were not measured", "harvest.behaviour_share"),
         ({"nll": (0.01, -0.03, 0.07)}, "the mean NLL change, +0.010 [-0.030, +0.070] nats", "--corpus"),
         (

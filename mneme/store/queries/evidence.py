@@ -50,7 +50,6 @@ def evidence(run: Run, config: EffectsConfig, behaviour_share: float) -> Evidenc
         layer_shows=_layer_shows(run),
         null_rate=null_rate(run),
         behaviour_share=behaviour_share,
-        smoke_test=info.get("smoke_test") == "true",
         folder=str(run.path),
     )
 
