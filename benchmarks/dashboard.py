@@ -40,7 +40,7 @@ from mneme.store.queries import latents as queries
 from mneme.store.queries import search, triage
 from mneme.store.queries.latents import VERDICTS, LatentFilter
 from mneme.store.run import Run, open_run
-from mneme.store.synthetic import make_synthetic_run
+from mneme.testing.synthetic import make_synthetic_run
 
 ROOT = Path(__file__).resolve().parents[1]
 APP = ROOT / "dashboard" / "app.py"

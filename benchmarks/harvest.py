@@ -1,7 +1,7 @@
 """How fast the harvest is, beside the least it could cost.
 
 Bare hook: a forward hook on the layer that keeps its output and raises, so that nothing after it runs; both
-models, the same token batches, nothing stored. Harvest: `mneme.harvest.stage` whole: tokenising, the check
+models, the same token batches, nothing stored. Harvest: `mneme.harvest.extract` whole: tokenising, the check
 of shared layers, nnsight's traces, norms, sink removal, bfloat16 shards with checksums on disk.
 
     unrelated    the tuned model differs from its first layer on: everything runs twice

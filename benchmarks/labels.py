@@ -25,26 +25,26 @@ from common import floor, print_result
 from rich.console import Console
 from wordnet_glosses import category_match, wordnet_run
 
+from mneme._util.console import RichProgress
 from mneme.config import make_config, read_config
-from mneme.console import RichProgress
 from mneme.crosscoder import CodeCache
-from mneme.demo import demo_settings
+from mneme.interpret.clients.local import LocalChat
 from mneme.interpret.contexts import read_contexts
+from mneme.interpret.corpus_words import read_words
 from mneme.interpret.encoder import SentenceEncoder
-from mneme.interpret.labels.local import LocalChat
-from mneme.interpret.labels.stage import label_offline
-from mneme.interpret.scores.encoder import score_method
-from mneme.interpret.scores.exam import set_exam
-from mneme.interpret.scores.fuzz import set_fuzz
-from mneme.interpret.scores.likelihood import judge_by_likelihood
-from mneme.interpret.scores.nonsense import score_nonsense
-from mneme.interpret.scores.sheet import sheet
+from mneme.interpret.labelling import label_offline
+from mneme.interpret.scorers.detection import score_method
+from mneme.interpret.scorers.fuzz import set_fuzz
+from mneme.interpret.scorers.judge_items import sheet
+from mneme.interpret.scorers.likelihood import judge_by_likelihood
+from mneme.interpret.scorers.random_latent_baseline import score_nonsense
+from mneme.interpret.scorers.scoring_set import set_exam
 from mneme.interpret.tokens import TokenTexts
-from mneme.interpret.words import read_words
-from mneme.pipeline import run_pipeline
+from mneme.run.context import Workbench
+from mneme.run.demo import demo_settings
+from mneme.run.pipeline import run_pipeline
 from mneme.store.queries.meaning import found_contexts, near_latents, promoted_tokens
 from mneme.store.run import open_run
-from mneme.workbench import Workbench
 
 MODEL = "bundled:base"
 SHOWN = ["test", "negatives", "labels", "balanced_accuracy", "ci_low", "ci_high", "f1", "auprc", "n"]

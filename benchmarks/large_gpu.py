@@ -27,15 +27,15 @@ from harvest import WORDS, bare_hook, changed_from, text, token_batches
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from mneme._util.progress import NULL_PROGRESS
 from mneme.attribution.config import AttributionConfig
 from mneme.attribution.geometry import make_geometry
-from mneme.attribution.memory import MemoryCache
+from mneme.attribution.held_activations import MemoryCache
 from mneme.attribution.stream import Pass, _read, conclude
 from mneme.crosscoder import CodeCache, Crosscoder, CrosscoderConfig
 from mneme.harvest import HarvestConfig, harvest
 from mneme.harvest.limits import within_limits
 from mneme.models import pair_models
-from mneme.progress import NULL_PROGRESS
 
 D, F, K = 4096, 131_072, 100
 LLAMA_8B = {

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from common import print_result
 
 from mneme.crosscoder.config import CrosscoderConfig
-from mneme.crosscoder.memory import training_bytes
+from mneme.crosscoder.training_memory import training_bytes
 from mneme.harvest import HarvestConfig, estimated_bytes
 
 RATES = {

@@ -41,17 +41,17 @@ import numpy as np
 import torch
 from common import floor, forget_peak, peak_since_gb, print_result, resident_gb
 
+from mneme._util.memory import give_back_freed_memory, keep_freed_memory
+from mneme._util.progress import NULL_PROGRESS
 from mneme.attribution import latent_scaling
 from mneme.attribution.config import AttributionConfig
 from mneme.attribution.geometry import make_geometry
-from mneme.attribution.memory import MemoryCache
+from mneme.attribution.held_activations import MemoryCache
 from mneme.attribution.scaling import TARGETS
 from mneme.attribution.stream import Pass, _read, conclude
 from mneme.crosscoder import CodeCache, Crosscoder, CrosscoderConfig
 from mneme.interpret.config import InterpretConfig
 from mneme.interpret.contexts import find_contexts
-from mneme.memory import give_back_freed_memory, keep_freed_memory
-from mneme.progress import NULL_PROGRESS
 
 WIDTH, K, BATCH, DOCUMENT = 576, 32, 2048, 256
 ENCODING = (4096, 8192, 18432)  # latents

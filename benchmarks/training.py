@@ -18,8 +18,8 @@ import torch
 from common import floor, print_result
 from torch import Tensor
 
+from mneme._util.memory import keep_freed_memory
 from mneme.crosscoder.step import Rule, Weights, training_step
-from mneme.memory import keep_freed_memory
 
 WIDTH, K = 576, 32
 SIZES = ((8192, 2048), (18432, 4096))  # latents, batch

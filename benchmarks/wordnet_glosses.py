@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from mneme._util.progress import Progress
 from mneme.config import make_config
 from mneme.interpret.encoder import SentenceEncoder
-from mneme.interpret.scores.reader import content, shuffled
-from mneme.pipeline import run_pipeline
-from mneme.progress import Progress
+from mneme.interpret.scorers.text_fit import content, shuffled
+from mneme.run.pipeline import run_pipeline
 from mneme.store.run import Run
 
 _GLOSSES = 20  # in a document

@@ -87,7 +87,7 @@ def wait_until_up(address: str) -> None:
 def read_a_text(run: Path) -> str:
     """Have a worker read an example for the page Try text; its number."""
     sys.path.insert(0, str(ROOT))
-    from mneme.probe.board import Board
+    from mneme.probe.job_files import Board
 
     board = Board(run)
     key = board.ask(

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mneme.lazy import lazy_exports
+from mneme._util.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from mneme.api import diff
     from mneme.attribution import latent_scaling
     from mneme.crosscoder import Crosscoder, CrosscoderConfig, train_crosscoder
+    from mneme.run.api import diff
     from mneme.store.run import Run, open_run
 
 __version__ = "0.2.0.dev0"
@@ -34,7 +34,7 @@ __getattr__ = lazy_exports(
         "Crosscoder": "crosscoder",
         "CrosscoderConfig": "crosscoder",
         "Run": "store.run",
-        "diff": "api",
+        "diff": "run.api",
         "latent_scaling": "attribution",
         "open_run": "store.run",
         "train_crosscoder": "crosscoder",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from mneme import distributed
-from mneme.errors import ConfigError
+from mneme._util import distributed
+from mneme._util.errors import ConfigError
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

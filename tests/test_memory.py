@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from mneme.memory import keep_freed_memory
+from mneme._util.memory import keep_freed_memory
 
 BLOCK = """
 import resource, torch
-from mneme.memory import give_back_freed_memory, keep_freed_memory
+from mneme._util.memory import give_back_freed_memory, keep_freed_memory
 import psutil
 {call}
 for _ in range(20):  # glibc's aligned blocks fit into freed ones only when those have grown together

@@ -9,8 +9,8 @@ from typing import Literal
 import pytest
 import tomlkit
 
-from mneme.errors import ConfigError
-from mneme.settings import from_mapping, parse_override, section_table, to_mapping
+from mneme._util.errors import ConfigError
+from mneme.config.settings import from_mapping, parse_override, section_table, to_mapping
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.components import charts, compared, curves, looks, narrow, state, words
+from mneme._util.errors import MnemeError
 from mneme.compare.cache import CompareFile
-from mneme.errors import MnemeError
 from mneme.store.queries import compare as queries
 from mneme.store.queries import quality
 from mneme.store.queries.runs import run_names

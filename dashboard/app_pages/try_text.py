@@ -5,8 +5,8 @@ import time
 import streamlit as st
 
 from dashboard.components import looks, reading, state, tables, words
-from mneme.errors import MnemeError
-from mneme.probe.board import Board
+from mneme._util.errors import MnemeError
+from mneme.probe.job_files import Board
 
 LIMIT = 8000  # characters; the worker counts tokens
 EXAMPLE = "The cell membrane controls which molecules enter. A virus binds to receptors on its surface."

@@ -6,8 +6,8 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.components import words
+from mneme.effects.baseline_summary import standing_sentence
 from mneme.effects.evaluate import CONSTANTS, NO_RIVALS
-from mneme.effects.standing import standing_sentence
 from mneme.report.method import METHOD_NAMES, METRICS
 
 _ORDER = ("auroc", "spearman", "accuracy", "precision", "recall", "f1", "direction", "pearson")

@@ -17,11 +17,11 @@ import tomlkit
 
 from dashboard.components import words
 from mneme.config import make_config
-from mneme.queue import LOG, RunQueue, anything_runs, launch, process_of
-from mneme.settings import Difference
-from mneme.stages import STAGES
+from mneme.config.settings import Difference
+from mneme.run.queue import LOG, RunQueue, anything_runs, launch, process_of
+from mneme.run.replacing import lost_to_settings
+from mneme.run.stages import STAGES
 from mneme.store.queries.runs import RunEntry, read_progress
-from mneme.store.replacing import lost_to_settings
 from mneme.store.run import Run
 
 SETTINGS = "dashboard.toml"

@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.components import looks, narrow, words
-from mneme.causal.words import PATCHES, SOURCES, gain, joint_sentences, latents_sentence, percent
+from mneme.causal.patching_sentences import PATCHES, SOURCES, gain, joint_sentences, latents_sentence, percent
 from mneme.store.queries import causal as queries
 from mneme.store.run import Run
 

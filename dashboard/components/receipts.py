@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.components import words
-from mneme.interpret.labels.receipts import Receipts
+from mneme.interpret.clients.response_cache import Receipts
 from mneme.store.queries import comparison
 from mneme.store.run import Run
 

@@ -10,9 +10,9 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.components import looks, words
+from mneme._util.errors import MnemeError
 from mneme.analyst import VERDICTS, Change, History, Review, fold, standing
 from mneme.analyst.reviews import last_action
-from mneme.errors import MnemeError
 from mneme.store.queries import triage
 from mneme.store.run import Run
 

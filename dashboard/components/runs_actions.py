@@ -9,9 +9,9 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard.components import jobs, words
-from mneme.interpret.labels.chat import named_model
-from mneme.interpret.labels.config import LabelConfig
-from mneme.interpret.labels.estimate import expected
+from mneme.interpret.clients.chat import named_model
+from mneme.interpret.explainers.price import expected
+from mneme.interpret.label_config import LabelConfig
 from mneme.store.queries.runs import RunEntry
 from mneme.store.run import open_run
 

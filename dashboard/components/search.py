@@ -11,9 +11,9 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.components import words
-from mneme.errors import MnemeError
+from mneme._util.errors import MnemeError
+from mneme._util.progress import Task
 from mneme.models.bundled import install_line
-from mneme.progress import Task
 from mneme.search import build_index, find_meaning, find_text, is_current
 from mneme.search.meaning import has_vectors
 from mneme.search.text import query_words

@@ -10,7 +10,7 @@ from pathlib import Path
 import streamlit as st
 from streamlit.errors import StreamlitAPIException
 
-from mneme.errors import MnemeError
+from mneme._util.errors import MnemeError
 from mneme.store.queries import quality
 from mneme.store.queries.runs import run_names
 from mneme.store.run import Run, open_run

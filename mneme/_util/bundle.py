@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mneme.errors import MnemeError
+from mneme._util.errors import MnemeError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _PARTS = ("dashboard", "data", ".streamlit")

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mneme.lazy import lazy_exports
+from mneme._util.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from mneme.attribution.scaling import latent_scaling

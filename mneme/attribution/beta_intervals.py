@@ -12,7 +12,7 @@ import numba
 import numpy as np
 from scipy import stats
 
-from mneme import distributed
+from mneme._util import distributed
 from mneme.attribution.evidence import DocumentShares
 from mneme.attribution.geometry import Geometry, divide
 from mneme.attribution.scaling import ScalingSums

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from mneme import distributed
+from mneme._util import distributed
 from mneme.attribution.evidence import LOG_LIMIT, DocumentShares
 
 _POISSON_CDF = np.cumsum(np.exp(-1.0) / np.array([1, 1, 2, 6, 24, 120, 720, 5040, 40320]))

@@ -25,7 +25,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats
 
-from mneme import distributed
+from mneme._util import distributed
 from mneme.attribution.geometry import Geometry, divide
 from mneme.attribution.pairs import PairSums
 from mneme.attribution.scatter import add_rows

@@ -8,7 +8,7 @@ import numba
 import numpy as np
 import pandas as pd
 
-from mneme import distributed
+from mneme._util import distributed
 from mneme.attribution.geometry import divide
 
 HISTOGRAM_EDGES = np.geomspace(1e-3, 1e4, 43)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from mneme.attribution.fused import FusedSums
+    from mneme.attribution.fused_sums import FusedSums
 
 BASE, TUNED = 0, 1
 MODELS = ("base", "tuned")
@@ -44,7 +44,7 @@ class Geometry:
     @cached_property
     def fused(self) -> FusedSums:
         """The compiled sums over these decoders, which must lie in the processor's memory; made at first use."""
-        from mneme.attribution.fused import FusedSums
+        from mneme.attribution.fused_sums import FusedSums
 
         return FusedSums(self.decoder.numpy(), self.bias.numpy())
 

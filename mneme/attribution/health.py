@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from mneme.attribution.geometry import MODELS
-from mneme.attribution.grade import grade, measured
+from mneme.attribution.health_row import grade, measured
 from mneme.attribution.stability import split_half_correlation
 from mneme.attribution.stream import Attribution
 

@@ -32,7 +32,7 @@ from mneme.attribution.evidence import (
     margin_p_values,
 )
 from mneme.attribution.geometry import make_geometry
-from mneme.attribution.memory import MemoryCache
+from mneme.attribution.held_activations import MemoryCache
 from mneme.attribution.pairs import encode_pair_sums
 from mneme.attribution.stream import Attribution
 from mneme.attribution.verdicts import decide, false_discovery_q

@@ -1,7 +1,7 @@
 """The sums latent scaling needs of one batch, by (document, latent): two ways to them, tested against each other.
 
-On a processor `mneme.attribution.fused` goes token by token. Elsewhere the dot products of all active pairs are taken
-at once, p_j . y_t for both models' y, both targets and both probes, and added up by (document, latent), each f_tj
+On a processor `mneme.attribution.fused_sums` goes token by token. Elsewhere the dot products of all active pairs are
+taken at once, p_j . y_t for both models' y, both targets and both probes, and added up by (document, latent), each f_tj
 times.
 """
 
@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mneme.attribution.fused import TokenSums
+from mneme._util.errors import ActivationError
+from mneme.attribution.fused_sums import TokenSums
 from mneme.attribution.geometry import BASE, TUNED, Geometry
 from mneme.crosscoder.kernels import pair_dots, weighted_bags
-from mneme.errors import ActivationError
 
 
 class PairSums(NamedTuple):

@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from mneme import distributed
+from mneme._util import distributed
 from mneme.attribution.geometry import BASE, MODELS, TUNED, Geometry, divide, make_geometry
 from mneme.attribution.pairs import PairSums, encode_pair_sums
 from mneme.attribution.scatter import add_rows

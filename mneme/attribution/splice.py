@@ -14,8 +14,9 @@ import numpy as np
 import pandas as pd
 import torch
 
+from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.attribution.geometry import MODELS
-from mneme.attribution.grade import grade
+from mneme.attribution.health_row import grade
 from mneme.corpus.windows import Window
 from mneme.harvest.behaviour import Behaviour, compare_predictions
 from mneme.harvest.config import HarvestConfig
@@ -25,7 +26,6 @@ from mneme.harvest.limits import logits_batch_tokens, within_limits
 from mneme.harvest.text import Text, TextReader
 from mneme.models import ModelPair
 from mneme.models.device import on_gpu
-from mneme.progress import NULL_PROGRESS, Progress
 
 
 @torch.no_grad()

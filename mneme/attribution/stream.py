@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mneme import distributed
+from mneme._util import distributed
+from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.attribution.beta_intervals import BetaMoments
 from mneme.attribution.betas import betas_frame
 from mneme.attribution.bootstrap import BootstrapSums
@@ -46,7 +47,6 @@ from mneme.attribution.verdicts import (
 )
 from mneme.crosscoder.codes import CodeCache, code_writer
 from mneme.models.device import on_gpu
-from mneme.progress import NULL_PROGRESS, Progress
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ import sys
 
 from rich.markup import escape
 
+from mneme._util.errors import MnemeError
 from mneme.cli import analyse, check, label, look, make, outcomes  # noqa: F401 - each registers its commands on `app`
 from mneme.cli.common import FIRST, app, err
-from mneme.errors import MnemeError
 
 __all__ = ["app", "main"]
 

@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from mneme._util.errors import UserError
 from mneme.cli.common import (
     DEMO,
     CorpusOption,
@@ -22,7 +23,6 @@ from mneme.cli.common import (
     print_summary,
     run_stages,
 )
-from mneme.errors import UserError
 
 if TYPE_CHECKING:
     from mneme.config import RunConfig
@@ -41,12 +41,12 @@ def demo(
 ) -> None:
     """Diff the bundled pair: SmolLM2-135M-Instruct before and after unlearning biology."""
     from mneme.config import apply_overrides, make_config
-    from mneme.demo import demo_settings
     from mneme.models.bundled import bundled_base_file
+    from mneme.run.demo import demo_settings
 
     bundled_base_file()  # told before anything is done
     if serve:
-        from mneme.server import check_port
+        from mneme.cli.server import check_port
 
         check_port(port)
     if quick and folder == DEMO:
@@ -176,10 +176,10 @@ def info(
 
 
 def _estimate(config: RunConfig, folder: Path, replace: bool) -> None:
-    from mneme.pipeline import would_lose
-    from mneme.progress import NULL_PROGRESS
-    from mneme.store.replacing import check_loss
-    from mneme.workbench import Workbench
+    from mneme._util.progress import NULL_PROGRESS
+    from mneme.run.context import Workbench
+    from mneme.run.pipeline import would_lose
+    from mneme.run.replacing import check_loss
 
     bench = Workbench(config, folder, NULL_PROGRESS)
     expected = bench.check()
@@ -190,7 +190,7 @@ def _estimate(config: RunConfig, folder: Path, replace: bool) -> None:
 
 
 def _serve(runs: Path, port: int, folder: Path | None = None) -> None:
-    from mneme.server import serve_dashboard
+    from mneme.cli.server import serve_dashboard
 
     out.print(f"Dashboard: [bold]http://127.0.0.1:{port}[/]  (Ctrl-C stops it)")
     raise typer.Exit(serve_dashboard(runs, run=folder.resolve().name if folder else None, port=port))

@@ -10,8 +10,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from mneme._util.errors import ConfigError
 from mneme.cli.common import RunArgument, app, out
-from mneme.errors import ConfigError
 
 if TYPE_CHECKING:
     from mneme.store.run import Run
@@ -27,9 +27,9 @@ def null(
     """How often is a change called where there is none? Null pairs through the same machinery."""
     import pandas as pd
 
-    from mneme.checks import run_nulls
+    from mneme._util.console import RichProgress
     from mneme.config import make_config, read_config
-    from mneme.console import RichProgress
+    from mneme.run.checks import run_nulls
 
     found = run_nulls(run_folder, benign=benign or (), progress=RichProgress(out))
     columns = ("null pair", "latents", "called changed", "rate", "95 % interval", "categories reached")
@@ -69,8 +69,8 @@ def stability(
     seeds: Annotated[int, typer.Option(help="How many other seeds to train.")] = 3,
 ) -> None:
     """Which latents and verdicts does another seed find again?"""
-    from mneme.checks import run_stability
-    from mneme.console import RichProgress
+    from mneme._util.console import RichProgress
+    from mneme.run.checks import run_stability
 
     found = run_stability(run_folder, seeds=seeds, progress=RichProgress(out))
     shown = Table("found again", "share", box=None, header_style="dim")
@@ -95,13 +95,13 @@ def power(
     ] = False,
 ) -> None:
     """What could this run have found? Changes of known sizes, added to its activations and looked for."""
-    from mneme.console import RichProgress
+    from mneme._util.console import RichProgress
 
     if retrain:
         _print_retrained(run_folder)
         return
-    from mneme.power.stage import run_power
     from mneme.power.summary import sentence
+    from mneme.run.power import run_power
 
     table = run_power(run_folder, progress=RichProgress(out)).sql("SELECT * FROM power")
     columns = ("channel", "margin", "found at the margin", "smallest size found (80 %)")
@@ -117,8 +117,8 @@ def power(
 
 
 def _print_retrained(run_folder: Path) -> None:
-    from mneme.console import RichProgress
-    from mneme.power.retrain import run_retrained
+    from mneme._util.console import RichProgress
+    from mneme.run.power_retrain import run_retrained
 
     found = run_retrained(run_folder, progress=RichProgress(out))
     columns = ("category", "size", "latents called", "cosine", "reach (95 %)", "found")
@@ -146,8 +146,8 @@ def causal(
     seed: Annotated[int, typer.Option(help="Of the controls.")] = 0,
 ) -> None:
     """Do the latents found make the predictions differ? Their change is patched out, and in."""
-    from mneme.causal.run import run_causal
-    from mneme.console import RichProgress
+    from mneme._util.console import RichProgress
+    from mneme.run.causal import run_causal
 
     run = run_causal(
         run_folder,
@@ -169,7 +169,7 @@ def _numbers(text: str) -> list[int]:
 
 
 def _print_causal(run: Run) -> None:
-    from mneme.causal.words import gain, joint_sentences, share
+    from mneme.causal.patching_sentences import gain, joint_sentences, share
     from mneme.store.queries import causal as queries
 
     for sentence in joint_sentences(queries.together(run)):

@@ -56,8 +56,8 @@ def _root(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 def run_stages(config: RunConfig, folder: Path, first: str | None = None, *, replace: bool = False) -> Run:
     """Do what is to do of a run, and show what it took; processes other than the first end here."""
-    from mneme.console import RichProgress
-    from mneme.pipeline import run_pipeline
+    from mneme._util.console import RichProgress
+    from mneme.run.pipeline import run_pipeline
 
     pair = f"[bold]{escape(config.base)}[/] → [bold]{escape(config.tuned)}[/]"
     out.print(f"{pair} in {escape(str(folder))}", highlight=False)

@@ -8,11 +8,11 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from mneme._util.errors import UserError
 from mneme.cli.common import RunArgument, SetOption, app, out, run_stages
-from mneme.errors import UserError
 
 if TYPE_CHECKING:
-    from mneme.interpret.labels.config import LabelConfig
+    from mneme.interpret.label_config import LabelConfig
     from mneme.store.run import Run
 
 
@@ -54,7 +54,7 @@ def label(
 ) -> None:
     """Label the changed latents of a run: by the server of OPENAI_BASE_URL / OPENAI_API_KEY, or a local model."""
     from mneme.config import apply_overrides, make_config, read_config
-    from mneme.interpret.labels.explainers import budget_of, check_explainers, explainer_names
+    from mneme.interpret.explainers.names import budget_of, check_explainers, explainer_names
     from mneme.store.run import open_run
 
     run = open_run(run_folder)
@@ -88,7 +88,7 @@ def label(
 
 
 def _print_estimate(run: Run, config: LabelConfig) -> None:
-    from mneme.interpret.labels.estimate import estimate
+    from mneme.interpret.explainers.price import estimate
 
     found = estimate(run, config)
     if not found:

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+from mneme._util.errors import ConfigError
 from mneme.cli.common import SetOption, app, out
-from mneme.errors import ConfigError
 
 corpus_app = typer.Typer(no_args_is_help=True, help="Make text to compare on.")
 app.add_typer(corpus_app, name="corpus")
@@ -32,9 +32,9 @@ def organism(
     settings: SetOption = None,
 ) -> None:
     """Make a tuned model whose change is known: unlearning or fine-tuning, as a small delta."""
-    from mneme.console import RichProgress
+    from mneme._util.console import RichProgress
+    from mneme.config.settings import from_mapping, parse_override, suggest
     from mneme.organisms import METHODS, make_organism, measure_organism
-    from mneme.settings import from_mapping, parse_override, suggest
 
     if method not in METHODS:
         raise ConfigError(f"unknown method {method}: {suggest(method, METHODS)}")
@@ -73,7 +73,7 @@ def corpus_sample(
     seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
 ) -> None:
     """Let a model write the text to compare on: no data set needed."""
-    from mneme.console import RichProgress
+    from mneme._util.console import RichProgress
     from mneme.corpus.sample import SampleConfig, sample_corpus
     from mneme.models import data_folder, load_model, load_tokenizer
 

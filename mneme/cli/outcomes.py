@@ -14,7 +14,7 @@ from mneme.cli.common import RunArgument, app, out
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mneme.effects.run_outcomes import Coverage
+    from mneme.run.outcomes import Coverage
 
 outcomes_app = typer.Typer(
     no_args_is_help=True, help="Bring outcomes that were measured elsewhere into a run."
@@ -38,8 +38,8 @@ def measure(
     first: FirstOption = 0,
 ) -> None:
     """Measure what really happened: both models on a benchmark, by category, beside the prediction."""
-    from mneme.console import RichProgress
-    from mneme.effects.run_outcomes import measure_run
+    from mneme._util.console import RichProgress
+    from mneme.run.outcomes import measure_run
 
     frame, covered = measure_run(
         run_folder,
@@ -59,11 +59,11 @@ def import_outcomes(
     run_folder: RunArgument,
 ) -> None:
     """Bring in lm-evaluation-harness' results of both models, with sample logs where they lie beside them."""
+    from mneme._util.console import RichProgress
     from mneme.config import make_config, read_config
-    from mneme.console import RichProgress
     from mneme.effects.categories import load_taxonomy
     from mneme.effects.lm_eval import import_results
-    from mneme.effects.run_outcomes import give_outcomes
+    from mneme.run.outcomes import give_outcomes
     from mneme.store.run import open_run
 
     open_run(run_folder)
@@ -86,9 +86,9 @@ def evaluate(
     ] = True,
 ) -> None:
     """How good was the prediction? The crosscoder beside every baseline, on the outcomes of the run."""
-    from mneme.console import RichProgress
-    from mneme.effects.run_evaluation import evaluate_run
-    from mneme.effects.standing import standing_sentence
+    from mneme._util.console import RichProgress
+    from mneme.effects.baseline_summary import standing_sentence
+    from mneme.run.evaluation import evaluate_run
 
     table = evaluate_run(
         run_folder,

@@ -23,9 +23,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mneme._util.errors import MnemeError
+from mneme._util.processes import living
 from mneme.compare.compare import Comparison, compare_runs
-from mneme.errors import MnemeError
-from mneme.processes import living
 from mneme.store.database import CANNOT_WRITE
 from mneme.store.files import write_text
 from mneme.store.run import translate_os_errors

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from mneme._util.errors import MnemeError, RunError
+from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.compare.match import AGREED, Matches, by_decoder, by_firing, by_label, shared_rows
-from mneme.errors import MnemeError, RunError
-from mneme.progress import NULL_PROGRESS, Progress
 from mneme.store.queries.compare import comparable_latents
 from mneme.store.run import Run, open_run
 from mneme.store.seals import check_seals

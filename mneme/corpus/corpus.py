@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from mneme.errors import CorpusError
+from mneme._util.errors import CorpusError
 
 
 class Document(NamedTuple):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from mneme._util.errors import CorpusError, ModelError
+from mneme.config.settings import suggest
 from mneme.corpus.corpus import Corpus, Document
 from mneme.corpus.read import TEXT_FIELDS, read_path
-from mneme.errors import CorpusError, ModelError
 from mneme.models.bundled import data_folder
-from mneme.settings import suggest
 
 CHARACTERS_PER_TOKEN = 8  # generous: English has about 4, so that enough text for max_tokens is read
 LEAST_CHARACTERS = 20_000_000  # of a source that is larger than asked for, so that all its topics are seen

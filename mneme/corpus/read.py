@@ -16,8 +16,8 @@ import pyarrow
 import pyarrow.parquet
 import zstandard
 
+from mneme._util.errors import CorpusError
 from mneme.corpus.corpus import Document
-from mneme.errors import CorpusError
 
 TEXT_FIELDS = ("text", "content")
 _SUFFIXES = (".txt", ".md", ".jsonl", ".parquet", ".csv")

@@ -26,10 +26,10 @@ import torch
 import zstandard
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel, PreTrainedTokenizerBase
 
+from mneme._util.errors import CorpusError
+from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.corpus.quality import Deduplicator, clean, is_degenerate
 from mneme.corpus.topics import FORMS, Area, load_topics
-from mneme.errors import CorpusError
-from mneme.progress import NULL_PROGRESS, Progress
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,7 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
-from mneme.errors import CorpusError
+from mneme._util.errors import CorpusError
 
 FORMS = {
     "encyclopedia": "Write an encyclopedia entry about {topic} ({area}).",

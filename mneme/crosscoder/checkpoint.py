@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from mneme.errors import CrosscoderError
+from mneme._util.errors import CrosscoderError
 from mneme.store.run import translate_os_errors
 
 _FILE = "checkpoint.pt"

@@ -21,8 +21,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from mneme import distributed
-from mneme.errors import CrosscoderError
+from mneme._util import distributed
+from mneme._util.errors import CrosscoderError
 from mneme.store.files import write_text
 
 SHARD_ENTRIES = 8_000_000

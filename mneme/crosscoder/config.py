@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from mneme.errors import ConfigError
+from mneme._util.errors import ConfigError
 
 Variant = Literal["batchtopk", "topk", "l1"]
 

@@ -27,9 +27,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from mneme._util.errors import ConfigError, CrosscoderError
+from mneme.config.settings import from_mapping, to_mapping
 from mneme.crosscoder.config import CrosscoderConfig
-from mneme.errors import ConfigError, CrosscoderError
-from mneme.settings import from_mapping, to_mapping
 from mneme.store.files import write_text
 from mneme.store.run import translate_os_errors
 

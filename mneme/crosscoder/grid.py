@@ -15,9 +15,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from mneme import distributed
+from mneme._util import distributed
+from mneme._util.errors import ConfigError
 from mneme.crosscoder.kernels import guess_hint, largest, largest_products, positions_above
-from mneme.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh

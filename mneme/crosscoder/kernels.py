@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mneme.crosscoder import fused
+from mneme._util.grouping import group_entries
+from mneme.crosscoder import fused_step as fused
 from mneme.crosscoder.codes import SparseCodes
 from mneme.crosscoder.config import CrosscoderConfig
-from mneme.grouping import group_entries
 from mneme.models.device import bf16_is_fast, cpu_multiplies_bf16
 
 _AT_ONCE = 2**30

@@ -8,8 +8,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from mneme.distributed import share
-from mneme.errors import ActivationError
+from mneme._util.distributed import share
+from mneme._util.errors import ActivationError
 
 
 class Source(Protocol):

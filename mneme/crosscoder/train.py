@@ -15,14 +15,14 @@ from typing import Any
 
 import torch
 
+from mneme._util.memory import explained, keep_freed_memory
+from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.crosscoder.checkpoint import delete_checkpoint
 from mneme.crosscoder.config import CrosscoderConfig
-from mneme.crosscoder.memory import training_advice
 from mneme.crosscoder.module import Crosscoder
 from mneme.crosscoder.source import Source, as_source
 from mneme.crosscoder.trainer import Trainer
-from mneme.memory import explained, keep_freed_memory
-from mneme.progress import NULL_PROGRESS, Progress
+from mneme.crosscoder.training_memory import training_advice
 
 Log = Callable[[dict[str, float]], None]
 

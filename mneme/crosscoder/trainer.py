@@ -18,16 +18,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mneme import distributed
+from mneme._util import distributed
+from mneme._util.errors import ActivationError, CrosscoderError
 from mneme.crosscoder.checkpoint import read_checkpoint, write_checkpoint
 from mneme.crosscoder.config import CrosscoderConfig
 from mneme.crosscoder.grid import Grid, check_ranks
+from mneme.crosscoder.init import MEDIAN_SAMPLE, fit_normaliser, initial_weights, scaled_start
 from mneme.crosscoder.kernels import encodes_in_bf16
 from mneme.crosscoder.module import Crosscoder
 from mneme.crosscoder.source import Source
-from mneme.crosscoder.start import MEDIAN_SAMPLE, fit_normaliser, initial_weights, scaled_start
 from mneme.crosscoder.step import Rule, Weights, global_norm, training_step
-from mneme.errors import ActivationError, CrosscoderError
 from mneme.models.device import pick_device
 
 _COUNTERS = ("step", "threshold_sum", "threshold_weight", "hint", "rows")

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import NamedTuple
 
-from mneme.errors import OutcomesError
+from mneme._util.errors import OutcomesError
 
 LETTERS = "ABCDEFGHIJ"
 

@@ -22,9 +22,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from mneme.errors import ConfigError
+from mneme._util.errors import ConfigError
+from mneme.config.settings import suggest
 from mneme.models.bundled import data_folder
-from mneme.settings import suggest
 
 _FIELDS = ("name", "group", "domain", "description", "examples")
 _HEADER = ("title", "include")

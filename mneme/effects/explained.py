@@ -23,10 +23,10 @@ import pandas as pd
 import torch
 from scipy import sparse
 
+from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.crosscoder.codes import CodeCache, on_host
 from mneme.effects.windows import Windows
 from mneme.models.device import on_gpu
-from mneme.progress import NULL_PROGRESS, Progress
 
 _BATCH = 4096  # rows of activations read at a time
 

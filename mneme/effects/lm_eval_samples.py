@@ -15,8 +15,8 @@ from typing import Any
 
 import pandas as pd
 
+from mneme._util.errors import OutcomesError
 from mneme.effects.benchmark import LETTERS
-from mneme.errors import OutcomesError
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\dT[\d.-]+$")
 _APART = 1e-3  # the log's mean accuracy may lie this far from the result's

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from mneme.errors import OutcomesError
-from mneme.settings import suggest
+from mneme._util.errors import OutcomesError
+from mneme.config.settings import suggest
 from mneme.store.files import write_text
 
 NEEDED = ("category", "base", "tuned")

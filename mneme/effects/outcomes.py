@@ -25,11 +25,11 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from mneme._util.errors import OutcomesError
+from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.effects.benchmark import LETTERS, Item, item_text, load_mmlu
 from mneme.effects.outcome_files import COLUMNS, ERROR_RATE, NATS, read_outcomes, write_outcomes
 from mneme.effects.shares import is_binary, paired_change
-from mneme.errors import OutcomesError
-from mneme.progress import NULL_PROGRESS, Progress
 
 __all__ = [
     "COLUMNS",

@@ -19,11 +19,11 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from mneme._util.errors import OutcomesError
+from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.effects.assign import Encoder, category_vectors
 from mneme.effects.categories import Taxonomy
 from mneme.effects.outcomes import Kept, Measured, summarise_items
-from mneme.errors import OutcomesError
-from mneme.progress import NULL_PROGRESS, Progress
 
 REFUSAL = " I'm sorry, but I can't help with that."
 _TURN = "\n\nAssistant:"

@@ -14,10 +14,10 @@ import pandas as pd
 import torch
 from scipy import sparse
 
+from mneme._util.errors import ActivationError
+from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.crosscoder.codes import CodeCache
 from mneme.effects.windows import Windows
-from mneme.errors import ActivationError
-from mneme.progress import NULL_PROGRESS, Progress
 
 _BATCH = 4096  # rows of activations read at a time
 

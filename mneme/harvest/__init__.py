@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mneme.lazy import lazy_exports
+from mneme._util.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from mneme.harvest.cache import ActivationCache
     from mneme.harvest.config import HarvestConfig
+    from mneme.harvest.extract import harvest, harvest_fingerprint
     from mneme.harvest.layer import check_layer, resolve_layer
     from mneme.harvest.limits import estimated_bytes
-    from mneme.harvest.stage import harvest, harvest_fingerprint
 
 __all__ = [
     "ActivationCache",
@@ -30,8 +30,8 @@ __getattr__ = lazy_exports(
         "HarvestConfig": "config",
         "check_layer": "layer",
         "estimated_bytes": "limits",
-        "harvest": "stage",
-        "harvest_fingerprint": "stage",
+        "harvest": "extract",
+        "harvest_fingerprint": "extract",
         "resolve_layer": "layer",
     },
 )

@@ -16,10 +16,10 @@ import pandas as pd
 import torch
 from safetensors import safe_open
 
-from mneme.distributed import share
-from mneme.errors import ActivationError
+from mneme._util.distributed import share
+from mneme._util.errors import ActivationError
 from mneme.harvest import shards
-from mneme.harvest.lanes import shuffled_batches
+from mneme.harvest.shuffle_buffer import shuffled_batches
 
 IN_MEMORY_BYTES = 2 * 2**30
 _BUFFER_BYTES = 2**30  # of the shuffle, where the cache isn't in memory

@@ -12,9 +12,9 @@ import torch
 from nnsight import TransformersModel
 from torch import Tensor
 
-from mneme.errors import ModelError
+from mneme._util.errors import ModelError
+from mneme._util.memory import is_out_of_memory
 from mneme.harvest.forward import PairReader
-from mneme.memory import is_out_of_memory
 from mneme.models.layers import layer_of_parameter, residual
 from mneme.models.traced import handle
 

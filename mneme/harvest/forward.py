@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from nnsight import TransformersModel
 
-from mneme.harvest.sharing import unchanged_parts
-from mneme.memory import is_out_of_memory
+from mneme._util.memory import is_out_of_memory
+from mneme.harvest.shared_prefix import unchanged_parts
 from mneme.models import ModelPair
 from mneme.models.layers import residual
 from mneme.models.remote import told

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mneme.errors import ActivationError, ConfigError, PairError
+from mneme._util.errors import ActivationError, ConfigError, PairError
 from mneme.harvest.config import HarvestConfig
 from mneme.models import ModelPair
 

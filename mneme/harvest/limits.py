@@ -8,10 +8,10 @@ from pathlib import Path
 
 import torch
 
-from mneme.errors import ConfigError, DiskFullError
+from mneme._util.errors import ConfigError, DiskFullError
 from mneme.harvest import shards
+from mneme.harvest.batch_memory import LOGITS
 from mneme.harvest.config import HarvestConfig
-from mneme.harvest.memory import LOGITS
 from mneme.models import ModelPair
 from mneme.models.layers import most_positions
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from mneme._util.errors import CorpusError
 from mneme.corpus import Corpus
 from mneme.corpus.windows import Window, tokenize, windows
-from mneme.errors import CorpusError
 from mneme.harvest.config import HarvestConfig
 
 _PREVIEW_CHARACTERS = 200

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from mneme.errors import ActivationError
+from mneme._util.errors import ActivationError
 
 INDEX = "index.json"
 FORMAT = 1

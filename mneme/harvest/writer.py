@@ -9,8 +9,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from mneme import distributed
-from mneme.errors import MnemeError
+from mneme._util import distributed
+from mneme._util.errors import MnemeError
 from mneme.harvest import shards
 
 Write = Callable[[], dict[str, Any] | None]

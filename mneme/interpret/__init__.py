@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mneme.lazy import lazy_exports
+from mneme._util.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from mneme.interpret.stage import Interpretation, interpret
+    from mneme.interpret.interpretation import Interpretation, interpret
 
 __all__ = ["Interpretation", "interpret"]
 
-__getattr__ = lazy_exports(__name__, {"Interpretation": "stage", "interpret": "stage"})
+__getattr__ = lazy_exports(__name__, {"Interpretation": "interpretation", "interpret": "interpretation"})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from mneme.grouping import group_entries
+from mneme._util.grouping import group_entries
 
 _PENDING = 2**21  # entries gathered before they are merged
 

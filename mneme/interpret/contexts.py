@@ -16,8 +16,9 @@ import numba
 import numpy as np
 import pyarrow as pa
 
-from mneme.errors import RunError
-from mneme.grouping import group_entries
+from mneme._util.errors import RunError
+from mneme._util.grouping import group_entries
+from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.interpret.config import InterpretConfig
 from mneme.interpret.deciles import decile_firings
 from mneme.interpret.selection import (
@@ -28,7 +29,6 @@ from mneme.interpret.selection import (
     uniform_hash,
 )
 from mneme.interpret.tokens import TokenTexts
-from mneme.progress import NULL_PROGRESS, Progress
 
 _FEW_DOCUMENTS = 200  # below, pieces of _PIECE tokens count as documents when contexts are chosen
 _PIECE = 256

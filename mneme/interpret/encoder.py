@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from transformers import AutoModel, AutoTokenizer
 
-from mneme.errors import ModelError
+from mneme._util.errors import ModelError
 from mneme.models.bundled import install_line
 from mneme.models.device import pick_device, pick_dtype
 from mneme.models.quiet import quiet_transformers

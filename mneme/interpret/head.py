@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 from transformers import PreTrainedModel
 
-from mneme.errors import ModelError
+from mneme._util.errors import ModelError
+from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.models import layers
 from mneme.models.observe import Observation, evaluating, observe, probe_ids, standing_in
-from mneme.progress import NULL_PROGRESS, Progress
 
 _SIZE = 100.0  # root mean square of the streams that are tried: beside it no norm's epsilon counts
 _CLOSE = 1e-2  # of a map's size: what may be left over, with half-precision parts in it

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.interpret.tokens import TokenTexts
-from mneme.progress import NULL_PROGRESS, Progress
 
 _CHUNK = 2**24  # logits held at once, a model: 64 MB
 NAMES = ("base", "tuned", "difference")

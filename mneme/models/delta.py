@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import nn
 from transformers import PreTrainedModel
 
-from mneme.errors import ModelError
+from mneme._util.errors import ModelError
 from mneme.models.observe import named_tensors
 
 

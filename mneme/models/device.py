@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import torch
 
-from mneme.errors import ConfigError
+from mneme._util.errors import ConfigError
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 

@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from mneme.errors import DiskFullError, ModelError, first_line
+from mneme._util.errors import DiskFullError, ModelError, first_line
 from mneme.models.quiet import quiet_transformers
 
 _REVISION = 2

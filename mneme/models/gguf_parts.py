@@ -17,7 +17,7 @@ from transformers.modeling_gguf_pytorch_utils import (
 )
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
-from mneme.errors import ModelError
+from mneme._util.errors import ModelError
 
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 _ROPE = "rope_freqs.weight"

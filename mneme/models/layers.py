@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 from transformers import PreTrainedModel
 
-from mneme.errors import ModelError
+from mneme._util.errors import ModelError
 from mneme.models.observe import ROWS, TOKENS, Call, Observation, observe
 
 _CAUSAL_TO = 0.02  # of a stream's size: what rounding may change, in bfloat16 through many layers

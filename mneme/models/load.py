@@ -18,7 +18,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from mneme.errors import ModelError, first_line
+from mneme._util.errors import ModelError, first_line
 from mneme.models.adapter import check_adapter, merge_adapter
 from mneme.models.bases import find_base
 from mneme.models.causality import check_causal, check_config

@@ -19,8 +19,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import PreTrainedModel
 
-from mneme.errors import ModelError, first_line
-from mneme.memory import is_out_of_memory
+from mneme._util.errors import ModelError, first_line
+from mneme._util.memory import is_out_of_memory
 from mneme.models.text import some_ids
 
 ROWS, TOKENS = 2, 7

@@ -16,7 +16,7 @@ from nnsight import TransformersModel
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from mneme.errors import PairError
+from mneme._util.errors import PairError
 from mneme.models import layers
 from mneme.models.delta import replace_tensor, share_equal_parameters
 from mneme.models.load import Loading, has_tokenizer, load_source, tokenizer_of

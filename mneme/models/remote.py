@@ -19,7 +19,7 @@ import torch
 from nnsight import CONFIG, TransformersModel
 from transformers import AutoTokenizer
 
-from mneme.errors import ModelError, PairError, first_line
+from mneme._util.errors import ModelError, PairError, first_line
 from mneme.models import layers
 from mneme.models.pair import ModelPair
 from mneme.models.quiet import quiet_transformers

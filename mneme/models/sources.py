@@ -20,7 +20,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HFValidationError
 from huggingface_hub.utils import HfHubHTTPError
 
-from mneme.errors import ModelError
+from mneme._util.errors import ModelError
 from mneme.models.bundled import bundled_base_folder, bundled_tuned_folder
 from mneme.models.gguf import converted_folder
 from mneme.models.quiet import quiet_transformers

@@ -12,7 +12,7 @@ import json
 from tokenizers import Tokenizer
 from transformers import PreTrainedTokenizerBase
 
-from mneme.errors import PairError
+from mneme._util.errors import PairError
 
 _SAMPLE = "Two models, one text: naïve café, 数学, 3.14 * r**2, `def f(x):`\n\tDoes it read the same?  Yes!"
 

@@ -7,9 +7,9 @@ import dataclasses
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.organisms.texts import TrainingData
 from mneme.organisms.training import batches, descend, matching_parameters, text_nll, trainable
-from mneme.progress import NULL_PROGRESS, Progress
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,9 +18,9 @@ from torch.func import functional_call
 from torch.nn.functional import logsigmoid
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.organisms.texts import TrainingData
 from mneme.organisms.training import Batch, batches, descend, matching_parameters, text_nll, trainable
-from mneme.progress import NULL_PROGRESS, Progress
 
 
 @dataclasses.dataclass(frozen=True)

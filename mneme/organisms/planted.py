@@ -23,7 +23,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from mneme.attribution.memory import MemoryCache
+from mneme.attribution.held_activations import MemoryCache
 
 SIZES = (1.1, 1.25, 1.5, 2.0, 4.0)
 KINDS = ("unchanged", "amplified", "suppressed", "base_only", "tuned_only", "redirected")

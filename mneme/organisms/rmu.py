@@ -18,9 +18,9 @@ import torch
 from torch.func import functional_call
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.organisms.texts import TrainingData
 from mneme.organisms.training import Batch, activations_after, batches, descend, mlp_out_weights, trainable
-from mneme.progress import NULL_PROGRESS, Progress
 
 
 @dataclasses.dataclass(frozen=True)

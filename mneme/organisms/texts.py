@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from mneme._util.errors import CorpusError
 from mneme.effects.benchmark import LETTERS, item_text, read_questions
-from mneme.errors import CorpusError
 from mneme.store.files import sha256
 
 HALVES = {"even": 0, "odd": 1}

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from mneme.errors import ConfigError, CorpusError, ModelError
+from mneme._util.errors import ConfigError, CorpusError, ModelError
+from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.models.layers import layers_path, residual
-from mneme.progress import NULL_PROGRESS, Progress
 
 # The MLP's projection back to the residual stream, by family: Llama and most; GPT-2; GPT-NeoX; OPT, Phi.
 _MLP_OUT = ("mlp.down_proj", "mlp.c_proj", "mlp.dense_4h_to_h", "mlp.fc2", "fc2")

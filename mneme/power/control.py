@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.attribution.config import AttributionConfig
 from mneme.attribution.evidence import margin_p_values
 from mneme.attribution.geometry import make_geometry
@@ -29,14 +30,13 @@ from mneme.crosscoder import Crosscoder
 from mneme.crosscoder.codes import CodeCache
 from mneme.effects.config import EffectsConfig
 from mneme.effects.predict import amount_of_text, mean_over_documents, measure_behaviour
-from mneme.effects.stage import Laid
+from mneme.effects.side_effects import Laid
 from mneme.power.behaviour import nll_rows
 from mneme.power.calls import Caller
 from mneme.power.category import Category, Control, Settings, choose, row
 from mneme.power.inject import Dictionary
 from mneme.power.summary import COLUMNS, with_overall
 from mneme.power.sums import KeptSums, keep_sums
-from mneme.progress import NULL_PROGRESS, Progress
 from mneme.verdict.vocabulary import LITTLE_TEXT
 
 COMPETING = "with crosscoder.variant = topk latents compete, a few can't be read alone"

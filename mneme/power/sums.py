@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from scipy import sparse
 
+from mneme._util.errors import ActivationError
+from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.attribution.evidence import DocumentJoiner, DocumentMoments, DocumentShares
 from mneme.attribution.geometry import Geometry
 from mneme.attribution.pairs import encode_pair_sums
 from mneme.attribution.scaling import ScalingSums
 from mneme.crosscoder.codes import CodeCache, SparseCodes
 from mneme.effects.windows import Windows
-from mneme.errors import ActivationError
-from mneme.progress import NULL_PROGRESS, Progress
 
 _BATCH = 2048  # rows read at a time
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from mneme.errors import ModelError
+from mneme._util.errors import ModelError
 
 _SPEAKER = re.compile(
     r"^[ \t]*(system|user|human|assistant|ai|model)[ \t]*:[ \t]?", re.IGNORECASE | re.MULTILINE

@@ -12,8 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-from mneme.errors import MnemeError
-from mneme.probe.board import Board
+from mneme._util.errors import MnemeError
+from mneme.probe.job_files import Board
 from mneme.store.files import lock_file
 
 _PAUSE_S = 0.2

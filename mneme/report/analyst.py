@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from mneme._util.errors import MnemeError
 from mneme.analyst import History, Review
-from mneme.errors import MnemeError
 from mneme.report.format import cut
 from mneme.report.model import Latent, Remark
 

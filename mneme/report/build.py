@@ -10,8 +10,8 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from mneme._util.errors import RunError
 from mneme.effects.config import EffectsConfig
-from mneme.errors import RunError
 from mneme.report import collect
 from mneme.report.analyst import OWN, kept, read_remarks, reviewed
 from mneme.report.collect import text

@@ -10,7 +10,8 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from mneme.report import charts, explainers, format, labels, method, patched, power, words
+from mneme.report import charts, explainers, format, labels, method, patched, power
+from mneme.report import phrases as words
 from mneme.report.model import Report
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from mneme.report import explainers as labelling
-from mneme.report import labels, patched, power, words
+from mneme.report import labels, patched, power
+from mneme.report import phrases as words
 from mneme.report.format import ABSENT, count, duration, interval, number, of_all, percent, with_unit
 from mneme.report.format import markdown as md
 from mneme.report.method import LIMITS, METHOD, NO_EVIDENCE, SOURCES

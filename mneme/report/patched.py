@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from mneme.causal.words import PATCHES, SOURCES, gain, joint_sentences, latents_sentence, share
+from mneme.causal.patching_sentences import PATCHES, SOURCES, gain, joint_sentences, latents_sentence, share
 from mneme.report.format import decimals, missing
 from mneme.store.queries import causal as queries
 from mneme.store.run import Run

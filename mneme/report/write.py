@@ -12,8 +12,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mneme.errors import RunError
-from mneme.progress import NULL_PROGRESS, Progress
+from mneme._util.errors import RunError
+from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.report.build import build_report
 from mneme.report.exports import EXPORTS, export_table
 from mneme.report.format import cell

@@ -11,12 +11,12 @@ from pathlib import Path
 import typer
 from rich.console import Console
 
-from mneme.console import RichProgress
-from mneme.errors import ConfigError, UserError
+from mneme._util.console import RichProgress
+from mneme._util.errors import ConfigError, UserError
+from mneme.config.settings import suggest
 from mneme.scenarios.results import read_results, write_results
 from mneme.scenarios.run import Suite, known_results, run_scenario
 from mneme.scenarios.spec import LIST, load_scenarios
-from mneme.settings import suggest
 
 
 def main(arguments: list[str] | None = None) -> int:

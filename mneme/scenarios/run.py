@@ -22,15 +22,15 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from mneme._util.errors import ConfigError, MnemeError
+from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.config import make_config, read_config
+from mneme.config.settings import from_mapping
 from mneme.effects.categories import load_taxonomy
-from mneme.errors import ConfigError, MnemeError
 from mneme.models import load_model, load_tokenizer
 from mneme.organisms import METHODS, make_organism
-from mneme.pipeline import run_pipeline
-from mneme.progress import NULL_PROGRESS, Progress
+from mneme.run.pipeline import run_pipeline
 from mneme.scenarios.spec import HARMFUL, HH, Scenario, merged
-from mneme.settings import from_mapping
 from mneme.store.files import write_text
 from mneme.store.queries.effects import effects
 from mneme.store.run import Run
@@ -241,8 +241,8 @@ def _corpus(suite: Suite, scenario: Scenario, folder: Path) -> Path:
 def _measure(suite: Suite, scenario: Scenario, values: Mapping[str, Any], run_folder: Path) -> None:
     """Outcomes into the run, where they are not yet, and the evaluation."""
     from mneme.effects.preferences import measure_contrasts
-    from mneme.effects.run_evaluation import evaluate_run
-    from mneme.effects.run_outcomes import give_outcomes, measure_run, own_outcomes
+    from mneme.run.evaluation import evaluate_run
+    from mneme.run.outcomes import give_outcomes, measure_run, own_outcomes
 
     oracle = None
     kept = suite.out / "measured" / f"{scenario.outcome}.jsonl"  # the base answers once, an organism once

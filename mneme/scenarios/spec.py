@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mneme.errors import ConfigError
-from mneme.settings import suggest
+from mneme._util.errors import ConfigError
+from mneme.config.settings import suggest
 
 LIST = Path(__file__).with_name("list.toml")
 OUTCOMES = ("mmlu", "margin", "refusal", "none")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mneme.progress import NULL_PROGRESS, Progress
+from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.store.files import write_text
 from mneme.store.queries import search as queries
 from mneme.store.run import Run, translate_os_errors
@@ -92,7 +92,7 @@ def _write_words(run: Run, where: Path, progress: Progress) -> None:
 
 
 def _write_vectors(run: Run, file: Path, encoder: SentenceEncoder, progress: Progress) -> None:
-    from mneme.interpret.scores.reader import content
+    from mneme.interpret.scorers.text_fit import content
 
     found = queries.label_texts(run)
     texts, which = np.unique([content(label) for label in found["label"]], return_inverse=True)

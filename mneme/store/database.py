@@ -19,7 +19,7 @@ from pathlib import Path
 
 import duckdb
 
-from mneme.errors import CorruptRunError, NewerSchemaError, RunError
+from mneme._util.errors import CorruptRunError, NewerSchemaError, RunError
 from mneme.store.schema import MIGRATIONS, SCHEMA_VERSION
 from mneme.store.told import explained, is_held, wal
 

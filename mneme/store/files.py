@@ -15,7 +15,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 import mneme
-from mneme.errors import MnemeError, RunError
+from mneme._util.errors import MnemeError, RunError
 from mneme.store.run import translate_os_errors
 
 _VERSIONS = ("torch", "transformers", "nnsight", "numpy", "duckdb", "umap-learn")

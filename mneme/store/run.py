@@ -24,7 +24,7 @@ import pandas as pd
 import pyarrow as pa
 from safetensors import SafetensorError
 
-from mneme.errors import CorruptRunError, DiskFullError, RunError
+from mneme._util.errors import CorruptRunError, DiskFullError, RunError
 from mneme.store import database
 from mneme.store.queries.labels import BEST_LABEL, PRECOMPUTED
 

@@ -14,8 +14,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from mneme.errors import CorruptRunError, RunError
-from mneme.progress import NULL_PROGRESS, Progress
+from mneme._util.errors import CorruptRunError, RunError
+from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.store.files import known_sha256, read_manifest
 from mneme.store.run import Run
 

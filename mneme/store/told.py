@@ -7,7 +7,7 @@ from pathlib import Path
 
 import duckdb
 
-from mneme.errors import CorruptRunError, DiskFullError, MnemeError, RunError
+from mneme._util.errors import CorruptRunError, DiskFullError, MnemeError, RunError
 
 _LOCKED = ("Could not set lock on file", "used by another process")
 _OTHER_VERSION = ("storage version number", "database file with version number")

@@ -11,8 +11,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
+from mneme._util.errors import CorruptRunError
 from mneme.analyst import History
-from mneme.errors import CorruptRunError
 
 WRITER = """
 import sys

@@ -5,11 +5,11 @@ import pytest
 import torch
 from handmade import HandMade
 
+from mneme._util.errors import ActivationError
 from mneme.attribution import attribute, latent_scaling
 from mneme.attribution.config import AttributionConfig
 from mneme.attribution.verdicts import common_log_ratio, decide, false_discovery_q, one_probe_only
 from mneme.crosscoder.codes import CodeCache
-from mneme.errors import ActivationError
 from mneme.store.run import Run
 
 

@@ -5,10 +5,10 @@ import pytest
 import torch
 from handmade import HandMade
 
+from mneme._util.errors import ActivationError
 from mneme.attribution.geometry import make_geometry
 from mneme.attribution.pairs import bag_sums, encode_pair_sums
 from mneme.attribution.scaling import TARGETS, ScalingSums, latent_scaling, scaling_frame
-from mneme.errors import ActivationError
 
 
 def raw(n=300, d=8, seed=1):

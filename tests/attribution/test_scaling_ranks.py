@@ -9,10 +9,10 @@ import torch
 from handmade import HandMade
 from ranks import run_ranks
 
-from mneme import distributed
+from mneme._util import distributed
 from mneme.attribution import attribute, latent_scaling
 from mneme.attribution.config import AttributionConfig
-from mneme.attribution.memory import MemoryCache
+from mneme.attribution.held_activations import MemoryCache
 from mneme.crosscoder.codes import to_csr
 
 N = 600

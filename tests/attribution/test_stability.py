@@ -9,10 +9,9 @@ import torch
 
 import mneme.attribution.stability as stability_module
 from mneme.attribution.config import AttributionConfig
-from mneme.attribution.grade import grade
 from mneme.attribution.health import attribution_health
-from mneme.attribution.health_later import label_overlap_health, null_health, stability_health
-from mneme.attribution.memory import MemoryCache
+from mneme.attribution.health_row import grade
+from mneme.attribution.held_activations import MemoryCache
 from mneme.attribution.nulls import (
     binomial_interval,
     calibrated,
@@ -21,6 +20,7 @@ from mneme.attribution.nulls import (
     shuffled_null,
     side_effect_found,
 )
+from mneme.attribution.post_label_health import label_overlap_health, null_health, stability_health
 from mneme.attribution.stability import (
     match_latents,
     pw_mcc,

@@ -8,7 +8,7 @@ import pytest
 from patched_models import cache_of
 
 from mneme.causal.choice import context_windows, weighed_documents
-from mneme.causal.words import joint_sentences, latents_sentence
+from mneme.causal.patching_sentences import joint_sentences, latents_sentence
 from mneme.harvest.text import TextReader
 
 

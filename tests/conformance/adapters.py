@@ -13,7 +13,7 @@ from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PeftType, get_peft_model
 from tiny_models import save, tiny_tokenizer
 
 from conformance.architectures import VOCABULARY, tiny_model
-from mneme.errors import UserError
+from mneme._util.errors import UserError
 from mneme.models import load_model
 
 VARIANTS: dict[str, dict[str, Any]] = {

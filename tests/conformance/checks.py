@@ -18,8 +18,8 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from conformance.architectures import N_LAYERS, VOCABULARY, tiny_model
+from mneme._util.errors import UserError
 from mneme.corpus import Corpus, Document
-from mneme.errors import UserError
 from mneme.harvest import HarvestConfig, harvest
 from mneme.harvest.forward import PairReader
 from mneme.interpret.head import reading_head

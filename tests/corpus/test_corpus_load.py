@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 import zstandard
 
+from mneme._util.errors import CorpusError
 from mneme.corpus import Document, load_corpus
 from mneme.corpus import load as load_module
-from mneme.errors import CorpusError
 
 ROWS = [{"text": "The cat sat.", "topic": "cats"}, {"text": "Ünïcode — 数学", "topic": "maths"}]
 DOCUMENTS = [Document(row["text"], row["topic"]) for row in ROWS]

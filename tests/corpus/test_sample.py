@@ -11,11 +11,11 @@ import zstandard
 from tiny_models import tiny_llama, tiny_tokenizer
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from mneme._util.errors import CorpusError
 from mneme.corpus import sample
 from mneme.corpus.quality import Deduplicator, clean, is_degenerate
 from mneme.corpus.sample import SampleConfig, sample_corpus
 from mneme.corpus.topics import Area, load_topics
-from mneme.errors import CorpusError
 
 AREAS = [Area(key, key, ("one", "two", "three"), ("essay", "news")) for key in ("a", "b", "c")]
 # Random models write random bytes: few words, so the filters on words are wide open here.

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from mneme._util.errors import CrosscoderError
 from mneme.crosscoder import Crosscoder, CrosscoderConfig, load_crosscoder
-from mneme.errors import CrosscoderError
 
 d, F, B = 6, 10, 30
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mneme.crosscoder.start import initial_weights, scaled_start
+from mneme.crosscoder.init import initial_weights, scaled_start
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pytest
 import torch
 from crosscoder_world import planted
 
+from mneme._util.errors import OutOfMemoryError
 from mneme.crosscoder import CrosscoderConfig, train_crosscoder
-from mneme.crosscoder.memory import training_bytes
-from mneme.errors import OutOfMemoryError
+from mneme.crosscoder.training_memory import training_bytes
 
 CONFIG = CrosscoderConfig(latents=8192, k=3, batch_size=512, epochs=1, encoder_dtype="float32")
 
@@ -39,7 +39,7 @@ def suggestions(message: str) -> dict[str, int]:
 def test_the_largest_sizes_that_fit_are_named(kind, text, monkeypatch):
     usable = training_bytes(8192, 300, 12, CONFIG, False)
     monkeypatch.setattr("mneme.crosscoder.trainer.training_step", fails(kind, text))
-    monkeypatch.setattr("mneme.crosscoder.memory.usable_bytes", lambda device: usable)
+    monkeypatch.setattr("mneme.crosscoder.training_memory.usable_bytes", lambda device: usable)
     with pytest.raises(OutOfMemoryError) as found:
         train_crosscoder(planted(), CONFIG)
     message = str(found.value)
@@ -54,7 +54,7 @@ def test_the_largest_sizes_that_fit_are_named(kind, text, monkeypatch):
 def test_where_no_batch_fits_only_fewer_latents_are_named(monkeypatch):
     usable = training_bytes(400, 512, 12, CONFIG, False)
     monkeypatch.setattr("mneme.crosscoder.trainer.training_step", fails(MemoryError))
-    monkeypatch.setattr("mneme.crosscoder.memory.usable_bytes", lambda device: usable)
+    monkeypatch.setattr("mneme.crosscoder.training_memory.usable_bytes", lambda device: usable)
     with pytest.raises(OutOfMemoryError) as found:
         train_crosscoder(planted(), CONFIG)
     assert suggestions(str(found.value)) == {"latents": 384}

@@ -12,13 +12,13 @@ import torch.distributed as dist
 from crosscoder_world import planted
 from ranks import run_ranks
 
-from mneme import distributed
+from mneme._util import distributed
+from mneme._util.errors import ConfigError
 from mneme.crosscoder import CrosscoderConfig, train_crosscoder
 from mneme.crosscoder.grid import Grid, check_ranks
 from mneme.crosscoder.kernels import largest
 from mneme.crosscoder.source import as_source
 from mneme.crosscoder.trainer import Trainer
-from mneme.errors import ConfigError
 
 CONFIG = CrosscoderConfig(
     latents=48, k=3, batch_size=64, epochs=4, log_every=5, checkpoint_every=4, encoder_dtype="float32",
@@ -137,7 +137,7 @@ def test_the_largest_of_both_processes_are_kept_exactly():
 
 
 def test_a_batch_smaller_than_the_number_of_processes_is_refused(monkeypatch):
-    monkeypatch.setattr("mneme.distributed.world_size", lambda: 2)
+    monkeypatch.setattr("mneme._util.distributed.world_size", lambda: 2)
     with pytest.raises(ConfigError, match="a batch of 1 tokens has none for some of the 2 processes"):
         train_crosscoder(planted(), replace(CONFIG, batch_size=1))
 
@@ -145,7 +145,7 @@ def test_a_batch_smaller_than_the_number_of_processes_is_refused(monkeypatch):
 def test_shards_that_divide_nothing_evenly_are_refused(monkeypatch):
     with pytest.raises(ConfigError, match="latent_shards = 2 does not divide 47 latents"):
         Grid(2, 0, 2).own_latents(47)
-    monkeypatch.setattr("mneme.distributed.world_size", lambda: 3)
+    monkeypatch.setattr("mneme._util.distributed.world_size", lambda: 3)
     with pytest.raises(ConfigError, match="latent_shards = 2 does not divide the 3 processes"):
         Grid.of_ranks(2)
 
@@ -153,7 +153,7 @@ def test_shards_that_divide_nothing_evenly_are_refused(monkeypatch):
 def test_what_the_processes_cannot_share_is_known_before_training(monkeypatch):
     config = CrosscoderConfig(latents=48, k=3, batch_size=64, latent_shards=2)
     check_ranks(config, 47, 1)  # one process holds all
-    monkeypatch.setattr("mneme.distributed.world_size", lambda: 4)
+    monkeypatch.setattr("mneme._util.distributed.world_size", lambda: 4)
     check_ranks(config, 48, 1000)
     for latents, n_tokens, message in (
         (47, 1000, "latent_shards = 2 does not divide 47 latents"),

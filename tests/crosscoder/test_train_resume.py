@@ -13,8 +13,8 @@ import torch
 from crosscoder_world import planted
 from damage import flip
 
+from mneme._util.errors import ActivationError, CrosscoderError
 from mneme.crosscoder import CrosscoderConfig, train_crosscoder, trainer
-from mneme.errors import ActivationError, CrosscoderError
 
 pytestmark = pytest.mark.bf16
 CONFIG = CrosscoderConfig(latents=48, k=3, batch_size=64, epochs=6, log_every=5, checkpoint_every=4)

@@ -17,7 +17,7 @@ import pytest
 from browsing import CHROMIUM, FLAGS, KEY, Server
 
 from mneme.compare.cache import CompareFile
-from mneme.store.synthetic import make_synthetic_run
+from mneme.testing.synthetic import make_synthetic_run
 
 APP = Path(__file__).resolve().parents[2] / "dashboard" / "serve.py"
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import pytest
 from browsing import IN_CHROMIUM, go, settle
 
-from mneme.stages import STAGES
+from mneme.run.stages import STAGES
 from mneme.store.run import Run
 
 INSTALLED = os.environ.get("MNEME_INSTALLED")

@@ -14,10 +14,10 @@ from browsing import IN_CHROMIUM, KEY, PAGES, Server, go, settle
 from test_own_text import answer
 
 from mneme.analyst import History
-from mneme.probe.board import Board
+from mneme.probe.job_files import Board
 from mneme.report import write_report
 from mneme.store.run import Run
-from mneme.store.synthetic import HOSTILE
+from mneme.testing.synthetic import HOSTILE
 
 pytestmark = IN_CHROMIUM
 NAME = "<img src=x onerror=window.hacked=1>"

@@ -13,10 +13,10 @@ from tiny_models import changed_in_layer, save, tiny_llama, tiny_tokenizer
 from dashboard.components import jobs
 from dashboard.components.forecast import expected
 from mneme.config import make_config
-from mneme.queue import RunQueue
+from mneme.run.queue import RunQueue
 from mneme.store.queries.runs import Measured
 from mneme.store.run import Run
-from mneme.store.synthetic import make_synthetic_run
+from mneme.testing.synthetic import make_synthetic_run
 
 APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
 

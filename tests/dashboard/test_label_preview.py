@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from test_pages import open_page
 
-from mneme.interpret.labels.config import LabelConfig
-from mneme.interpret.labels.estimate import expected
-from mneme.store.synthetic import make_synthetic_run
+from mneme.interpret.explainers.price import expected
+from mneme.interpret.label_config import LabelConfig
+from mneme.testing.synthetic import make_synthetic_run
 
 
 def test_the_cost_of_labelling_is_of_this_runs_questions(

@@ -17,9 +17,9 @@ from test_pages import open_page
 
 from dashboard.components import reading
 from mneme.compare.cache import CompareFile
-from mneme.probe.board import Board
+from mneme.probe.job_files import Board
 from mneme.store.run import Run
-from mneme.store.synthetic import HOSTILE, make_synthetic_run
+from mneme.testing.synthetic import HOSTILE, make_synthetic_run
 
 
 def answer(tokens: list[str]) -> dict[str, Any]:

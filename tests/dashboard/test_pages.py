@@ -8,7 +8,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from mneme.store.run import Run
-from mneme.store.synthetic import make_synthetic_run
+from mneme.testing.synthetic import make_synthetic_run
 
 APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
 PAGES = [

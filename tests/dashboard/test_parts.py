@@ -16,7 +16,7 @@ from mneme.store.queries import latent as latent_queries
 from mneme.store.queries import latents as queries
 from mneme.store.queries.latents import LatentFilter
 from mneme.store.run import open_run
-from mneme.store.synthetic import HOSTILE
+from mneme.testing.synthetic import HOSTILE
 
 BOX = {"box": [{"x": [0.4, 0.1], "y": [1, 0]}], "points": [{"customdata": 3}]}
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from test_pages import open_page
 
-from mneme.interpret.labels.receipts import Receipt, Receipts
+from mneme.interpret.clients.response_cache import Receipt, Receipts
 from mneme.store.run import Run
 
 

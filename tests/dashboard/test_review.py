@@ -11,7 +11,7 @@ from test_pages import open_page
 from mneme.analyst import History
 from mneme.store.queries import triage
 from mneme.store.run import Run
-from mneme.store.synthetic import HOSTILE, make_synthetic_run
+from mneme.testing.synthetic import HOSTILE, make_synthetic_run
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from mneme.analyst import History
 from mneme.search import build_index, find_text
 from mneme.store.queries.latent import flags
 from mneme.store.queries.latents import FLAGS
-from mneme.store.synthetic import make_synthetic_run
+from mneme.testing.synthetic import make_synthetic_run
 
 
 def test_an_own_label_is_found_and_review_states_filter(

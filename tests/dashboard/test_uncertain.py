@@ -11,7 +11,7 @@ from test_pages import open_page
 from dashboard.components import words
 from mneme.attribution.reasons import REASONS
 from mneme.store.run import Run
-from mneme.store.synthetic import make_synthetic_run
+from mneme.testing.synthetic import make_synthetic_run
 
 
 def test_bounds_of_a_log_ratio() -> None:

@@ -26,7 +26,7 @@ from mneme.config import make_config
 from mneme.crosscoder import Crosscoder
 from mneme.effects.categories import load_taxonomy
 from mneme.interpret.encoder import SentenceEncoder
-from mneme.pipeline import run_pipeline
+from mneme.run.pipeline import run_pipeline
 from mneme.store.run import Run
 
 KINDS = ("still", "dead", "moved", "single")

@@ -13,7 +13,7 @@ import torch
 
 from mneme.crosscoder.codes import CodeCache, SparseCodes
 from mneme.effects.config import EffectsConfig
-from mneme.effects.stage import Effects, predict_effects
+from mneme.effects.side_effects import Effects, predict_effects
 
 TOML = """
 title = "two areas"

@@ -6,14 +6,14 @@ import pytest
 from effects_world import TOML, World, predict
 from interpret.chat_server import serving
 
+from mneme._util.errors import LabelError
+from mneme._util.progress import NULL_PROGRESS
 from mneme.config import make_config
-from mneme.effects.ask import ask_categories, category_prompts, read_categories
 from mneme.effects.categories import load_taxonomy
 from mneme.effects.config import EffectsConfig
-from mneme.errors import LabelError
-from mneme.interpret.labels.config import LabelConfig
-from mneme.progress import NULL_PROGRESS
-from mneme.workbench import Workbench
+from mneme.effects.llm_assignment import ask_categories, category_prompts, read_categories
+from mneme.interpret.label_config import LabelConfig
+from mneme.run.context import Workbench
 
 LABELS = pd.DataFrame(
     {

@@ -1,7 +1,7 @@
 import pytest
 
+from mneme._util.errors import ConfigError
 from mneme.effects.categories import bundled_taxonomies, load_taxonomy
-from mneme.errors import ConfigError
 
 
 def test_bundled_taxonomies_hold_what_they_name():

@@ -4,9 +4,9 @@ import pytest
 from scipy import stats
 from sklearn import metrics
 
+from mneme.effects.baseline_summary import standing_sentence
 from mneme.effects.config import EffectsConfig
 from mneme.effects.evaluate import auroc, degraded_outcomes, evaluate, flag_metric, pearson
-from mneme.effects.standing import standing_sentence
 
 N = 20
 KEYS = [f"c{i}" for i in range(N)]

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mneme._util.errors import OutcomesError
 from mneme.effects.lm_eval import import_results
-from mneme.errors import OutcomesError
 
 FILES = Path(__file__).parent / "lm_eval_files"
 KNOWN = ["virology", "gsm8k_local"]

@@ -13,13 +13,13 @@ import pytest
 import torch
 from tiny_models import changed_in_layer, save, tiny_llama, tiny_tokenizer
 
+from mneme._util.errors import ModelError, OutcomesError
 from mneme.config import make_config
+from mneme.effects.expensive_baselines import DifferenceSource, mean_by_topic
 from mneme.effects.lm_eval import import_results
-from mneme.effects.rivals import DifferenceSource, mean_by_topic
-from mneme.effects.run_evaluation import evaluate_run
-from mneme.effects.run_outcomes import give_outcomes, measure_run
-from mneme.errors import ModelError, OutcomesError
-from mneme.pipeline import run_pipeline
+from mneme.run.evaluation import evaluate_run
+from mneme.run.outcomes import give_outcomes, measure_run
+from mneme.run.pipeline import run_pipeline
 from mneme.store.run import Run
 
 AREAS = ("cells", "money", "wars", "stars", "songs", "ships")

@@ -11,8 +11,8 @@ from effects_world import TOML, WordEncoder, World, decode, predict
 
 from mneme.crosscoder.codes import SparseCodes
 from mneme.effects.config import EffectsConfig
-from mneme.effects.null_reach import null_reach
-from mneme.effects.stage import lay_text
+from mneme.effects.null_affected_share import null_reach
+from mneme.effects.side_effects import lay_text
 
 
 class DenseCrosscoder:

@@ -10,10 +10,10 @@ import pytest
 import torch
 from tiny_models import changed_in_layer, tiny_llama, tiny_tokenizer
 
+from mneme._util.errors import OutcomesError
 from mneme.effects import outcomes
 from mneme.effects.benchmark import Item, item_text, load_mmlu, read_questions
 from mneme.effects.outcomes import COLUMNS, Measured, measure, read_outcomes, summarise, write_outcomes
-from mneme.errors import OutcomesError
 from mneme.organisms.texts import read_texts
 
 ITEMS = [

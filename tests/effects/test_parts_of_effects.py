@@ -8,7 +8,7 @@ from mneme.effects.categories import Category, Taxonomy
 from mneme.effects.config import EffectsConfig
 from mneme.effects.explained import directions, hold_windows, share_explained
 from mneme.effects.predict import changed_steps, saturated
-from mneme.effects.stage import lay_text
+from mneme.effects.side_effects import lay_text
 
 
 def config(taxonomy_file, **settings):

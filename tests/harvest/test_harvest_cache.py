@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from mneme._util.errors import ActivationError
 from mneme.corpus import Corpus
-from mneme.errors import ActivationError
 from mneme.harvest import ActivationCache, HarvestConfig, harvest, shards
 from mneme.harvest import cache as cache_module
 from mneme.models import ModelPair

@@ -11,12 +11,12 @@ from harvest_settings import CONFIG
 from ranks import run_ranks
 from tiny_models import changed_in_layer, tiny_llama, tiny_tokenizer
 
-from mneme import distributed
+from mneme._util import distributed
+from mneme._util.errors import ActivationError
+from mneme._util.progress import NullProgress
 from mneme.corpus import Corpus
-from mneme.errors import ActivationError
 from mneme.harvest import harvest
 from mneme.models import ModelPair, pair_models
-from mneme.progress import NullProgress
 
 THREE_SHARDS = replace(CONFIG, shard_tokens=600)
 

@@ -10,11 +10,11 @@ import torch
 from harvest_settings import CONFIG
 from tiny_models import tiny_llama, tiny_tokenizer
 
+from mneme._util.errors import ActivationError, ConfigError, CorpusError, DiskFullError, OutOfMemoryError
 from mneme.corpus import Corpus, load_corpus
-from mneme.errors import ActivationError, ConfigError, CorpusError, DiskFullError, OutOfMemoryError
 from mneme.harvest import HarvestConfig, harvest
+from mneme.harvest.batch_memory import bytes_a_token, weight_bytes
 from mneme.harvest.forward import PairReader
-from mneme.harvest.memory import bytes_a_token, weight_bytes
 from mneme.models import ModelPair, pair_models
 
 
@@ -93,7 +93,7 @@ def test_too_little_memory_names_the_batch_that_fits(
     base, tuned = pair.base._module, pair.tuned._module
     usable = weight_bytes(base, tuned) + spare * bytes_a_token(base)
     monkeypatch.setattr(PairReader, "read", read)
-    monkeypatch.setattr("mneme.harvest.memory.usable_bytes", lambda device: usable)
+    monkeypatch.setattr("mneme.harvest.batch_memory.usable_bytes", lambda device: usable)
     config = replace(CONFIG, behaviour_share=0.0, share_layers=False)
     with pytest.raises(OutOfMemoryError, match=told) as found:
         harvest(pair, corpus, config, tmp_path)

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from tiny_models import changed_in_layer, tiny_llama, tiny_tokenizer
 
+from mneme._util.errors import ActivationError, ConfigError, PairError
 from mneme.corpus import Corpus, Document
-from mneme.errors import ActivationError, ConfigError, PairError
 from mneme.harvest import ActivationCache, HarvestConfig, check_layer, harvest
 from mneme.harvest.layer import check_streams
 from mneme.models import ModelPair, pair_models

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 import mneme
-from mneme import server
 from mneme._util.bundle import bundle_folder
-from mneme.errors import MnemeError
+from mneme._util.errors import MnemeError
+from mneme.cli import server
+from mneme.cli.server import settings_flags
 from mneme.models.bundled import install_line
-from mneme.server import settings_flags
 
 CHECKOUT = Path(mneme.__file__).resolve().parents[1]
 

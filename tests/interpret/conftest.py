@@ -8,7 +8,7 @@ import torch
 
 from mneme.interpret.config import InterpretConfig
 from mneme.interpret.contexts import find_contexts
-from mneme.interpret.words import read_words
+from mneme.interpret.corpus_words import read_words
 
 from .fakes import FakeCache, FakeCodes
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mneme.interpret.labels.chat import Reply
+from mneme.interpret.clients.chat import Reply
 
 
 @dataclass

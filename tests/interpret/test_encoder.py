@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mneme.errors import ModelError
+from mneme._util.errors import ModelError
 from mneme.interpret.encoder import SentenceEncoder, installed_encoder
 
 pytestmark = pytest.mark.bf16

@@ -7,7 +7,7 @@ from pathlib import Path
 import huggingface_hub
 import pytest
 
-from mneme.errors import ModelError
+from mneme._util.errors import ModelError
 from mneme.interpret import encoder as encoder_module
 from mneme.interpret.encoder import SentenceEncoder, installed_encoder
 

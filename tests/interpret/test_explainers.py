@@ -6,15 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mneme.errors import LabelError
-from mneme.interpret.labels.chat import open_chat
-from mneme.interpret.labels.config import LabelConfig
-from mneme.interpret.labels.explainers import (
+from mneme._util.errors import LabelError
+from mneme.interpret.clients.chat import open_chat
+from mneme.interpret.explainers.names import (
     budget_of,
     check_explainers,
     explainer_names,
     most_changed,
 )
+from mneme.interpret.label_config import LabelConfig
 
 from .chat_server import serving
 

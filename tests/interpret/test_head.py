@@ -7,7 +7,7 @@ import torch
 from conformance.architectures import tiny_model
 from conformance.checks import against_jacobian
 
-from mneme.errors import ModelError
+from mneme._util.errors import ModelError
 from mneme.interpret.head import reading_head, reading_heads
 from mneme.models import layers
 

@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mneme.errors import LabelError
+from mneme._util.errors import LabelError
+from mneme.interpret.clients.chat import Reply
 from mneme.interpret.encoder import SentenceEncoder
-from mneme.interpret.labels.chat import Reply
 from mneme.interpret.neighbours import nearest_by_firing
-from mneme.interpret.scores.exam import set_exam
-from mneme.interpret.scores.fuzz import set_fuzz
-from mneme.interpret.scores.judge import judge_labels, read_verdicts
-from mneme.interpret.scores.sheet import PER_KIND, Item, sheet, sheet_scores
+from mneme.interpret.scorers.fuzz import set_fuzz
+from mneme.interpret.scorers.judge_items import PER_KIND, Item, sheet, sheet_scores
+from mneme.interpret.scorers.llm_scorer import judge_labels, read_verdicts
+from mneme.interpret.scorers.scoring_set import set_exam
 
 from .fakes import Reader
 

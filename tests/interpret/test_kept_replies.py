@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mneme.interpret.labels.receipts import Receipt, Receipts
+from mneme.interpret.clients.response_cache import Receipt, Receipts
 
 RECEIPT = Receipt("llm:x", "be brief", "what is it?", '{"label": "rivers"}', False, 12, 5, 0.2, 1)
 

@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mneme.interpret.labels.enrichment import Enriched, Evidence, gather_evidence, log_odds
-from mneme.interpret.labels.offline import offline_labels
-from mneme.interpret.words import read_words
+from mneme.interpret.corpus_words import read_words
+from mneme.interpret.explainers.enrichment import Enriched, Evidence, gather_evidence, log_odds
+from mneme.interpret.explainers.offline import offline_labels
 
 from .conftest import SUBJECTS
 from .fakes import FakeCache

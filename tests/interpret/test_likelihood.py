@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 from tiny_models import save, tiny_llama, tiny_tokenizer
 
-from mneme.interpret.labels.local import LocalChat
-from mneme.interpret.scores.likelihood import doubts, judge_by_likelihood
-from mneme.interpret.scores.sheet import Item
+from mneme.interpret.clients.local import LocalChat
+from mneme.interpret.scorers.judge_items import Item
+from mneme.interpret.scorers.likelihood import doubts, judge_by_likelihood
 
 
 @pytest.fixture(scope="module")

@@ -11,10 +11,10 @@ import httpx
 import openai
 import pytest
 
-from mneme.interpret.labels.asking import Budget, Prices
-from mneme.interpret.labels.chat import ServerChat
-from mneme.interpret.labels.explain import LabelRun, explain
-from mneme.interpret.labels.receipts import Prompt, Receipts
+from mneme.interpret.clients.asking import Budget, Prices
+from mneme.interpret.clients.chat import ServerChat
+from mneme.interpret.clients.response_cache import Prompt, Receipts
+from mneme.interpret.explainers.explain import LabelRun, explain
 
 from .chat_server import completion, serving
 
@@ -153,9 +153,9 @@ def test_a_refusal_is_told_as_one_from_the_kept_reply_too(http, tmp_path) -> Non
 _KILLED = """
 import sys, openai, json
 from pathlib import Path
-from mneme.interpret.labels.chat import ServerChat
-from mneme.interpret.labels.explain import explain
-from mneme.interpret.labels.receipts import Prompt
+from mneme.interpret.clients.chat import ServerChat
+from mneme.interpret.explainers.explain import explain
+from mneme.interpret.clients.response_cache import Prompt
 questions = {j: Prompt("Name it.", json.dumps({"examples": [f"text {j}"]})) for j in range(20)}
 client = openai.OpenAI(api_key="k", base_url=sys.argv[1])
 explain(questions, ServerChat(client, "m"), Path(sys.argv[2]), concurrency=3)

@@ -8,11 +8,11 @@ import pytest
 from tiny_models import save, tiny_llama, tiny_tokenizer
 from transformers import PreTrainedModel
 
-from mneme.errors import ModelError
-from mneme.interpret.labels.chat import ReplyError, open_chat
-from mneme.interpret.labels.explain import explain
-from mneme.interpret.labels.local import LocalChat
-from mneme.interpret.labels.receipts import Prompt
+from mneme._util.errors import ModelError
+from mneme.interpret.clients.chat import ReplyError, open_chat
+from mneme.interpret.clients.local import LocalChat
+from mneme.interpret.clients.response_cache import Prompt
+from mneme.interpret.explainers.explain import explain
 
 TEMPLATE = "{% for m in messages %}{{ m['content'] }} {% endfor %}"
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from mneme.interpret.contexts import Contexts
-from mneme.interpret.labels.overlap import agreement, label_overlap
+from mneme.interpret.explainers.overlap import agreement, label_overlap
 
 LATENTS = 60
 

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from mneme.errors import LabelError
-from mneme.interpret.labels.prompt import read_explanation
+from mneme._util.errors import LabelError
+from mneme.interpret.explainers.prompt import read_explanation
 
 GOOD = json.dumps({"label": "names of rivers", "sentence": "Rivers.", "role": "detects", "confidence": 0.9})
 

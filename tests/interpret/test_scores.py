@@ -7,19 +7,19 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, f1_score
 
-from mneme.attribution.health_later import label_scores_health
+from mneme.attribution.post_label_health import label_scores_health
 from mneme.interpret.contexts import is_test
 from mneme.interpret.encoder import SentenceEncoder
 from mneme.interpret.neighbours import nearest_by_firing
-from mneme.interpret.scores import statistics as stats
-from mneme.interpret.scores.encoder import score_method
-from mneme.interpret.scores.exam import Exam, set_exam
-from mneme.interpret.scores.fuzz import Fuzz, set_fuzz
-from mneme.interpret.scores.grade import grade_labels, keep_examples
-from mneme.interpret.scores.judge import judge_labels
-from mneme.interpret.scores.nonsense import RandomCodes
-from mneme.interpret.scores.reader import content, shuffled, word_weights
-from mneme.interpret.scores.statistics import Side
+from mneme.interpret.scorers import statistics as stats
+from mneme.interpret.scorers.detection import score_method
+from mneme.interpret.scorers.fuzz import Fuzz, set_fuzz
+from mneme.interpret.scorers.llm_scorer import judge_labels
+from mneme.interpret.scorers.random_latent_baseline import RandomCodes
+from mneme.interpret.scorers.score_labels import grade_labels, keep_examples
+from mneme.interpret.scorers.scoring_set import Exam, set_exam
+from mneme.interpret.scorers.statistics import Side
+from mneme.interpret.scorers.text_fit import content, shuffled, word_weights
 
 from .fakes import Reader
 

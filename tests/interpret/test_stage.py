@@ -11,18 +11,18 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from mneme.errors import RunError
+from mneme._util.errors import RunError
 from mneme.interpret import interpret
 from mneme.interpret.config import InterpretConfig
 from mneme.interpret.contexts import find_contexts, read_contexts
 from mneme.interpret.encoder import SentenceEncoder
-from mneme.interpret.labels.compare import compare_explainers
-from mneme.interpret.labels.config import LabelConfig
-from mneme.interpret.labels.estimate import estimate, questions
-from mneme.interpret.labels.explain import explain_all
-from mneme.interpret.labels.explainers import explainer_names
-from mneme.interpret.labels.prompt import make_prompts
-from mneme.interpret.labels.stage import Labels, label_latents
+from mneme.interpret.explainers.compare_explainers import compare_explainers
+from mneme.interpret.explainers.explain import explain_all
+from mneme.interpret.explainers.names import explainer_names
+from mneme.interpret.explainers.price import estimate, questions
+from mneme.interpret.explainers.prompt import make_prompts
+from mneme.interpret.label_config import LabelConfig
+from mneme.interpret.labelling import Labels, label_latents
 from mneme.interpret.tokens import TokenTexts
 from mneme.store.queries.comparison import method_rows
 from mneme.store.queries.meaning import (

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from tiny_models import VOCABULARY, changed_in_layer, save, tiny_llama, tiny_tokenizer
 from transformers import PreTrainedModel
 
-from mneme.errors import ModelError
+from mneme._util.errors import ModelError
 from mneme.models import load_model, load_pair
 from mneme.models.identity import model_identity
 from mneme.models.quiet import quiet_transformers

@@ -23,7 +23,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from mneme.errors import ModelError
+from mneme._util.errors import ModelError
 from mneme.models import load_model
 from mneme.models.causality import check_causal
 

@@ -12,7 +12,7 @@ from gguf_files import gguf_llama, write_gguf
 from tiny_models import changed_in_layer, save
 from transformers import PreTrainedModel
 
-from mneme.errors import ModelError
+from mneme._util.errors import ModelError
 from mneme.models import load_model, load_pair, load_tokenizer
 
 IDS = torch.arange(2, 20)[None]

@@ -16,7 +16,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from mneme.errors import ModelError, PairError
+from mneme._util.errors import ModelError, PairError
 from mneme.models import layers, load_pair, pair_models
 
 

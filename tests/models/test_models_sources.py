@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from tiny_models import changed_in_layer, save, tiny_llama, tiny_tokenizer
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from mneme.errors import ConfigError, ModelError
+from mneme._util.errors import ConfigError, ModelError
 from mneme.models import bundled, load_model, load_tokenizer, sources
 from mneme.models.sources import resolve
 

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from tiny_models import changed_in_layer, save, tiny_llama, tiny_tokenizer
 from torch import nn
 
-from mneme.errors import ModelError
+from mneme._util.errors import ModelError
 from mneme.harvest.forward import PairReader
 from mneme.models import layers, load_pair, pair_models
 from mneme.models.delta import replace_tensor, sharing_copy

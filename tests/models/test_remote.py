@@ -13,13 +13,13 @@ from nnsight import CONFIG, TransformersModel
 from nnsight.modeling import huggingface
 from tiny_models import changed_in_layer, save, tiny_llama, tiny_tokenizer
 
+from mneme._util.errors import ConfigError, ModelError, PairError
 from mneme.config import make_config
 from mneme.corpus import load_corpus
-from mneme.errors import ConfigError, ModelError, PairError
 from mneme.harvest import HarvestConfig, harvest
 from mneme.models import load_pair
 from mneme.models.remote import load_remote_pair
-from mneme.pipeline import run_pipeline
+from mneme.run.pipeline import run_pipeline
 
 KEY = "a-secret-key"
 TEXTS = [f"a river and a king number {i} sat on a mat by the war of code" for i in range(30)]

@@ -10,7 +10,7 @@ from tiny_models import VOCABULARY, changed_in_layer, save, tiny_llama, tiny_tok
 from tokenizers import AddedToken, normalizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from mneme.errors import PairError
+from mneme._util.errors import PairError
 from mneme.models import load_pair, pair_models
 from mneme.models.tokenizers import check_tokenizers
 

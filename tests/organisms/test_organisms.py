@@ -13,7 +13,7 @@ from tiny_models import save, tiny_llama, tiny_tokenizer
 from torch import nn
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
-from mneme.errors import ConfigError, CorpusError
+from mneme._util.errors import ConfigError, CorpusError
 from mneme.models.load import load_model
 from mneme.organisms import METHODS, make_organism
 from mneme.organisms.finetune import FinetuneConfig

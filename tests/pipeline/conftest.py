@@ -13,7 +13,7 @@ from tiny_models import changed_in_layer, save, tiny_llama, tiny_tokenizer
 
 from mneme.cli import main
 from mneme.config import make_config
-from mneme.pipeline import run_pipeline
+from mneme.run.pipeline import run_pipeline
 from mneme.store.run import Run
 
 WORDS = [

@@ -14,14 +14,14 @@ import pytest
 import torch
 from damage import reseal
 
+from mneme._util.errors import ConfigError, ModelError, RunError
+from mneme._util.progress import NULL_PROGRESS
 from mneme.causal.choice import weighed_documents
-from mneme.causal.run import run_causal
 from mneme.config import make_config, read_config
-from mneme.errors import ConfigError, ModelError, RunError
-from mneme.progress import NULL_PROGRESS
+from mneme.run.causal import run_causal
+from mneme.run.context import Workbench
 from mneme.store.queries import causal as queries
 from mneme.store.run import Run
-from mneme.workbench import Workbench
 
 
 @pytest.fixture
@@ -92,13 +92,13 @@ def test_what_was_measured_is_not_measured_again(patched: Run, monkeypatch: pyte
     def never(*_: object, **__: object) -> None:
         raise AssertionError("measured again")
 
-    monkeypatch.setattr("mneme.causal.run.measure", never)
+    monkeypatch.setattr("mneme.run.causal.measure", never)
     run_causal(patched.path, latents=some_latents(patched), contexts=3, tokens=1500)
     assert patched.sql("SELECT * FROM causal ORDER BY ALL").equals(before)
 
 
 def test_what_is_done_when_interrupted_is_kept_and_shown(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mneme.causal import run as module
+    from mneme.run import causal as module
 
     calls, real = [], module.measure
 

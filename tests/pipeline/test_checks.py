@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mneme.checks import run_nulls, run_stability
-from mneme.errors import ConfigError, RunError
+from mneme._util.errors import ConfigError, RunError
+from mneme.run.checks import run_nulls, run_stability
 from mneme.store.run import Run
 
 

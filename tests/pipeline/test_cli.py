@@ -204,7 +204,7 @@ def test_ctrl_c_exits_130(cli: Any, whole_run: Run, monkeypatch: pytest.MonkeyPa
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mneme.pipeline.run_pipeline", interrupt)
+    monkeypatch.setattr("mneme.run.pipeline.run_pipeline", interrupt)
     code, _, err = cli("run", whole_run.path / "run.toml")
     assert code == 130 and "goes on from here" in err
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mneme._util.errors import RunError
 from mneme.compare.cache import CompareFile
 from mneme.compare.compare import compare_runs
 from mneme.compare.match import by_firing, by_label
-from mneme.errors import RunError
 from mneme.store.queries.compare import both_effects, both_latents
 from mneme.store.run import Run
 

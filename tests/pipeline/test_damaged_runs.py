@@ -13,12 +13,12 @@ import pytest
 from damage import cut, flip
 from test_pipeline import assert_same
 
-from mneme.checks import finished_bench, kept_crosscoder, run_nulls
+from mneme._util.errors import CorruptRunError, RunError
+from mneme._util.progress import NULL_PROGRESS
 from mneme.config import make_config, read_config
-from mneme.effects.run_outcomes import give_outcomes
-from mneme.errors import CorruptRunError, RunError
-from mneme.pipeline import run_pipeline
-from mneme.progress import NULL_PROGRESS
+from mneme.run.checks import finished_bench, kept_crosscoder, run_nulls
+from mneme.run.outcomes import give_outcomes
+from mneme.run.pipeline import run_pipeline
 from mneme.store.files import read_manifest, sha256
 from mneme.store.run import Run, open_run
 
@@ -212,7 +212,7 @@ def test_a_check_that_is_interrupted_leaves_a_true_manifest(
     def stopped(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mneme.checks.tell_findings", stopped)
+    monkeypatch.setattr("mneme.run.checks.tell_findings", stopped)
     with pytest.raises(KeyboardInterrupt):
         run_nulls(run.path)
     assert len(run.sql("SELECT * FROM nulls")) == 2

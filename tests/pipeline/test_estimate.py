@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from mneme._util.console import RichProgress
+from mneme._util.errors import ConfigError, DiskFullError
+from mneme._util.progress import NULL_PROGRESS
 from mneme.cli import main
 from mneme.config import make_config
-from mneme.console import RichProgress
-from mneme.errors import ConfigError, DiskFullError
-from mneme.estimate import estimate
 from mneme.harvest import ActivationCache
-from mneme.pipeline import run_pipeline
-from mneme.progress import NULL_PROGRESS
+from mneme.run.context import Workbench
+from mneme.run.estimate import estimate
+from mneme.run.pipeline import run_pipeline
 from mneme.store.run import Run
-from mneme.workbench import Workbench
 
 
 def size(folder: Path) -> int:

@@ -19,10 +19,10 @@ import pytest
 from damage import make_older
 
 import mneme
+from mneme._util.errors import RunError
 from mneme.config import make_config, read_config
-from mneme.errors import RunError
-from mneme.pipeline import run_pipeline
-from mneme.stages import STAGES
+from mneme.run.pipeline import run_pipeline
+from mneme.run.stages import STAGES
 from mneme.store.files import sha256
 from mneme.store.run import Run, open_run
 
@@ -123,7 +123,7 @@ def test_kill_9_and_the_same_command_end_in_the_same_run(
     (tmp_path / "settings.json").write_text(json.dumps(settings))
     code = (
         "import json, torch; torch.set_num_threads(1);"
-        "from mneme.config import make_config; from mneme.pipeline import run_pipeline;"
+        "from mneme.config import make_config; from mneme.run.pipeline import run_pipeline;"
         f"run_pipeline(make_config(json.load(open({str(tmp_path / 'settings.json')!r}))), {str(tmp_path / 'run')!r})"
     )
     process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
@@ -145,7 +145,7 @@ def test_ctrl_c_leaves_word_of_it(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mneme.workbench.Workbench.check", interrupt)
+    monkeypatch.setattr("mneme.run.context.Workbench.check", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run_pipeline(make_config(settings), tmp_path / "run")
     assert json.loads((tmp_path / "run" / "progress.json").read_text())["state"] == "cancelled"

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mneme.errors import ConfigError, RunError
-from mneme.power.retrain import run_retrained
-from mneme.power.stage import run_power
+from mneme._util.errors import ConfigError, RunError
+from mneme.run.power import run_power
+from mneme.run.power_retrain import run_retrained
 from mneme.store.run import Run
 
 

@@ -11,14 +11,14 @@ import pytest
 import torch
 from tiny_models import changed_in_layer, save, tiny_llama, tiny_tokenizer
 
+from mneme._util.errors import UserError
+from mneme._util.progress import NULL_PROGRESS
 from mneme.config import make_config
 from mneme.crosscoder import Crosscoder, CrosscoderConfig
-from mneme.errors import UserError
 from mneme.harvest import harvest
-from mneme.pipeline import run_pipeline
-from mneme.progress import NULL_PROGRESS
+from mneme.run.context import Workbench
+from mneme.run.pipeline import run_pipeline
 from mneme.store.run import Run
-from mneme.workbench import Workbench
 
 Cli = Callable[..., tuple[int, str, str]]
 SIZES = ["crosscoder.latents=32", "crosscoder.k=4", "crosscoder.epochs=1", "effects.taxonomy=harm"]

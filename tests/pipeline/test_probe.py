@@ -12,10 +12,10 @@ import pytest
 import torch
 from tiny_models import changed_in_layer, save, tiny_llama
 
+from mneme._util.errors import ModelError, UserError
 from mneme.attribution.scaling import latent_scaling
-from mneme.errors import ModelError, UserError
-from mneme.probe.board import Board
 from mneme.probe.chat import read_chat
+from mneme.probe.job_files import Board
 from mneme.probe.probe import MAX_TOKENS, Prober
 from mneme.store.run import Run
 

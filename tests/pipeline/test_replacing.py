@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 import mneme
+from mneme._util.errors import FinishedRunError
 from mneme.config import make_config
-from mneme.errors import FinishedRunError
-from mneme.pipeline import run_pipeline
+from mneme.run.pipeline import run_pipeline
 from mneme.store.files import sha256
 from mneme.store.run import Run
 

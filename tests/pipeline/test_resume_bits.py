@@ -11,9 +11,9 @@ from typing import Any
 import pandas as pd
 import torch
 
-from mneme.causal.run import run_causal
 from mneme.config import make_config
-from mneme.pipeline import run_pipeline
+from mneme.run.causal import run_causal
+from mneme.run.pipeline import run_pipeline
 from mneme.store.database import expected_columns
 from mneme.store.files import sha256
 from mneme.store.run import Run

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from mneme.attribution.memory import MemoryCache
+from mneme.attribution.held_activations import MemoryCache
 from mneme.crosscoder import Crosscoder
 from mneme.crosscoder.config import CrosscoderConfig
 from mneme.effects.categories import Category, Taxonomy
-from mneme.effects.stage import Laid
+from mneme.effects.side_effects import Laid
 from mneme.effects.windows import Windows
 from mneme.organisms.planted import PlantedConfig, PlantedPair
 

@@ -155,7 +155,7 @@ def test_documents_that_stand_for_others_weigh_as_those_would(tmp_path: Path) ->
 
 
 def test_a_crosscoder_of_another_harvest_is_refused(world: World) -> None:
-    from mneme.errors import ActivationError
+    from mneme._util.errors import ActivationError
 
     short = Cache(world.cache.activations[:64], world.cache.document[:64], world.cache.nll_tuned[:64])
     with pytest.raises(ActivationError, match="another harvest"):

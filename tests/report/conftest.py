@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from mneme.store.run import Run
-from mneme.store.synthetic import make_synthetic_run
+from mneme.testing.synthetic import make_synthetic_run
 
 
 @pytest.fixture(scope="session")

@@ -10,18 +10,19 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mneme._util.errors import RunError
 from mneme.analyst import History
 from mneme.attribution.reasons import REASONS
 from mneme.effects.config import EffectsConfig
 from mneme.effects.evaluate import degraded_outcomes
-from mneme.errors import RunError
-from mneme.report import build_report, to_html, to_json, to_markdown, words
+from mneme.report import build_report, to_html, to_json, to_markdown
+from mneme.report import phrases as words
 from mneme.report.exports import export_table
 from mneme.report.model import Score
 from mneme.report.outcome import compare
 from mneme.report.write import to_csv
 from mneme.store.run import Run
-from mneme.store.synthetic import STAGES, make_synthetic_run
+from mneme.testing.synthetic import STAGES, make_synthetic_run
 
 
 def test_the_most_severe_of_each_kind_come_first(plain_run: Run) -> None:

@@ -14,13 +14,13 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from mneme.errors import DiskFullError, RunError
+from mneme._util.errors import DiskFullError, RunError
 from mneme.report import build_report, to_html, to_json, to_markdown, write, write_report
 from mneme.report.charts import SHAPES, effect_bars, largest
 from mneme.report.model import Context, Effect
-from mneme.report.words import measured_title, pieces
+from mneme.report.phrases import measured_title, pieces
 from mneme.store.run import Run
-from mneme.store.synthetic import HOSTILE
+from mneme.testing.synthetic import HOSTILE
 
 _OURS = frozenset(
     """html head meta title style body header h1 h2 h3 p nav a bdi section table thead tbody tr th td caption small

@@ -14,7 +14,7 @@ from mneme.report.jsonform import to_json
 from mneme.report.markdown import to_markdown
 from mneme.report.write import to_csv
 from mneme.store.run import Run
-from mneme.store.synthetic import make_synthetic_run
+from mneme.testing.synthetic import make_synthetic_run
 
 
 def test_every_form_tells_the_power(plain_run: Run) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from tiny_models import save, tiny_llama, tiny_tokenizer
 
+from mneme._util.errors import ConfigError, OutcomesError
 from mneme.effects.preferences import Contrast, measure_contrasts, read_pairs
-from mneme.errors import ConfigError, OutcomesError
 from mneme.scenarios.__main__ import main
 from mneme.scenarios.page import markdown
 from mneme.scenarios.results import floors

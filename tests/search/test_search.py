@@ -13,7 +13,7 @@ from mneme.search.text import query_words
 from mneme.store.queries import search as queries
 from mneme.store.queries.latents import LatentFilter, beside, count, table
 from mneme.store.run import Run
-from mneme.store.synthetic import HOSTILE, make_synthetic_run
+from mneme.testing.synthetic import HOSTILE, make_synthetic_run
 
 
 class Letters:

@@ -17,8 +17,8 @@ import pandas as pd
 import pytest
 from damage import cut, flip, make_older, written_by_another_duckdb
 
+from mneme._util.errors import CorruptRunError, DiskFullError, MnemeError, RunError
 from mneme.analyst.history import History
-from mneme.errors import CorruptRunError, DiskFullError, MnemeError, RunError
 from mneme.store import database
 from mneme.store.files import read_manifest, sha256, write_manifest
 from mneme.store.run import Run, open_run

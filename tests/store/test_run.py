@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 from safetensors import SafetensorError
 
-from mneme.errors import CorruptRunError, DiskFullError, NewerSchemaError, RunError
+from mneme._util.errors import CorruptRunError, DiskFullError, NewerSchemaError, RunError
 from mneme.store.files import only_writer, sha256, write_manifest
 from mneme.store.run import Run, open_run, translate_os_errors
 from mneme.store.schema import SCHEMA_VERSION
-from mneme.store.synthetic import make_synthetic_run
+from mneme.testing.synthetic import make_synthetic_run
 
 PUBLIC = {
     "latents": "latent norm_base norm_tuned delta_norm beta_base beta_tuned firing_rate verdict umap_x",

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mneme.verdict.run import Evidence, run_verdict, text_needed
+from mneme.verdict.run_verdict import Evidence, run_verdict, text_needed
 from mneme.verdict.vocabulary import (
     BROKEN,
     INTENDED_ONLY,

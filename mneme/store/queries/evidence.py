@@ -9,7 +9,7 @@ from mneme.effects.config import EffectsConfig
 from mneme.store.queries.quality import null_rate
 from mneme.store.run import Run
 from mneme.verdict.calls import with_calls
-from mneme.verdict.run import Evidence, run_verdict
+from mneme.verdict.run_verdict import Evidence, run_verdict
 
 
 def verdict_facts(run: Run, config: EffectsConfig, behaviour_share: float) -> dict[str, str]:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mneme.errors import MnemeError
+from mneme._util.errors import MnemeError
 from mneme.store.run import open_run
 
 _FACTS = ("base", "tuned", "layer", "latents", "n_tokens", "corpus", "created_at", "verdict_sentence")
@@ -78,7 +78,7 @@ def run_names(folder: Path) -> list[str]:
 
 
 def read_progress(path: Path) -> dict[str, Any] | None:
-    """What a run's progress.json says, or None; see `mneme.console.FileProgress`."""
+    """What a run's progress.json says, or None; see `mneme._util.console.FileProgress`."""
     try:
         found = json.loads((path / "progress.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):

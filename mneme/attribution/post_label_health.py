@@ -1,0 +1,182 @@
+"""Rows of the health gate that come after the attribution pass: of labels, of null pairs and of other seeds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence, Sized
+
+import numpy as np
+import pandas as pd
+
+from mneme.attribution.health_row import grade, measured
+from mneme.store.queries.labels import unreliable
+
+
+def label_overlap_health(overlap: float) -> pd.DataFrame:
+    """The row for `label_overlap` (mneme/interpret/explainers/overlap.py); below 40% warns, as in the MNEME paper."""
+    return pd.DataFrame(
+        [
+            grade(
+                "label_overlap",
+                "Latents whose labels from either half of the text agree",
+                measured(overlap),
+                "share of labelled latents",
+                "labels are unreliable: use a stronger labelling model or more contexts",
+                warn=0.4,
+                low_is_bad=True,
+            )
+        ]
+    )
+
+
+def label_scores_health(labels: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
+    """Rows of the labels' held-out scores: columns of the tables `labels` and `label_summary`."""
+    main = summary.query("method == 'offline' and test == 'detection' and negatives == 'random'")
+    score = dict(zip(main["labels"], main["balanced_accuracy"].astype(float), strict=True))
+    weak = labels[labels.score.notna() & labels.score_shuffled.notna()]
+    share = unreliable(weak).mean()
+    nonsense = score.get("random latent", float("nan"))
+    return pd.DataFrame(
+        [
+            grade(
+                "label_score",
+                "Offline labels on held-out text, mean balanced accuracy",
+                measured(score.get("own", float("nan"))),
+                "share of windows, both sides weighing the same; chance is 50 %",
+                "no better than the labels of latents that fire at random: read contexts, not labels",
+                warn=round(nonsense, 3) if np.isfinite(nonsense) else 0.5,
+                low_is_bad=True,
+            ),
+            grade(
+                "label_nonsense",
+                "Offline labels of latents that fire at random, the same score",
+                measured(nonsense),
+                "share of windows, both sides weighing the same; chance is 50 %",
+                "",
+            ),
+            grade(
+                "label_unreliable",
+                "Labels not shown to beat other latents' labels",
+                float(share) if len(weak) else None,
+                "share of scored labels",
+                "read more text, which scores more surely, or label with a stronger model",
+                warn=0.5,
+            ),
+        ]
+    )
+
+
+def category_answers_health(answered: Sized, reasons: Mapping[int, str]) -> pd.DataFrame:
+    """The row for latents whose categories the labelling model was asked for."""
+    asked = len(answered) + len(reasons)
+    return pd.DataFrame(
+        [
+            grade(
+                "category_answers",
+                "Latents that the labelling model laid to categories",
+                len(answered) / asked if asked else None,
+                f"share of {asked} asked",
+                f"{_counted(reasons.values())}: the sentence encoder laid the others; run it again, answers already"
+                " paid for are kept",
+                warn=0.9,
+                low_is_bad=True,
+            )
+        ]
+    )
+
+
+def label_failures_health(failures: pd.DataFrame) -> pd.DataFrame:
+    """The row for latents that a labelling model was asked about in vain; columns latent, method, reason."""
+    why = _counted(failures["reason"])
+    return pd.DataFrame(
+        [
+            grade(
+                "label_failures",
+                "Latents the labelling model gave no label for",
+                float(len(failures)),
+                "latents",
+                f"{why}: run `mneme label` again, answers already paid for are kept",
+                warn=0,
+            )
+        ]
+    )
+
+
+def stability_health(
+    persisting: Sequence[float], pw_mcc: Sequence[float], categories: Sequence[float] = ()
+) -> pd.DataFrame:
+    """Rows of retrained dictionaries: share of live latents found again, PW-MCC, categories of the same verdict."""
+    return pd.DataFrame(
+        [
+            grade(
+                "seed_persistence",
+                "Latents that another seed finds again",
+                _mean(persisting),
+                "share of live latents",
+                "name no single latent as the cause without checking it: read the categories",
+                warn=0.3,
+                low_is_bad=True,
+            ),
+            grade(
+                "pw_mcc",
+                "Matched decoder cosine across seeds, weighted (PW-MCC)",
+                _mean(pw_mcc),
+                "cosine",
+                "train longer: the dictionary depends on its seed",
+                warn=0.6,
+                low_is_bad=True,
+            ),
+            grade(
+                "category_persistence",
+                "Categories that another seed gives the same verdict",
+                _mean(categories),
+                "share of categories",
+                "the categories' verdicts depend on the seed: read more text, train longer",
+                warn=0.8,
+                low_is_bad=True,
+            ),
+        ]
+    )
+
+
+def null_health(rate: float, margin: tuple[float, float], min_reach: tuple[float, float]) -> pd.DataFrame:
+    """Rows of the null pairs: the largest false-positive rate, and each threshold they ask for beside the one used."""
+    return pd.DataFrame(
+        [
+            grade(
+                "null_rate",
+                "Latents called changed in a pair that did not change",
+                rate,
+                "share of live latents",
+                "judge with the margin the null pairs ask for (`mneme null` prints the command)",
+                warn=0.05,
+            ),
+            grade(
+                "null_margin",
+                "Margin the null pairs ask for",
+                margin[0],
+                "nats",
+                f"judge again with --replace --set attribution.margin={margin[0] + 0.0005:.3f}",
+                warn=margin[1],
+            ),
+            grade(
+                "null_reach",
+                "Reach of a category that the null pairs ask for",
+                min_reach[0],
+                "share of text",
+                f"judge again with --replace --set effects.min_reach={min_reach[0] + 0.0005:.3f}",
+                warn=min_reach[1],
+            ),
+        ]
+    )
+
+
+def _mean(values: Sequence[float]) -> float | None:
+    """Over the seeds that could be compared."""
+    known = [value for value in values if not np.isnan(value)]
+    return float(np.mean(known)) if known else None
+
+
+def _counted(reasons: Iterable[str]) -> str:
+    """Each reason and how often it was given."""
+    return "; ".join(f"{reason} ({n})" for reason, n in Counter(reasons).items())

@@ -1,0 +1,59 @@
+"""How much of each category the changed latents of a null pair reach: what `min_reach` must lie above.
+
+In a pair that did not change no latent should be called, and where none is, every reach is 0. With a small margin
+some are, and the categories they reach would be called if predictions moved there.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from mneme._util.progress import NULL_PROGRESS, Progress
+from mneme.effects.config import EffectsConfig
+from mneme.effects.explained import confirmed_rows, directions
+from mneme.effects.predict import amount_of_text, changed_steps, reach_of
+from mneme.effects.side_effects import Laid
+from mneme.effects.sums import sum_activations
+
+
+class NullReach(NamedTuple):
+    """Of the categories with text enough, over which nothing is said about predictions."""
+
+    n_categories: int
+    n_reached: int
+    """Those whose interval of the reach lies above `min_reach`."""
+    reach: float
+    """The `min_reach` that a share `level` of them does not exceed in that way; NaN without any."""
+
+
+def null_reach(
+    crosscoder: Any,
+    cache: Any,
+    latents: pd.DataFrame,
+    laid: Laid,
+    config: EffectsConfig,
+    progress: Progress = NULL_PROGRESS,
+) -> NullReach:
+    """cache: a null pair's activations, with the rows that `laid` has; latents: what attribution says of them."""
+    latents = latents.sort_values("latent").reset_index(drop=True)
+    windows = laid.windows
+    enough = amount_of_text(laid.weights, windows)["documents"].to_numpy() >= config.min_documents
+    said = directions(latents, changed_steps(latents).sum(0), crosscoder.raw_decoder())
+    low = np.zeros(len(enough))
+    if len(said.latent):
+        confirmed = np.bincount(
+            windows.row_window,
+            weights=confirmed_rows(crosscoder, cache, said, progress),
+            minlength=len(windows.document),
+        )
+        typical = sum_activations(cache, windows, progress).typical
+        low = reach_of(laid.weights, windows, confirmed, typical, config).low
+    low = low[enough]
+    return NullReach(
+        len(low),
+        int((low > config.min_reach).sum()),
+        float(np.quantile(low, config.level)) if len(low) else float("nan"),
+    )

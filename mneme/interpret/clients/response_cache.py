@@ -1,0 +1,116 @@
+"""What was asked of a model and what it replied, in a folder: one JSON file a question, named by all that decides it.
+
+The name is a SHA-256 of the model and where it runs, temperature, longest reply, instructions and data: the same
+question is paid for once, and a receipt can be shown beside what was made of it. A file is whole or not there, and
+has a SHA-256 of what it says: a damaged one is never taken for a reply. While
+a question is on its way, a mark lies beside it: found later, it says that a reply may have been paid for in vain.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from mneme.store.files import write_text
+
+if TYPE_CHECKING:
+    from mneme.interpret.clients.chat import Reply
+
+
+class Prompt(NamedTuple):
+    """All that one request says."""
+
+    system: str
+    user: str
+
+    def key(self, identity: str) -> str:
+        """The receipt's name; `identity` is the model's (`Chat.identity`)."""
+        return hashlib.sha256("\0".join((identity, self.system, self.user)).encode()).hexdigest()
+
+
+class Receipt(NamedTuple):
+    """One paid reply."""
+
+    method: str
+    system: str
+    user: str
+    reply: str
+    refused: bool
+    prompt_tokens: int
+    reply_tokens: int
+    seconds: float
+    attempts: int
+    """Replies paid for so far: a bad one is asked for once more."""
+
+
+class Receipts:
+    """A folder of receipts."""
+
+    def __init__(self, folder: str | Path) -> None:
+        self.folder = Path(folder)
+
+    def get(self, key: str) -> Receipt | None:
+        """The receipt of this name; None where there is none. A damaged one, which was paid for, is put aside."""
+        file = self.folder / f"{key}.json"
+        try:
+            record = json.loads(file.read_text(encoding="utf-8"))
+            receipt = Receipt(**{name: record[name] for name in Receipt._fields})
+            if record.get("sha256", _digest(receipt)) == _digest(receipt):
+                return receipt
+        except OSError:
+            return None
+        except (ValueError, KeyError, TypeError):
+            pass
+        with contextlib.suppress(OSError):  # another thread was here first
+            os.replace(file, file.with_suffix(".json.damaged"))
+        return None
+
+    def keep(self, key: str, receipt: Receipt) -> None:
+        """Write it, then take the mark away."""
+        write_text(self.folder / f"{key}.json", _text(receipt))
+        self.unmark(key)
+
+    def mark(self, key: str, tokens: int) -> None:
+        """A question of about so many tokens is on its way."""
+        write_text(self.folder / f"{key}.asked", json.dumps(tokens))
+
+    def marked(self, key: str) -> int | None:
+        """Tokens of a question that was on its way when its process ended."""
+        try:
+            found: Any = json.loads((self.folder / f"{key}.asked").read_text(encoding="utf-8"))
+            return int(found)
+        except (OSError, ValueError, TypeError):
+            return None
+
+    def unmark(self, key: str) -> None:
+        """The question was answered, or is known not to have been."""
+        (self.folder / f"{key}.asked").unlink(missing_ok=True)
+
+
+def _digest(receipt: Receipt) -> str:
+    return hashlib.sha256(
+        json.dumps(receipt, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    ).hexdigest()
+
+
+def _text(receipt: Receipt) -> str:
+    return json.dumps({**receipt._asdict(), "sha256": _digest(receipt)}, ensure_ascii=False)
+
+
+def receipt_of(method: str, prompt: Prompt, reply: Reply, seconds: float, attempts: int) -> Receipt:
+    """The receipt of a reply."""
+    return Receipt(
+        method,
+        prompt.system,
+        prompt.user,
+        reply.text,
+        reply.refused,
+        reply.prompt_tokens,
+        reply.reply_tokens,
+        round(seconds, 3),
+        attempts,
+    )

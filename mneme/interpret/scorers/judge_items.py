@@ -1,0 +1,150 @@
+"""The exam as texts to read, a few windows of each kind for each label: for judges that are asked, not computed."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from mneme.interpret.corpus_words import Words
+from mneme.interpret.scorers import statistics as stats
+from mneme.interpret.scorers.detection import TESTS
+from mneme.interpret.scorers.fuzz import Fuzz
+from mneme.interpret.scorers.scoring_set import MIN_WINDOWS, Exam
+from mneme.interpret.scorers.statistics import Side
+from mneme.interpret.selection import uniform_hash
+
+PER_KIND = 6
+_OPEN, _CLOSE = "⟦", "⟧"
+
+
+class Item(NamedTuple):
+    """One window to judge."""
+
+    test: str
+    negatives: str
+    """random | hard; positives are random's."""
+    held_out: bool
+    positive: bool
+    at: int
+    """Its slot in the exam, or its item in the fuzzing sheet."""
+    document: int
+    text: str
+
+
+def sheet(exam: Exam, fuzz: Fuzz, words: Words, latent: int, *, train: bool = False) -> list[Item]:
+    """The windows of one latent, held-out ones, and with `train` those that choose a threshold too."""
+    items: list[Item] = []
+    for side in (False, True) if train else (True,):
+        pool = exam.pools[side][exam.silent[side][latent]]
+        pool = pool[np.argsort(uniform_hash(latent, pool.astype(np.int64)), kind="stable")]
+        kinds = [(TESTS[0], True, exam.positives[side][latent]), (TESTS[0], False, pool)]
+        if side:
+            kinds.append((TESTS[1], False, exam.hard[latent]))
+        for (test, negatives), positive, slots in kinds:
+            for slot in slots[slots >= 0][:PER_KIND].tolist():
+                text = words.window_text(int(exam.windows[slot]))
+                items.append(Item(test, negatives, side, positive, slot, int(exam.document[slot]), text))
+        mine = fuzz.items[side][latent]
+        for at in mine[mine >= 0][:PER_KIND].tolist():
+            for odd in (0, 1):
+                text = marked_text(fuzz, words, at + odd)
+                items.append(Item(*TESTS[2], side, odd == 0, at + odd, int(fuzz.document[at]), text))
+    return items
+
+
+def marked_text(fuzz: Fuzz, words: Words, item: int) -> str:
+    """The window of an item, its marked words between ⟦ and ⟧."""
+    document = int(np.searchsorted(words.document, fuzz.document[item]))
+    first, last = int(words.first[document]), int(words.first[document + 1])
+    middle = first + int(fuzz.position[item])
+    start = max(first, min(middle - words.window * 2 // 3, last - words.window))
+    marked = set(fuzz.marked[item].indices.tolist())
+    out = []
+    for at in range(start, min(start + words.window, last)):
+        piece = words.pieces[words.piece[at]].replace(_OPEN, "[").replace(_CLOSE, "]")
+        out.append(f"{_OPEN}{piece}{_CLOSE}" if int(words.word[at]) in marked else piece)
+    return "".join(out).replace(_CLOSE + _OPEN, "")
+
+
+def sheet_scores(
+    sheets: dict[int, list[Item]],
+    fits: dict[int, list[float | None]],
+    others: dict[int, list[float | None]],
+    *,
+    threshold: float | None,
+    seed: int = 0,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows of label_scores and label_examples (`at` for window) without method and scorer.
+
+    `fits`: per latent, what the judge says of each of its items, None where it said nothing; `others`: the same for
+    another latent's label, or nothing. `threshold` None: chosen on the items that aren't held out.
+    """
+    latents = list(sheets)
+    n_documents = 1 + max((i.document for items in sheets.values() for i in items), default=0)
+    weights = stats.document_weights(n_documents, seed)
+
+    def side(
+        said: dict[int, list[float | None]], test: str, negatives: str, held_out: bool, positive: bool
+    ) -> Side:
+        rows = [
+            [
+                (fit, item.document)
+                for item, fit in zip(sheets[j], said.get(j, ()), strict=False)
+                if fit is not None
+                and (item.test, item.held_out, item.positive) == (test, held_out, positive)
+                and (positive or item.negatives == negatives)
+            ]
+            for j in latents
+        ]
+        width = max([len(row) for row in rows] + [1])
+        fit, mask = np.zeros((len(rows), width), np.float32), np.zeros((len(rows), width), bool)
+        document = np.zeros((len(rows), width), np.int64)
+        for i, row in enumerate(rows):
+            for k, (value, where) in enumerate(row):
+                fit[i, k], mask[i, k], document[i, k] = value, True, where
+        return Side(fit, mask, document)
+
+    def marks(said: dict[int, list[float | None]], test: str, negatives: str) -> tuple[np.ndarray, ...]:
+        yes, no = (side(said, test, negatives, True, positive) for positive in (True, False))
+        if threshold is None:
+            cut = stats.best_thresholds(*(side(said, test, "random", False, p) for p in (True, False)))
+        else:
+            cut = np.full(len(latents), threshold)
+        enough = (yes.mask.sum(1) >= MIN_WINDOWS) & (no.mask.sum(1) >= MIN_WINDOWS) & np.isfinite(cut)
+        blank = np.where(enough, 0, np.nan)
+        hit, wrong = (stats.yes_rate(part, cut, weights) for part in (yes, no))
+        accuracy = stats.balanced_accuracy(hit, wrong) + blank[:, None]
+        f1 = stats.f1(hit[:, 0], wrong[:, 0]) + blank
+        return accuracy, f1, stats.auprc(yes, no) + blank, yes.mask.sum(1), no.mask.sum(1), cut
+
+    scores, examples = [], []
+    for test, negatives in TESTS:
+        accuracy, f1, auprc, n_positive, n_negative, cut = marks(fits, test, negatives)
+        guess = marks(others, test, negatives)[0] if others else np.full(accuracy.shape, np.nan)
+        low, high = stats.interval(accuracy[:, 1:])
+        scores.append(
+            pd.DataFrame(
+                {
+                    "latent": latents,
+                    "test": test,
+                    "negatives": negatives,
+                    "balanced_accuracy": accuracy[:, 0],
+                    "ci_low": low,
+                    "ci_high": high,
+                    "f1": f1,
+                    "auprc": auprc,
+                    "shuffled": guess[:, 0],
+                    "gain_low": stats.interval((accuracy - guess)[:, 1:])[0],
+                    "n_positive": n_positive,
+                    "n_negative": n_negative,
+                }
+            )
+        )
+        for i, j in enumerate(latents):
+            for item, fit in zip(sheets[j], fits.get(j, ()), strict=False):
+                if fit is not None and item.held_out and (item.test, item.negatives) == (test, negatives):
+                    examples.append((j, test, negatives, item.positive, item.at, bool(fit > cut[i]), fit))
+    columns = ["latent", "test", "negatives", "positive", "at", "judged", "fit"]
+    return pd.concat(scores, ignore_index=True), pd.DataFrame(examples, columns=columns)

@@ -1,0 +1,137 @@
+"""`mneme evaluate`: a finished run's prediction against its outcomes, beside every baseline and the oracle.
+
+What costs (a difference-SAE, the benchmark's activations) is kept in RUN/checks/ and RUN/evaluation/, so that
+evaluating again is quick and an evaluation that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mneme._util.errors import OutcomesError
+from mneme._util.progress import NULL_PROGRESS, Progress
+from mneme.effects.baselines import weighted_mean
+from mneme.effects.evaluate import MINIMUM, evaluate
+from mneme.effects.expensive_baselines import (
+    DifferenceSource,
+    mean_by_topic,
+    mean_difference_lens,
+    moved_by,
+    per_window,
+    sae_steps,
+)
+from mneme.effects.side_effects import Laid, lay_text
+from mneme.effects.sums import sum_activations
+from mneme.run.checks import finished_bench, tell_findings
+from mneme.run.context import Workbench
+from mneme.store.files import writing
+
+RIVALS = ("mean_difference_lens", "difference_sae", "oracle")
+
+
+def evaluate_run(
+    folder: str | Path,
+    *,
+    benchmark: str | Path | None = None,
+    per_category: int = 10,
+    every: int = 1,
+    first: int = 0,
+    difference_sae: bool = True,
+    progress: Progress = NULL_PROGRESS,
+) -> pd.DataFrame:
+    """Table `evaluation` of a finished run with outcomes; also written into the run and its report.
+
+    benchmark: what the oracle reads (see `load_benchmark`), `per_category` items each; None: no oracle. Without
+    `difference_sae` that baseline, a training as long as the run's own, is left out.
+
+    Raises RunError for a folder that is no finished run, OutcomesError without outcomes or with a benchmark that can't
+    be read.
+    """
+    bench, run = finished_bench(folder, progress)
+    config = bench.config.effects
+    effects, outcomes, old = (run.sql(f"SELECT * FROM {t}") for t in ("effects", "outcomes", "baselines"))
+    both = len(set(effects["category"]) & set(outcomes["category"]))
+    if both < MINIMUM:
+        raise OutcomesError(
+            f"{bench.folder} has {both} categories with an outcome, {MINIMUM} are needed: measure some with"
+            f" `mneme measure {bench.folder} --benchmark FOLDER`"
+        )
+    items = _items(benchmark, per_category, every, first)
+    with writing(bench.folder):
+        laid = lay_text(
+            bench.cache, lambda ids: str(bench.tokenizer.decode(ids)), bench.encoder, config, progress
+        )
+        activations = sum_activations(bench.cache, laid.windows, progress)
+        typical = activations.typical if activations.typical > 0 else np.nan
+        found = _lens(bench, laid, activations)
+        if difference_sae:
+            found["difference_sae"] = _difference_sae(bench, laid) / typical
+        if items:
+            found["oracle"] = _oracle(bench, items, laid.taxonomy.keys, typical)
+        rows = [old[~old["method"].isin(RIVALS)]]
+        rows += [
+            pd.DataFrame({"category": laid.taxonomy.keys, "method": m, "value": v}) for m, v in found.items()
+        ]
+        baselines = pd.concat(rows, ignore_index=True)
+        table = evaluate(effects, baselines, outcomes, config)
+        with run.stage_writer() as writer:
+            writer.replace("baselines", baselines)
+            writer.replace("evaluation", table)
+        tell_findings(run)
+    return table
+
+
+def _items(benchmark: str | Path | None, per_category: int, every: int, first: int) -> list[Any]:
+    from mneme.effects.benchmark import load_benchmark
+
+    if benchmark is None:
+        return []
+    return load_benchmark(benchmark, per_category=per_category, every=every, first=first)
+
+
+def _lens(bench: Workbench, laid: Laid, activations: Any) -> dict[str, np.ndarray]:
+    """Nothing where the models' heads are no linear maps."""
+    from mneme.interpret.head import reading_heads
+    from mneme.interpret.tokens import TokenTexts
+
+    heads = reading_heads(bench.models, bench.progress)
+    if not heads:
+        return {}
+    texts = TokenTexts(bench.tokenizer)
+    value = mean_difference_lens(activations, bench.cache.n, heads, texts, bench.encoder, laid.vectors)
+    return {"mean_difference_lens": value}
+
+
+def _difference_sae(bench: Workbench, laid: Laid) -> np.ndarray:
+    """(C,): raw units a token."""
+    from mneme.run.checks import kept_crosscoder
+
+    source = DifferenceSource(bench.cache)
+    sae = kept_crosscoder(bench, "difference-sae", bench.config.crosscoder, source)
+    rows = moved_by(sae, source, sae_steps(sae), bench.progress, "difference-SAE")
+    return weighted_mean(laid.weights, laid.windows, per_window(rows, laid.windows))
+
+
+def _oracle(bench: Workbench, items: list[Any], keys: list[str], typical: float) -> np.ndarray:
+    """(C,): how much of the benchmark's own text the changed latents reach, an item a window."""
+    from mneme.corpus import Corpus, Document
+    from mneme.effects.benchmark import item_text
+    from mneme.effects.explained import confirmed_rows, directions
+    from mneme.effects.predict import changed_steps, saturated
+    from mneme.harvest import harvest
+
+    corpus = Corpus.of((Document(item_text(item), item.category) for item in items), "the benchmark")
+    settings = dataclasses.replace(bench.config.harvest, layer=bench.cache.layer, behaviour_share=0.0)
+    cache = harvest(bench.pair, corpus, settings, bench.folder / "evaluation" / "oracle", bench.progress)
+    latents = bench.run.sql("SELECT * FROM latents ORDER BY latent")
+    said = directions(latents, changed_steps(latents).sum(0), bench.crosscoder.raw_decoder())
+    rows = confirmed_rows(bench.crosscoder, cache, said, bench.progress)
+    topics = [str(topic) for topic in cache.documents()["topic"]]
+    size = np.bincount(cache.document, minlength=cache.n_documents).astype(np.float64)
+    moved = np.bincount(cache.document, weights=rows, minlength=cache.n_documents) / typical
+    return mean_by_topic(saturated(moved, size, bench.config.effects.min_effect), size, topics, keys)

@@ -1,0 +1,129 @@
+"""The positive control of a run: in its stage `effects`, and again by `mneme power RUN`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from mneme._util.errors import RunError
+from mneme._util.progress import NULL_PROGRESS, Progress
+from mneme.attribution.health_row import grade
+from mneme.effects.config import EffectsConfig
+from mneme.power.summary import overall
+
+if TYPE_CHECKING:
+    from mneme.effects.side_effects import Laid
+    from mneme.power.control import Power
+    from mneme.run.context import Workbench
+    from mneme.store.run import Run
+
+_MARGIN = 0.3  # where the splice check was not made: shares of the typical deviation
+_MOST = 0.5  # a smaller share of categories with power enough asks for a look
+
+
+def margin_of(health: pd.DataFrame, config: EffectsConfig, part: float) -> float:
+    """The displacement of `part` of a text that costs `nll_margin` on the whole of it, a share of typical.
+
+    From the splice check: what the reconstruction misses is a displacement of known size (sqrt(1 - explained variance)
+    of typical), and what it costs was measured; for small displacements the cost grows with the square of the size. It
+    is no less than `min_effect`. health: columns metric, value; where the check is missing, a fixed size.
+    """
+    value = dict(zip(health["metric"], health["value"].astype(float), strict=True))
+    missed, cost = 1 - value.get("explained_variance_base", np.nan), value.get("splice_nll_base", np.nan)
+    if not (missed > 0 and cost > 0):
+        return max(_MARGIN, config.min_effect)
+    return float(max(np.sqrt(missed * config.nll_margin / part / cost), config.min_effect))
+
+
+def text_of(bench: Workbench) -> Laid:
+    """The run's text laid to its categories."""
+    from mneme.effects.side_effects import lay_text
+
+    config = bench.config.effects
+    return lay_text(
+        bench.cache, lambda ids: str(bench.tokenizer.decode(ids)), bench.encoder, config, bench.progress
+    )
+
+
+def power_of(bench: Workbench, latents: pd.DataFrame, laid: Laid) -> Power:
+    """The positive control of a run whose attribution is done. latents: its table."""
+    from mneme.crosscoder import CodeCache
+    from mneme.power.category import PART, Settings
+    from mneme.power.control import measure_power
+
+    effects = bench.config.effects
+    return measure_power(
+        bench.crosscoder,
+        bench.cache,
+        CodeCache(bench.folder / "codes"),
+        latents,
+        laid,
+        effects,
+        bench.config.attribution,
+        margin_of(bench.run.sql("SELECT metric, value FROM health"), effects, PART),
+        Settings(seed=effects.seed),
+        bench.progress,
+    )
+
+
+def power_health(power: Power) -> pd.DataFrame:
+    """Rows of the health gate: `power` is graded, what it is made of is told where it was measured."""
+    whole = power.table[power.table["category"].isna()].set_index("channel")
+    titles = {
+        "latents": "Changes along decoders of the margin's size that latents would tell of",
+        "activations": "Changes of the margin's size that activations alone would tell of",
+        "nll": "Changes of NLL of the margin's size that the intervals would tell of",
+    }
+    rows = [
+        grade(
+            "power",
+            "Categories in which a change of the margin's size would be found",
+            overall(power.table)["share"],
+            "share of categories",
+            "finding nothing says little there: read more text of these categories",
+            warn=_MOST,
+            low_is_bad=True,
+        )
+    ]
+    for channel, title in titles.items():
+        chance = float(whole["at_margin"].get(channel, np.nan))
+        rows.append(grade(f"power_{channel}", title, chance, "share, mean over categories", ""))
+    outside = "Changes outside the decoders' span of the margin's size that latents would tell of"
+    rows.append(grade("power_outside", outside, power.outside, "share of injections", ""))
+    # what was not measured has no row: the table says why
+    return pd.DataFrame([row for row in rows if np.isfinite(row["value"])], columns=list(rows[0]))
+
+
+def check_ready(run: Run) -> None:
+    """Raises RunError where the run lacks what the positive control reads."""
+    needed = ("crosscoder/config.json", "codes/index.json")
+    if run.finished("effects") is None or not all((run.path / name).exists() for name in needed):
+        raise RunError(
+            f"{run.path} has no effects, codes or crosscoder: `mneme run {run.path / 'run.toml'} --out {run.path}`"
+            " makes them"
+        )
+
+
+def run_power(folder: str | Path, *, progress: Progress = NULL_PROGRESS) -> Run:
+    """Measure again what a finished run could have found, into its tables `power` and `health`; returns the run.
+
+    Raises RunError for a folder that is no finished run, or whose activations, codes or crosscoder are gone.
+    """
+    from mneme.run.checks import finished_bench, tell_findings
+    from mneme.store.files import writing
+    from mneme.store.seals import check_seals
+
+    bench, run = finished_bench(folder, progress)
+    check_ready(run)
+    check_seals(run.path, ["attribution"], progress=progress)
+    with writing(run.path):
+        latents = run.sql("SELECT * FROM latents ORDER BY latent")
+        found = power_of(bench, latents, text_of(bench))
+        with run.stage_writer() as writer:
+            writer.replace("power", found.table)
+            writer.upsert("health", power_health(found))
+        tell_findings(run)
+    return run

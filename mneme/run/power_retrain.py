@@ -1,0 +1,133 @@
+"""`mneme power RUN --retrain`: a dictionary trained on the displaced activations, and what it finds of them.
+
+The positive control of a run keeps its dictionary, which has no latent for a displacement outside its decoders' span.
+Here one is trained anew for each size, on the run's activations with one displacement added, and everything after it is
+done again: attribution, the latents' verdicts, the category's reach.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+import torch
+
+from mneme._util.errors import ConfigError
+from mneme._util.progress import NULL_PROGRESS, Progress
+from mneme.attribution.held_activations import MemoryCache
+from mneme.effects.explained import confirmed_rows, directions
+from mneme.effects.predict import changed_steps, reach_of
+from mneme.effects.sums import sum_activations
+from mneme.power.category import PART, choose
+from mneme.power.inject import outside
+
+if TYPE_CHECKING:
+    from mneme.effects.side_effects import Laid
+    from mneme.run.context import Workbench
+
+SIZES = (0.0, 1.0, 4.0)
+"""Times the margin; 0 is the same training without a displacement."""
+_ACTIVE = 64  # decoders, those that write most, that the direction is orthogonal to
+
+
+def run_retrained(
+    folder: str | Path, *, sizes: Sequence[float] = SIZES, progress: Progress = NULL_PROGRESS
+) -> pd.DataFrame:
+    """Retrain with one displacement of several sizes (times the margin), and say what is found of each.
+
+    Half of the documents of one category (of those that latents touch least, the one with most text) are displaced
+    along one random direction outside the decoders' span. A row a size: category, size (share of typical), called
+    (latents amplified or suppressed), cosine (the largest of a called latent's change and the displacement), reach,
+    reach_low, reach_high, found. Dictionaries are kept in the run's `checks/`, so a call that was stopped goes on.
+    Raises RunError for a folder that is no finished run, ConfigError where no category has text enough.
+    """
+    from mneme.run.checks import finished_bench, kept_crosscoder
+    from mneme.run.power import check_ready, margin_of, text_of
+    from mneme.store.files import writing
+    from mneme.store.seals import check_seals
+
+    bench, run = finished_bench(folder, progress)
+    check_ready(run)
+    config = bench.config.effects
+    margin = margin_of(run.sql("SELECT metric, value FROM health"), config, PART)
+    rng = np.random.default_rng(config.seed)
+    found = []
+    check_seals(run.path, ["attribution"], progress=progress)
+    with writing(run.path):
+        laid = text_of(bench)
+        c = _category(run.effects(), laid, config.min_documents)
+        chosen = choose(laid.weights[:, c], laid.windows, bench.cache.n, rng)
+        part = rng.permutation(chosen.document)[: max(1, round(len(chosen.document) * PART))]
+        row = chosen.row[np.isin(bench.cache.document[chosen.row], part)]
+        direction = _direction(bench, run.sql("SELECT * FROM latents ORDER BY latent"), rng)
+        typical = sum_activations(bench.cache, laid.windows, progress).typical
+        for times in sizes:
+            vector = times * margin * typical * direction
+            cache = _displaced(bench, row, vector)
+            name = f"power-{times:g}-{config.seed}"
+            crosscoder = kept_crosscoder(bench, name, bench.config.crosscoder, cache)
+            told = _told(bench, crosscoder, cache, laid, c, typical, direction)
+            found.append({"category": laid.taxonomy.keys[c], "size": times * margin, **told})
+    return pd.DataFrame(found)
+
+
+def _category(effects: pd.DataFrame, laid: Laid, least: float) -> int:
+    """Of the half that latents touch least, the category with most text."""
+    rows = effects[effects["n_documents"] >= least].dropna(subset=["reach"])
+    if rows.empty:
+        raise ConfigError("no category has text enough to displace a part of it: read more text (--corpus)")
+    calm = rows[rows["reach"] <= rows["reach"].median()]
+    return laid.taxonomy.keys.index(calm.sort_values("n_documents", ascending=False)["category"].iloc[0])
+
+
+def _direction(bench: Workbench, latents: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
+    """(d,): random, orthogonal to the decoders that write most in the run."""
+    decoder = bench.crosscoder.raw_decoder().cpu().numpy()
+    longest = np.argmax(np.linalg.norm(decoder, axis=2), axis=0)
+    probe = decoder[longest, np.arange(decoder.shape[1])]
+    norm = np.linalg.norm(probe, axis=1)
+    fired = np.nan_to_num((latents["n_active"] * latents["mean_activation"]).to_numpy(float))
+    most = np.argsort(-fired * norm, kind="stable")[: min(_ACTIVE, decoder.shape[2] // 2)]
+    return outside(probe[most] / np.maximum(norm[most], 1e-30)[:, None], 1, rng)[0]
+
+
+def _displaced(bench: Workbench, row: np.ndarray, vector: np.ndarray) -> MemoryCache:
+    """The run's activations in memory, with a vector added to the tuned ones of some rows."""
+    x = bench.cache.read(0, bench.cache.n).float()
+    x[torch.from_numpy(row), 1] += torch.from_numpy(vector).float()
+    return MemoryCache(x, bench.cache.document, bench.cache.position)
+
+
+def _told(
+    bench: Workbench,
+    crosscoder: object,
+    cache: MemoryCache,
+    laid: Laid,
+    c: int,
+    typical: float,
+    direction: np.ndarray,
+) -> dict[str, object]:
+    from mneme.attribution.stream import attribute
+
+    config, progress = bench.config.effects, bench.progress
+    with tempfile.TemporaryDirectory(dir=bench.folder / "checks") as codes:
+        latents = attribute(crosscoder, cache, codes, bench.config.attribution, progress).latents
+    decoder = crosscoder.raw_decoder()  # type: ignore[attr-defined]
+    said = directions(latents, changed_steps(latents).sum(0), decoder)
+    rows = confirmed_rows(crosscoder, cache, said, progress) if len(said.latent) else np.zeros(cache.n)
+    confirmed = np.bincount(laid.windows.row_window, weights=rows, minlength=len(laid.windows.document))
+    reach = reach_of(laid.weights[:, [c]], laid.windows, confirmed, typical, config)
+    length = np.linalg.norm(said.vector, axis=1)
+    cosine = np.abs(said.vector @ direction) / np.maximum(length, 1e-30)
+    return {
+        "called": int(latents["verdict"].isin(("amplified", "suppressed")).sum()),
+        "cosine": float(cosine.max(initial=0.0)),
+        "reach": float(reach.value[0]),
+        "reach_low": float(reach.low[0]),
+        "reach_high": float(reach.high[0]),
+        "found": bool(reach.low[0] > config.min_reach),
+    }
