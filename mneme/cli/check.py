@@ -29,7 +29,7 @@ def null(
 
     from mneme._util.console import RichProgress
     from mneme.config import make_config, read_config
-    from mneme.run.checks import run_nulls
+    from mneme.run.nulls import run_nulls
 
     found = run_nulls(run_folder, benign=benign or (), progress=RichProgress(out))
     columns = ("null pair", "latents", "called changed", "rate", "95 % interval", "categories reached")
@@ -70,7 +70,7 @@ def stability(
 ) -> None:
     """Which latents and verdicts does another seed find again?"""
     from mneme._util.console import RichProgress
-    from mneme.run.checks import run_stability
+    from mneme.run.stability import run_stability
 
     found = run_stability(run_folder, seeds=seeds, progress=RichProgress(out))
     shown = Table("found again", "share", box=None, header_style="dim")

@@ -29,7 +29,7 @@ from mneme.interpret.tokens import TokenTexts
 from mneme.models import ModelPair
 from mneme.models.layers import most_positions
 from mneme.probe.chat import render_chat
-from mneme.run.checks import settings_of
+from mneme.run.finished import settings_of
 from mneme.store.run import open_run
 from mneme.store.seals import check_seals
 

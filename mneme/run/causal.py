@@ -25,7 +25,7 @@ from mneme.harvest.forward import PairReader
 from mneme.harvest.limits import logits_batch_tokens, within_limits
 from mneme.harvest.pair_of_run import pair_of_run
 from mneme.harvest.text import Text, TextReader
-from mneme.run.checks import finished_bench, tell_findings
+from mneme.run.finished import finished_bench, tell_findings
 from mneme.store.files import writing
 from mneme.store.queries import causal as queries
 

@@ -27,8 +27,8 @@ from mneme.effects.expensive_baselines import (
 )
 from mneme.effects.side_effects import Laid, lay_text
 from mneme.effects.sums import sum_activations
-from mneme.run.checks import finished_bench, tell_findings
 from mneme.run.context import Workbench
+from mneme.run.finished import finished_bench, tell_findings
 from mneme.store.files import writing
 
 RIVALS = ("mean_difference_lens", "difference_sae", "oracle")
@@ -109,7 +109,7 @@ def _lens(bench: Workbench, laid: Laid, activations: Any) -> dict[str, np.ndarra
 
 def _difference_sae(bench: Workbench, laid: Laid) -> np.ndarray:
     """(C,): raw units a token."""
-    from mneme.run.checks import kept_crosscoder
+    from mneme.run.finished import kept_crosscoder
 
     source = DifferenceSource(bench.cache)
     sae = kept_crosscoder(bench, "difference-sae", bench.config.crosscoder, source)

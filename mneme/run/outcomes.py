@@ -17,7 +17,7 @@ from mneme.config import RunConfig
 from mneme.effects.benchmark import load_benchmark
 from mneme.effects.categories import load_taxonomy
 from mneme.effects.outcome_files import check_categories, is_empty_table, write_outcomes
-from mneme.run.checks import settings_of
+from mneme.run.finished import settings_of
 from mneme.store.run import Run, open_run
 from mneme.store.seals import ROOMS, check_seals
 

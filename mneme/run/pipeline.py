@@ -2,7 +2,7 @@
 
     harvest -> crosscoder -> attribution -> interpretation -> labels -> effects -> report
 
-A stage (mneme/run/stages.py) is skipped when the run already holds its result made from the same settings and
+A stage (mneme/run/stages/) is skipped when the run already holds its result made from the same settings and
 inputs: its fingerprint is a hash of its settings and of the fingerprint of the stage before. Its tables
 appear in one step at its end (mneme/store/run.py), and it keeps what it can meanwhile (activation shards,
 training checkpoints, paid labels), so that Ctrl-C or kill -9 and the same command again give the same run.

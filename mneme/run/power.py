@@ -112,7 +112,7 @@ def run_power(folder: str | Path, *, progress: Progress = NULL_PROGRESS) -> Run:
 
     Raises RunError for a folder that is no finished run, or whose activations, codes or crosscoder are gone.
     """
-    from mneme.run.checks import finished_bench, tell_findings
+    from mneme.run.finished import finished_bench, tell_findings
     from mneme.store.files import writing
     from mneme.store.seals import check_seals
 

@@ -45,7 +45,7 @@ def run_retrained(
     reach_low, reach_high, found. Dictionaries are kept in the run's `checks/`, so a call that was stopped goes on.
     Raises RunError for a folder that is no finished run, ConfigError where no category has text enough.
     """
-    from mneme.run.checks import finished_bench, kept_crosscoder
+    from mneme.run.finished import finished_bench, kept_crosscoder
     from mneme.run.power import check_ready, margin_of, text_of
     from mneme.store.files import writing
     from mneme.store.seals import check_seals

@@ -1,4 +1,4 @@
-"""What a stage is, and what it leaves; the stages themselves are in stages.py."""
+"""What a stage is, and what it leaves; the stages themselves are in stages/."""
 
 from __future__ import annotations
 

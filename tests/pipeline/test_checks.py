@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from mneme._util.errors import ConfigError, RunError
-from mneme.run.checks import run_nulls, run_stability
+from mneme.run.nulls import run_nulls
+from mneme.run.stability import run_stability
 from mneme.store.run import Run
 
 

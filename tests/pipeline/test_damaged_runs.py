@@ -16,7 +16,8 @@ from test_pipeline import assert_same
 from mneme._util.errors import CorruptRunError, RunError
 from mneme._util.progress import NULL_PROGRESS
 from mneme.config import make_config, read_config
-from mneme.run.checks import finished_bench, kept_crosscoder, run_nulls
+from mneme.run.finished import finished_bench, kept_crosscoder
+from mneme.run.nulls import run_nulls
 from mneme.run.outcomes import give_outcomes
 from mneme.run.pipeline import run_pipeline
 from mneme.store.files import read_manifest, sha256
@@ -212,7 +213,7 @@ def test_a_check_that_is_interrupted_leaves_a_true_manifest(
     def stopped(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mneme.run.checks.tell_findings", stopped)
+    monkeypatch.setattr("mneme.run.nulls.tell_findings", stopped)
     with pytest.raises(KeyboardInterrupt):
         run_nulls(run.path)
     assert len(run.sql("SELECT * FROM nulls")) == 2

@@ -1,0 +1,96 @@
+"""`mneme null`: pairs without a change through a finished run's machinery: how often is a change called all the same?
+
+Written to the run. Dictionaries that are trained for it are kept, so a check that was stopped goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from mneme._util.progress import NULL_PROGRESS, Progress
+from mneme.run.context import Workbench
+from mneme.run.finished import finished_bench, kept_crosscoder, tell_findings
+from mneme.store.files import writing
+
+if TYPE_CHECKING:
+    from mneme.crosscoder import Crosscoder
+
+
+class Nulls(NamedTuple):
+    """What null pairs say."""
+
+    table: pd.DataFrame
+    """The run's table `nulls`."""
+    margin: float
+    """On the log ratio, natural log; the run's own where that is enough."""
+    min_reach: float
+    """For categories; the run's own where that is enough."""
+
+
+def run_nulls(
+    folder: str | Path, *, benign: Sequence[str | Path] = (), progress: Progress = NULL_PROGRESS
+) -> Nulls:
+    """How often a change is called where there is none, written to the run, and the thresholds that this asks for.
+
+    Nulls: the base against itself, rounded, with a dictionary trained on that pair; the run's document sums with
+    base and tuned swapped at random; and each run of `benign` (two tunes that should not differ, say two seeds
+    of one benign fine-tune, already analysed). Raises RunError for a folder that is no finished run.
+    """
+    from mneme.attribution.nulls import calibrated, null_row, rounding_null, shuffled_null
+    from mneme.attribution.post_label_health import null_health
+    from mneme.attribution.stream import attribute
+    from mneme.effects.predict import whole_behaviour
+
+    bench, run = finished_bench(folder, progress)
+    others = [finished_bench(other, progress)[0] for other in benign]
+    config, effects = bench.config.attribution, bench.config.effects
+    common = run.rows("SELECT value FROM health WHERE metric = 'common_scale'")
+    reference = float(np.log(common[0][0])) if common and common[0][0] else 0.0
+
+    def row(kind: str, crosscoder: Crosscoder, cache: Any, text: Workbench) -> pd.DataFrame:
+        found = attribute(crosscoder, cache, None, config, progress)
+        return null_row(kind, found, config).assign(**_reached(bench, crosscoder, cache, found.latents, text))
+
+    def tuned(other: Workbench) -> pd.DataFrame:
+        whole = whole_behaviour(other.cache, effects)
+        made = row(f"benign: {other.folder.name}", other.crosscoder, other.cache, other)
+        return made.assign(kl=whole.kl, nll_change=whole.nll_change[0])
+
+    with writing(bench.folder):
+        rounded = rounding_null(bench.cache)
+        fit = kept_crosscoder(bench, "null-rounded", bench.config.crosscoder, rounded)
+        rows = [
+            row("base against itself, rounded", fit, rounded, bench),
+            shuffled_null(bench.crosscoder, bench.cache, config, reference),
+            *(tuned(other) for other in others),
+        ]
+        table = pd.concat(rows, ignore_index=True)
+        margin = calibrated(table["margin"], config.margin)
+        reach = calibrated(table["reach"], effects.min_reach) if "reach" in table else effects.min_reach
+        with run.stage_writer() as writer:
+            writer.replace("nulls", table)
+            rate = float(table["rate"].max())
+            writer.upsert("health", null_health(rate, (margin, config.margin), (reach, effects.min_reach)))
+        tell_findings(run)
+    return Nulls(table, margin, reach)
+
+
+def _reached(
+    bench: Workbench, crosscoder: Crosscoder, cache: Any, latents: pd.DataFrame, text: Workbench
+) -> dict[str, Any]:
+    """Columns of `nulls` about the run's categories on the text of `text`; none where the run has no effects."""
+    from mneme.effects.null_affected_share import null_reach
+    from mneme.effects.side_effects import lay_text
+
+    if bench.run.finished("effects") is None:
+        return {}
+    config = bench.config.effects
+    laid = lay_text(
+        text.cache, lambda ids: str(text.tokenizer.decode(ids)), bench.encoder, config, bench.progress
+    )
+    return null_reach(crosscoder, cache, latents, laid, config, bench.progress)._asdict()

@@ -1,0 +1,56 @@
+"""Latents' scaling, evidence and verdicts, and the health of the dictionary."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from mneme.run.stage import Stage, StageResult
+
+if TYPE_CHECKING:
+    from mneme.run.context import Workbench
+
+
+_SPLICED = 512  # tokens both models read again with the reconstruction in place of the residual stream
+
+
+def attribution_stage(bench: Workbench) -> StageResult:
+    """Every latent's scaling, evidence and verdict; the codes of all tokens into `codes/`."""
+    from mneme.attribution.health import attribution_health
+    from mneme.attribution.splice import splice_health
+    from mneme.attribution.stream import attribute
+
+    found = attribute(
+        bench.crosscoder, bench.cache, bench.folder / "codes", bench.config.attribution, bench.progress
+    )
+    health = [attribution_health(found, bench.cache, bench.crosscoder.config.k)]
+    if not bench.remote:  # a server runs models as they are; the reconstruction isn't spliced in there
+        spliced = splice_health(
+            bench.pair,
+            bench.crosscoder,
+            bench.cache,
+            bench.config.harvest,
+            max_tokens=_SPLICED,
+            progress=bench.progress,
+        )
+        health.append(spliced)
+    return StageResult(
+        {
+            "latents": found.latents,
+            "betas": found.betas,
+            "activation_histogram": found.activation_histogram,
+        },
+        health=pd.concat(health, ignore_index=True),
+    )
+
+
+STAGE = Stage(
+    "attribution",
+    attribution_stage,
+    ("attribution",),
+    ("latents", "betas", "activation_histogram", "health"),
+    ("codes/index.json",),
+    rooms=("codes",),
+    revision=4,
+)

@@ -1,0 +1,50 @@
+"""The dictionary, trained or loaded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from mneme.run.stage import Stage, StageResult
+
+if TYPE_CHECKING:
+    from mneme.run.context import Workbench
+
+
+def crosscoder_stage(bench: Workbench) -> StageResult:
+    """The dictionary, trained or loaded, into `crosscoder/`."""
+    from mneme.crosscoder import train_crosscoder
+    from mneme.crosscoder.checkpoint import delete_checkpoint
+    from mneme.crosscoder.formats import load_crosscoder
+
+    config = bench.config
+    rows: list[dict[str, float]] = []
+    checkpoint = bench.folder / "checkpoint"
+    if config.load_crosscoder is not None:
+        crosscoder = load_crosscoder(config.load_crosscoder, bench.cache.width)
+        if not crosscoder.has_normaliser:
+            crosscoder = crosscoder.with_normaliser(bench.cache)
+    else:
+        crosscoder = train_crosscoder(
+            bench.cache, config.crosscoder, checkpoint=checkpoint, progress=bench.progress, log=rows.append
+        )
+    crosscoder.save_pretrained(bench.folder / "crosscoder")
+    delete_checkpoint(checkpoint)
+    bench.crosscoder = crosscoder
+    info = {
+        "latents": crosscoder.n_latents,
+        "k": crosscoder.config.k,
+        "variant": crosscoder.config.variant,
+    }
+    return StageResult({"training": pd.DataFrame(rows)} if rows else {}, info=info)
+
+
+STAGE = Stage(
+    "crosscoder",
+    crosscoder_stage,
+    ("crosscoder", "load_crosscoder"),
+    ("training", "nulls"),  # nulls: `mneme null`; those of another dictionary say nothing
+    ("crosscoder/model.safetensors",),
+    rooms=("crosscoder",),
+)

@@ -1,0 +1,81 @@
+"""Categories, predicted effects, baselines, measured outcomes, and the positive control."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from mneme.run.stage import Stage, StageResult
+from mneme.store.files import sha256
+
+if TYPE_CHECKING:
+    from mneme.run.context import Workbench
+
+
+def effects_stage(bench: Workbench) -> StageResult:
+    """Categories, predicted effects, baselines, measured outcomes and how well the one foretold the other."""
+    from mneme.attribution.post_label_health import category_answers_health
+    from mneme.crosscoder import CodeCache
+    from mneme.effects.llm_assignment import named_categories
+    from mneme.effects.predict import whole_behaviour
+    from mneme.effects.side_effects import predict_effects
+    from mneme.harvest.layer import check_streams
+    from mneme.run.power import power_health, power_of, text_of
+    from mneme.store.queries.latent import telling_labels
+
+    check_streams(bench.cache)  # an earlier version's harvest didn't
+    latents = bench.run.sql("SELECT * FROM latents ORDER BY latent")
+    labels = telling_labels(bench.run)
+    outcomes = bench.outcomes
+    laid = text_of(bench)
+    named = named_categories(bench, latents, labels)
+    found = predict_effects(
+        bench.cache,
+        CodeCache(bench.folder / "codes"),
+        latents,
+        bench.crosscoder.raw_decoder(),
+        lambda ids: str(bench.tokenizer.decode(ids)),
+        bench.encoder,
+        bench.config.effects,
+        labels=labels,
+        named=named.weights if named else None,
+        outcomes=outcomes,
+        laid=laid,
+        progress=bench.progress,
+    )
+    power = power_of(bench, latents, laid)
+    tables = {**found._asdict(), "power": power.table}
+    if outcomes is not None:
+        tables["outcomes"] = outcomes
+    whole = whole_behaviour(bench.cache, bench.config.effects)
+    info = dict(zip(("nll_change", "nll_low", "nll_high"), whole.nll_change, strict=True))
+    health = [power_health(power)]
+    if named:
+        health.append(category_answers_health(named.weights, named.reasons))
+    return StageResult(
+        tables,
+        info={**info, "nll_common": whole.common, "mean_kl": whole.kl},
+        health=pd.concat(health, ignore_index=True),
+    )
+
+
+STAGE = Stage(
+    "effects",
+    effects_stage,
+    ("effects",),
+    (
+        "categories",
+        "document_categories",
+        "latent_categories",
+        "effects",
+        "effect_latents",
+        "effect_groups",
+        "baselines",
+        "outcomes",
+        "evaluation",
+        "power",
+    ),
+    inputs=lambda bench: sha256(bench.outcomes_file) if bench.outcomes_file else "",
+    revision=5,
+)

@@ -1,0 +1,92 @@
+"""Labels of the latents, and their scores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from mneme.interpret.explainers.prompt import prompts_fingerprint
+from mneme.run.stage import Stage, StageResult
+
+if TYPE_CHECKING:
+    from mneme.run.context import Workbench
+
+
+def labels_stage(bench: Workbench) -> StageResult:
+    """Labels of the latents, from the contexts that the interpretation left, and their scores."""
+    from mneme.attribution.post_label_health import (
+        label_failures_health,
+        label_overlap_health,
+        label_scores_health,
+    )
+    from mneme.crosscoder import CodeCache
+    from mneme.effects.assign import category_vectors
+    from mneme.effects.categories import load_taxonomy
+    from mneme.interpret.contexts import read_contexts
+    from mneme.interpret.explainers.compare_explainers import compare_explainers
+    from mneme.interpret.explainers.explain import explain_all
+    from mneme.interpret.explainers.names import explainer_names
+    from mneme.interpret.explainers.price import questions
+    from mneme.interpret.labelling import label_latents
+    from mneme.interpret.scorers.choose import choose_judge
+    from mneme.interpret.tokens import TokenTexts
+    from mneme.store.queries.meaning import found_contexts, near_latents, promoted_tokens
+
+    latents = bench.run.sql("SELECT * FROM latents ORDER BY latent")
+    config = bench.config.labels
+    names = explainer_names(config)
+    prompts = questions(bench.run, config) if names else {}
+    explained = explain_all(names, prompts, config, bench.folder / "labels", bench.progress)
+    found = label_latents(
+        read_contexts(
+            found_contexts(bench.run), bench.cache, latents.n_active.fillna(0).to_numpy(dtype="int64")
+        ),
+        promoted_tokens(bench.run),
+        near_latents(bench.run),
+        CodeCache(bench.folder / "codes"),
+        bench.cache,
+        TokenTexts(bench.tokenizer),
+        latents,
+        config,
+        interpret=bench.config.interpret,
+        explained=explained,
+        judge=choose_judge(names, config, bench.folder / "labels", bench.progress),
+        encoder=bench.encoder,
+        progress=bench.progress,
+    )
+    tables = {"labels": found.labels, "label_failures": found.failures, **found.scores}
+    if config.compare:
+        compared = compare_explainers(
+            found.labels,
+            prompts,
+            config,
+            bench.folder / "labels",
+            bench.encoder.embed,
+            category_vectors(bench.encoder, load_taxonomy(bench.config.effects.taxonomy)),
+            seed=bench.config.interpret.seed,
+        )
+        tables |= {"label_comparison": compared.methods, "label_agreement": compared.pairs}
+    health = [label_failures_health(found.failures), label_overlap_health(found.overlap)]
+    if found.scores:
+        health.append(label_scores_health(found.labels, found.scores["label_summary"]))
+    return StageResult(tables, health=pd.concat(health, ignore_index=True))
+
+
+STAGE = Stage(
+    "labels",
+    labels_stage,
+    ("labels",),
+    (
+        "labels",
+        "label_failures",
+        "label_scores",
+        "label_examples",
+        "label_windows",
+        "label_summary",
+        "label_comparison",
+        "label_agreement",
+    ),
+    inputs=lambda bench: str(prompts_fingerprint()),
+    revision=3,
+)

@@ -1,0 +1,21 @@
+"""What is said of the run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mneme.run.stage import Stage, StageResult
+
+if TYPE_CHECKING:
+    from mneme.run.context import Workbench
+
+
+def verdict_stage(bench: Workbench) -> StageResult:
+    """What is said of the run, from all that its tables hold."""
+    from mneme.store.queries.evidence import verdict_facts
+
+    config = bench.config
+    return StageResult(info=verdict_facts(bench.run, config.effects, config.harvest.behaviour_share))
+
+
+STAGE = Stage("verdict", verdict_stage, ("effects",), ())
