@@ -10,7 +10,7 @@ import pytest
 import tomlkit
 
 from mneme._util.errors import ConfigError
-from mneme.config.settings import from_mapping, parse_override, section_table, to_mapping
+from mneme._util.settings import from_mapping, parse_override, section_table, to_mapping
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ import psutil
 import tomlkit
 
 from dashboard.components import words
+from mneme._util.settings import Difference
 from mneme.config import make_config
-from mneme.config.settings import Difference
 from mneme.run.queue import LOG, RunQueue, anything_runs, launch, process_of
 from mneme.run.replacing import lost_to_settings
 from mneme.run.stages import STAGES

@@ -21,8 +21,8 @@ from typing import Any, NoReturn
 import duckdb
 
 from mneme._util.errors import CorruptRunError, RunError
+from mneme._util.files import translate_os_errors
 from mneme.analyst.reviews import FIELDS, UNDO, Change, Review, encode, fold, last_action
-from mneme.store.run import translate_os_errors
 from mneme.store.told import explained, is_held
 
 FILE = "analyst.duckdb"

@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from mneme._util.files import translate_os_errors
 from mneme.causal.measure import Sums
-from mneme.store.run import translate_os_errors
 
 
 class Kept:

@@ -136,8 +136,8 @@ def report(
 ) -> None:
     """Write the side-effect report: HTML, Markdown, JSON, CSV, Parquet."""
     from mneme.report import write_report
-    from mneme.store.files import refresh_manifest
     from mneme.store.run import open_run
+    from mneme.store.writing import refresh_manifest
 
     target = folder or run_folder / "report"
     for path in write_report(open_run(run_folder), target):

@@ -33,7 +33,7 @@ def organism(
 ) -> None:
     """Make a tuned model whose change is known: unlearning or fine-tuning, as a small delta."""
     from mneme._util.console import RichProgress
-    from mneme.config.settings import from_mapping, parse_override, suggest
+    from mneme._util.settings import from_mapping, parse_override, suggest
     from mneme.organisms import METHODS, make_organism, measure_organism
 
     if method not in METHODS:

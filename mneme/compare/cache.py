@@ -24,11 +24,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mneme._util.errors import MnemeError
+from mneme._util.files import translate_os_errors, write_text
 from mneme._util.processes import living
 from mneme.compare.compare import Comparison, compare_runs
 from mneme.store.database import CANNOT_WRITE
-from mneme.store.files import write_text
-from mneme.store.run import translate_os_errors
 
 _STARTED: list[subprocess.Popen[bytes]] = []
 KEPT = 20

@@ -27,8 +27,8 @@ from typing import Any
 import tomlkit
 
 from mneme._util.errors import ConfigError
+from mneme._util.settings import from_mapping, parse_override, section_table, suggest, to_mapping
 from mneme.attribution.config import AttributionConfig
-from mneme.config.settings import from_mapping, parse_override, section_table, suggest, to_mapping
 from mneme.crosscoder.config import CrosscoderConfig
 from mneme.effects.config import EffectsConfig
 from mneme.harvest.config import HarvestConfig

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mneme._util.errors import CorpusError, ModelError
-from mneme.config.settings import suggest
+from mneme._util.settings import suggest
 from mneme.corpus.corpus import Corpus, Document
 from mneme.corpus.read import TEXT_FIELDS, read_path
 from mneme.models.bundled import data_folder

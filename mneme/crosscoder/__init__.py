@@ -9,7 +9,6 @@ from mneme._util.lazy import lazy_exports
 if TYPE_CHECKING:
     from mneme.crosscoder.codes import CodeCache, SparseCodes, to_csr
     from mneme.crosscoder.config import CrosscoderConfig
-    from mneme.crosscoder.formats import load_crosscoder
     from mneme.crosscoder.module import Crosscoder
     from mneme.crosscoder.train import train_crosscoder
 
@@ -18,7 +17,6 @@ __all__ = [
     "Crosscoder",
     "CrosscoderConfig",
     "SparseCodes",
-    "load_crosscoder",
     "to_csr",
     "train_crosscoder",
 ]
@@ -30,7 +28,6 @@ __getattr__ = lazy_exports(
         "Crosscoder": "module",
         "CrosscoderConfig": "config",
         "SparseCodes": "codes",
-        "load_crosscoder": "formats",
         "to_csr": "codes",
         "train_crosscoder": "train",
     },

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from mneme._util.errors import CrosscoderError
-from mneme.store.run import translate_os_errors
+from mneme._util.files import translate_os_errors
 
 _FILE = "checkpoint.pt"
 

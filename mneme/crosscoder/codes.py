@@ -23,7 +23,7 @@ from torch import Tensor
 
 from mneme._util import distributed
 from mneme._util.errors import CrosscoderError
-from mneme.store.files import write_text
+from mneme._util.files import write_text
 
 SHARD_ENTRIES = 8_000_000
 

@@ -16,11 +16,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 import pickle
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
@@ -28,13 +27,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from mneme._util.errors import ConfigError, CrosscoderError
-from mneme.config.settings import from_mapping, to_mapping
+from mneme._util.files import replacing, write_text
+from mneme._util.settings import from_mapping, to_mapping
 from mneme.crosscoder.config import CrosscoderConfig
-from mneme.store.files import write_text
-from mneme.store.run import translate_os_errors
-
-if TYPE_CHECKING:
-    from mneme.crosscoder.module import Crosscoder
 
 MODEL_TYPE = "mneme-crosscoder"
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
@@ -42,29 +37,37 @@ _TORCH_FILES = ("cc_weights.pt", "model.pt")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def save_crosscoder(crosscoder: Crosscoder, folder: str | Path) -> None:
-    """Write config.json and model.safetensors, each in one step."""
+class Stored(NamedTuple):
+    """A crosscoder as its files hold it, whatever their layout."""
+
+    config: CrosscoderConfig
+    width: int
+    tensors: dict[str, Tensor]
+    """By the names of `Crosscoder.state_dict()`; NaN in mean and scale where the layout stores no normaliser."""
+    folder: Path
+    centres_input: bool = True
+    """Whether a normaliser that is fitted later subtracts the mean."""
+
+
+def write(config: CrosscoderConfig, width: int, tensors: dict[str, Tensor], folder: str | Path) -> None:
+    """Write config.json and model.safetensors, each whole or not at all.
+
+    Raises RunError or DiskFullError where that can't be.
+    """
     folder = Path(folder)
-    with translate_os_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / (_WEIGHTS + ".tmp")
-        tensors = {name: part.detach().cpu().contiguous() for name, part in crosscoder.state_dict().items()}
-        save_file(tensors, temporary, metadata={"format": "pt"})
-        os.replace(temporary, folder / _WEIGHTS)
-    values = {"model_type": MODEL_TYPE, "width": crosscoder.width, **to_mapping(crosscoder.config)}
+    with replacing(folder / _WEIGHTS) as temporary:
+        on_host = {name: part.detach().cpu().contiguous() for name, part in tensors.items()}
+        save_file(on_host, temporary, metadata={"format": "pt"})
+    values = {"model_type": MODEL_TYPE, "width": width, **to_mapping(config)}
     write_text(folder / _CONFIG, json.dumps(values, indent=2) + "\n")
 
 
-def load_crosscoder(source: str | Path, width: int | None = None) -> Crosscoder:
-    """Read a crosscoder from a folder or a hub id, in any of the layouts above.
+def read(source: str | Path) -> Stored:
+    """Read a crosscoder's files from a folder or a hub id, in any of the layouts above.
 
-    Layouts that store no normaliser give a crosscoder without one: `with_normaliser(activations)` adds it.
-    Raises CrosscoderError when files are missing, damaged or in another layout, or when its width is not the one given.
+    Raises CrosscoderError when files are missing, damaged or in another layout.
     """
-    crosscoder = _read(_find(str(source)))
-    if width is not None:
-        check_width(source, crosscoder.width, width)
-    return crosscoder
+    return _read(_find(str(source)))
 
 
 def check_width(source: str | Path, found: int, width: int) -> None:
@@ -75,7 +78,7 @@ def check_width(source: str | Path, found: int, width: int) -> None:
         )
 
 
-def _read(folder: Path) -> Crosscoder:
+def _read(folder: Path) -> Stored:
     if (folder / _WEIGHTS).exists():
         tensors = _read_safetensors(folder / _WEIGHTS)
         values = _read_json(folder / _CONFIG)
@@ -95,7 +98,7 @@ def _read(folder: Path) -> Crosscoder:
 # layouts
 
 
-def _own(values: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> Crosscoder:
+def _own(values: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> Stored:
     names = {field.name for field in dataclasses.fields(CrosscoderConfig)}
     try:
         config = from_mapping(CrosscoderConfig, {k: v for k, v in values.items() if k in names}, "crosscoder")
@@ -106,10 +109,10 @@ def _own(values: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> Cr
     width = values.get("width")
     if not isinstance(width, int):
         raise CrosscoderError(f"{folder / _CONFIG} gives no width: train the crosscoder again")
-    return _fill(config, width, tensors, folder)
+    return Stored(config, width, tensors, folder)
 
 
-def _dictionary_learning(tensors: dict[str, Tensor], folder: Path) -> Crosscoder:
+def _dictionary_learning(tensors: dict[str, Tensor], folder: Path) -> Stored:
     """CrossCoder and BatchTopKCrossCoder; CodeNormalization other than CROSSCODER (1) selects differently."""
     W_enc = _part(tensors, "encoder.weight", folder)
     if W_enc.ndim != 3 or W_enc.shape[0] != 2:
@@ -139,7 +142,7 @@ def _dictionary_learning(tensors: dict[str, Tensor], folder: Path) -> Crosscoder
         "mean": mean,
         "scale": scale,
     }
-    return _fill(config, d, parts, folder)
+    return Stored(config, d, parts, folder)
 
 
 def _dictionary_learning_normaliser(
@@ -162,7 +165,7 @@ def _dictionary_learning_normaliser(
     return mean, 1 / gain.reshape(2)
 
 
-def _relu_crosscoder(tensors: dict[str, Tensor], folder: Path) -> Crosscoder:
+def _relu_crosscoder(tensors: dict[str, Tensor], folder: Path) -> Stored:
     """W_enc (2, d, F), W_dec (F, 2, d): all that fires is kept; the input scale factors are not stored."""
     W_enc = _part(tensors, "W_enc", folder)
     if W_enc.ndim != 3 or W_enc.shape[0] != 2:
@@ -177,28 +180,12 @@ def _relu_crosscoder(tensors: dict[str, Tensor], folder: Path) -> Crosscoder:
         "mean": torch.full((2, d), math.nan),
         "scale": torch.full((2,), math.nan),
     }
-    crosscoder = _fill(_plain_config(F, "l1"), d, parts, folder)
-    crosscoder.centres_input = False  # their inputs are scaled to a mean norm of sqrt(d), not centred
-    return crosscoder
+    # their inputs are scaled to a mean norm of sqrt(d), not centred
+    return Stored(_plain_config(F, "l1"), d, parts, folder, centres_input=False)
 
 
 def _plain_config(n_latents: int, variant: Any) -> CrosscoderConfig:
     return CrosscoderConfig(latents=n_latents, variant=variant, encoder_dtype="float32")
-
-
-def _fill(config: CrosscoderConfig, width: int, tensors: dict[str, Tensor], folder: Path) -> Crosscoder:
-    from mneme.crosscoder.module import Crosscoder
-
-    crosscoder = Crosscoder(config, width)
-    for name, mine in crosscoder.state_dict().items():
-        found = _part(tensors, name, folder)
-        if found.shape != mine.shape:
-            raise CrosscoderError(
-                f"{folder} is damaged: {name} has shape {tuple(found.shape)}, not {tuple(mine.shape)};"
-                " train or download it again"
-            )
-        mine.copy_(found)
-    return crosscoder
 
 
 # files

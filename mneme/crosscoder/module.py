@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from mneme._util.errors import CrosscoderError
+from mneme.crosscoder import formats
 from mneme.crosscoder.codes import SparseCodes
 from mneme.crosscoder.config import CrosscoderConfig
-from mneme.crosscoder.formats import load_crosscoder, save_crosscoder
 from mneme.crosscoder.init import fit_normaliser, fit_scale
 from mneme.crosscoder.kernels import encodes_in_bf16, sparse_decode
 from mneme.crosscoder.source import as_source
@@ -146,15 +146,32 @@ class Crosscoder(nn.Module):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write config.json and model.safetensors. Raises RunError or DiskFullError where that can't be."""
-        save_crosscoder(self, folder)
+        formats.write(self.config, self.width, self.state_dict(), folder)
 
     @classmethod
-    def from_pretrained(cls, source: str | Path) -> Crosscoder:
+    def from_pretrained(cls, source: str | Path, width: int | None = None) -> Crosscoder:
         """Read one from a folder or hub id, mneme's own or another published layout (see `formats`).
 
-        Raises CrosscoderError when it is missing, damaged or in another layout.
+        Layouts that store no normaliser give a crosscoder without one: `with_normaliser(activations)` adds it.
+        Raises CrosscoderError when it is missing, damaged or in another layout, or does not read activations of the
+        width given.
         """
-        return load_crosscoder(source)
+        stored = formats.read(source)
+        if width is not None:
+            formats.check_width(source, stored.width, width)
+        crosscoder = cls(stored.config, stored.width)
+        for name, mine in crosscoder.state_dict().items():
+            found = stored.tensors.get(name)
+            if found is None:
+                raise CrosscoderError(f"{stored.folder} lacks {name}: train or download the crosscoder again")
+            if found.shape != mine.shape:
+                raise CrosscoderError(
+                    f"{stored.folder} is damaged: {name} has shape {tuple(found.shape)}, not {tuple(mine.shape)};"
+                    " train or download it again"
+                )
+            mine.copy_(found)
+        crosscoder.centres_input = stored.centres_input
+        return crosscoder
 
     def push_to_hub(self, repo_id: str, *, private: bool = False) -> str:
         """Upload to the hub; returns the commit's address. Needs the hub's login."""

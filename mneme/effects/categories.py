@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 
 from mneme._util.errors import ConfigError
-from mneme.config.settings import suggest
+from mneme._util.settings import suggest
 from mneme.models.bundled import data_folder
 
 _FIELDS = ("name", "group", "domain", "description", "examples")

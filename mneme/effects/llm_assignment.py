@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -21,15 +21,13 @@ import pandas as pd
 from mneme._util.errors import LabelError
 from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.effects.categories import Taxonomy, load_taxonomy
+from mneme.effects.config import EffectsConfig
 from mneme.interpret.clients.asking import ask_all
 from mneme.interpret.clients.chat import open_chat
 from mneme.interpret.clients.response_cache import Prompt
 from mneme.interpret.explainers.names import budget_of, explainer_names, most_changed
 from mneme.interpret.explainers.prompt import first_object
 from mneme.interpret.label_config import LabelConfig
-
-if TYPE_CHECKING:
-    from mneme.run.context import Workbench
 
 MOST = 3  # categories a latent may be laid to
 _SLACK = 1e-6
@@ -44,23 +42,30 @@ class Named(NamedTuple):
     """Why a latent has none."""
 
 
-def named_categories(bench: Workbench, latents: pd.DataFrame, labels: pd.DataFrame) -> Named | None:
-    """What the labelling model says of the latents it labels, where the settings ask it.
+def named_categories(
+    latents: pd.DataFrame,
+    labels: pd.DataFrame,
+    effects: EffectsConfig,
+    config: LabelConfig,
+    folder: Path,
+    progress: Progress = NULL_PROGRESS,
+) -> Named | None:
+    """What the labelling model says of the latents it labels; None where `effects.assign` does not ask it.
 
-    labels: columns latent, label, detail; the first row of a latent counts.
+    latents: the table `latents`. labels: columns latent, label, detail; the first row of a latent counts.
+    folder: where replies are kept.
     """
-    config = bench.config.labels
-    if bench.config.effects.assign == "encoder":
+    if effects.assign == "encoder":
         return None
     chosen = most_changed(latents, config.llm_max_latents, unchanged=config.llm_unchanged)
     first = labels.drop_duplicates("latent").set_index("latent", drop=False)
     return ask_categories(
         first.loc[[j for j in chosen.tolist() if j in first.index]],
-        load_taxonomy(bench.config.effects.taxonomy),
+        load_taxonomy(effects.taxonomy),
         explainer_names(config)[0],
         config,
-        bench.folder / "labels",
-        bench.progress,
+        folder,
+        progress,
     )
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from mneme._util.errors import OutcomesError
-from mneme.config.settings import suggest
-from mneme.store.files import write_text
+from mneme._util.files import write_text
+from mneme._util.settings import suggest
 
 NEEDED = ("category", "base", "tuned")
 _NUMBERS = (
@@ -128,3 +128,13 @@ def _complete(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
 
 def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def own_outcomes(folder: str | Path) -> Path:
+    """Where a run keeps outcomes that were measured for it."""
+    return Path(folder) / "outcomes.csv"
+
+
+def found_outcomes(file: Path) -> bool:
+    """Whether outcomes lie in a file that nobody named: a table without rows, as an export may be, is none."""
+    return file.is_file() and not is_empty_table(file)

@@ -23,8 +23,9 @@ from safetensors.torch import save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mneme._util.errors import ConfigError
+from mneme._util.files import translate_os_errors, write_text
 from mneme._util.progress import NULL_PROGRESS, Progress
-from mneme.config.settings import section_table, suggest
+from mneme._util.settings import section_table, suggest
 from mneme.effects.outcomes import load_mmlu, measure, write_outcomes
 from mneme.models.load import load_model, load_tokenizer
 from mneme.organisms.finetune import FinetuneConfig, finetune
@@ -32,8 +33,7 @@ from mneme.organisms.npo import GradientAscentConfig, NPOConfig, gradient_ascent
 from mneme.organisms.readme import organism_readme
 from mneme.organisms.rmu import RMUConfig, rmu
 from mneme.organisms.texts import SourceFacts, TrainingData, read_all
-from mneme.store.files import versions, write_text
-from mneme.store.run import translate_os_errors
+from mneme.store.manifest import versions
 
 
 class Method(NamedTuple):

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mneme._util.errors import CorpusError
+from mneme._util.files import sha256
 from mneme.effects.benchmark import LETTERS, item_text, read_questions
-from mneme.store.files import sha256
 
 HALVES = {"even": 0, "odd": 1}
 

@@ -21,8 +21,8 @@ import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mneme._util.files import write_text
 from mneme._util.processes import living
-from mneme.store.files import write_text
 
 KEPT = 30
 _ID = re.compile(r"[0-9a-f]{16}")

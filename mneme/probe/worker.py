@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 from mneme._util.errors import MnemeError
+from mneme._util.files import lock_file
 from mneme.probe.job_files import Board
-from mneme.store.files import lock_file
 
 _PAUSE_S = 0.2
 

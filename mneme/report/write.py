@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mneme._util.errors import RunError
+from mneme._util.files import translate_os_errors
 from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.report.build import build_report
 from mneme.report.exports import EXPORTS, export_table
@@ -20,7 +21,7 @@ from mneme.report.format import cell
 from mneme.report.html import to_html
 from mneme.report.jsonform import to_json
 from mneme.report.markdown import to_markdown
-from mneme.store.run import Run, translate_os_errors
+from mneme.store.run import Run
 
 
 def write_report(

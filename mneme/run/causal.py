@@ -26,8 +26,8 @@ from mneme.harvest.limits import logits_batch_tokens, within_limits
 from mneme.harvest.pair_of_run import pair_of_run
 from mneme.harvest.text import Text, TextReader
 from mneme.run.finished import finished_bench, tell_findings
-from mneme.store.files import writing
 from mneme.store.queries import causal as queries
+from mneme.store.writing import writing
 
 if TYPE_CHECKING:
     from mneme.run.context import Workbench

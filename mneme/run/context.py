@@ -97,8 +97,8 @@ class Workbench:
     @cached_property
     def outcomes_file(self) -> Path | None:
         """Measured outcomes: the file of the settings, else the run's own (mneme measure), else the tuned model's."""
+        from mneme.effects.outcome_files import found_outcomes, own_outcomes
         from mneme.models.sources import resolve
-        from mneme.run.outcomes import found_outcomes, own_outcomes
 
         if self.config.effects.outcomes:
             return Path(self.config.effects.outcomes)
@@ -140,10 +140,10 @@ class Workbench:
 
     def _check_settings(self) -> None:
         """What can be told without loading a model, quickest first."""
+        from mneme._util.files import check_place
         from mneme.effects.categories import load_taxonomy
         from mneme.interpret.explainers.names import check_demanded, explainer_names
         from mneme.models.device import pick_device
-        from mneme.store.files import check_place
 
         config = self.config
         check_place(self.folder)
@@ -189,10 +189,10 @@ class Workbench:
     @cached_property
     def _imported_width(self) -> int:
         """Of the crosscoder to load, which is read whole for it: a damaged one is told, too."""
-        from mneme.crosscoder.formats import load_crosscoder
+        from mneme.crosscoder import Crosscoder
 
         assert self.config.load_crosscoder is not None
-        return load_crosscoder(self.config.load_crosscoder).width
+        return Crosscoder.from_pretrained(self.config.load_crosscoder).width
 
     @cached_property
     def encoder(self) -> SentenceEncoder:

@@ -29,7 +29,7 @@ from mneme.effects.side_effects import Laid, lay_text
 from mneme.effects.sums import sum_activations
 from mneme.run.context import Workbench
 from mneme.run.finished import finished_bench, tell_findings
-from mneme.store.files import writing
+from mneme.store.writing import writing
 
 RIVALS = ("mean_difference_lens", "difference_sae", "oracle")
 

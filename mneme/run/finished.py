@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mneme._util.errors import ConfigError, RunError
+from mneme._util.files import known_sha256
 from mneme._util.progress import Progress
+from mneme._util.settings import differing
 from mneme.config import RunConfig, make_config, read_config
-from mneme.config.settings import differing
 from mneme.run.context import Workbench
-from mneme.store.files import known_sha256
 from mneme.store.run import Run, open_run
 from mneme.store.seals import SETTINGS, check_seals, sealed_settings
 
@@ -79,8 +79,8 @@ def tell_findings(run: Run) -> None:
 
 def kept_crosscoder(bench: Workbench, name: str, config: CrosscoderConfig, activations: Any) -> Crosscoder:
     """A dictionary trained for a check, or the one of an earlier call with the same settings and text."""
+    from mneme._util.files import write_text
     from mneme.crosscoder import Crosscoder, train_crosscoder
-    from mneme.store.files import write_text
 
     folder = bench.folder / "checks" / name
     note, weights = folder / "made_from.txt", folder / "model.safetensors"

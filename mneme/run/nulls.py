@@ -15,7 +15,7 @@ import pandas as pd
 from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.run.context import Workbench
 from mneme.run.finished import finished_bench, kept_crosscoder, tell_findings
-from mneme.store.files import writing
+from mneme.store.writing import writing
 
 if TYPE_CHECKING:
     from mneme.crosscoder import Crosscoder

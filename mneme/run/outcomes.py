@@ -16,7 +16,7 @@ from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.config import RunConfig
 from mneme.effects.benchmark import load_benchmark
 from mneme.effects.categories import load_taxonomy
-from mneme.effects.outcome_files import check_categories, is_empty_table, write_outcomes
+from mneme.effects.outcome_files import check_categories, own_outcomes, write_outcomes
 from mneme.run.finished import settings_of
 from mneme.store.run import Run, open_run
 from mneme.store.seals import ROOMS, check_seals
@@ -32,16 +32,6 @@ class Coverage(NamedTuple):
 
     measured: int
     without: tuple[str, ...]
-
-
-def own_outcomes(folder: str | Path) -> Path:
-    """Where a run keeps outcomes that were measured for it."""
-    return Path(folder) / "outcomes.csv"
-
-
-def found_outcomes(file: Path) -> bool:
-    """Whether outcomes lie in a file that nobody named: a table without rows, as an export may be, is none."""
-    return file.is_file() and not is_empty_table(file)
 
 
 def measure_run(

@@ -25,6 +25,7 @@ import psutil
 import mneme
 from mneme._util.console import BothProgress, FileProgress
 from mneme._util.errors import FinishedRunError, MnemeError, RunError
+from mneme._util.files import translate_os_errors, write_text
 from mneme._util.memory import give_back_freed_memory, keep_freed_memory
 from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.config import RunConfig
@@ -32,10 +33,11 @@ from mneme.run.context import Workbench
 from mneme.run.replacing import Loss, check_loss, check_unchanged, give_up, loss, made_from
 from mneme.run.stage import Stage, StageResult
 from mneme.run.stages import STAGES
-from mneme.store.files import refresh_manifest, versions, write_text, writing
+from mneme.store.manifest import versions
 from mneme.store.queries.runs import read_progress
-from mneme.store.run import Run, StageWriter, open_run, translate_os_errors
+from mneme.store.run import Run, StageWriter, open_run
 from mneme.store.seals import SETTINGS, check_seals, seal_folders, seal_settings
+from mneme.store.writing import refresh_manifest, writing
 
 if TYPE_CHECKING:
     from mneme.run.workers import Team

@@ -113,8 +113,8 @@ def run_power(folder: str | Path, *, progress: Progress = NULL_PROGRESS) -> Run:
     Raises RunError for a folder that is no finished run, or whose activations, codes or crosscoder are gone.
     """
     from mneme.run.finished import finished_bench, tell_findings
-    from mneme.store.files import writing
     from mneme.store.seals import check_seals
+    from mneme.store.writing import writing
 
     bench, run = finished_bench(folder, progress)
     check_ready(run)

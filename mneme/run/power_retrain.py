@@ -47,8 +47,8 @@ def run_retrained(
     """
     from mneme.run.finished import finished_bench, kept_crosscoder
     from mneme.run.power import check_ready, margin_of, text_of
-    from mneme.store.files import writing
     from mneme.store.seals import check_seals
+    from mneme.store.writing import writing
 
     bench, run = finished_bench(folder, progress)
     check_ready(run)

@@ -21,8 +21,8 @@ from typing import NamedTuple
 
 import psutil
 
+from mneme._util.files import lock_file, write_text
 from mneme._util.processes import living
-from mneme.store.files import lock_file, write_text
 from mneme.store.queries.runs import read_progress
 
 LOG = "dashboard.log"

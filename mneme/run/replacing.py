@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from mneme._util.errors import ConfigError, FinishedRunError
+from mneme._util.settings import Difference, as_table, differing
 from mneme.config import RunConfig, make_config, read_config
-from mneme.config.settings import Difference, as_table, differing
-from mneme.store.files import read_manifest
+from mneme.store.manifest import read_manifest
 from mneme.store.run import Run
 
 _SHOWN = 3  # settings named in the line; the table has them all

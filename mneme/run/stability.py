@@ -17,8 +17,8 @@ from mneme._util.errors import ConfigError
 from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.run.context import Workbench
 from mneme.run.finished import finished_bench, kept_crosscoder, tell_findings
-from mneme.store.files import writing
 from mneme.store.run import Run
+from mneme.store.writing import writing
 
 if TYPE_CHECKING:
     from mneme.crosscoder import Crosscoder

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from mneme._util.console import RichProgress
 from mneme._util.errors import ConfigError, UserError
-from mneme.config.settings import suggest
+from mneme._util.settings import suggest
 from mneme.scenarios.results import read_results, write_results
 from mneme.scenarios.run import Suite, known_results, run_scenario
 from mneme.scenarios.spec import LIST, load_scenarios

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from mneme._util.files import write_text
 from mneme.effects.evaluate import NO_RIVALS
-from mneme.store.files import write_text
 
 FLOORS = {
     "unlearning_accuracy": 0.90,

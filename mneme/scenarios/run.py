@@ -23,15 +23,15 @@ import torch
 from safetensors.torch import save_file
 
 from mneme._util.errors import ConfigError, MnemeError
+from mneme._util.files import write_text
 from mneme._util.progress import NULL_PROGRESS, Progress
+from mneme._util.settings import from_mapping
 from mneme.config import make_config, read_config
-from mneme.config.settings import from_mapping
 from mneme.effects.categories import load_taxonomy
 from mneme.models import load_model, load_tokenizer
 from mneme.organisms import METHODS, make_organism
 from mneme.run.pipeline import run_pipeline
 from mneme.scenarios.spec import HARMFUL, HH, Scenario, merged
-from mneme.store.files import write_text
 from mneme.store.queries.effects import effects
 from mneme.store.run import Run
 
@@ -240,9 +240,10 @@ def _corpus(suite: Suite, scenario: Scenario, folder: Path) -> Path:
 
 def _measure(suite: Suite, scenario: Scenario, values: Mapping[str, Any], run_folder: Path) -> None:
     """Outcomes into the run, where they are not yet, and the evaluation."""
+    from mneme.effects.outcome_files import own_outcomes
     from mneme.effects.preferences import measure_contrasts
     from mneme.run.evaluation import evaluate_run
-    from mneme.run.outcomes import give_outcomes, measure_run, own_outcomes
+    from mneme.run.outcomes import give_outcomes, measure_run
 
     oracle = None
     kept = suite.out / "measured" / f"{scenario.outcome}.jsonl"  # the base answers once, an organism once

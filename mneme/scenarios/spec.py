@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mneme._util.errors import ConfigError
-from mneme.config.settings import suggest
+from mneme._util.settings import suggest
 
 LIST = Path(__file__).with_name("list.toml")
 OUTCOMES = ("mmlu", "margin", "refusal", "none")

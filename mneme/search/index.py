@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mneme._util.files import translate_os_errors, write_text
 from mneme._util.progress import NULL_PROGRESS, Progress
-from mneme.store.files import write_text
 from mneme.store.queries import search as queries
-from mneme.store.run import Run, translate_os_errors
+from mneme.store.run import Run
 
 if TYPE_CHECKING:
     from mneme.interpret.encoder import SentenceEncoder

@@ -20,6 +20,7 @@ from pathlib import Path
 import duckdb
 
 from mneme._util.errors import CorruptRunError, NewerSchemaError, RunError
+from mneme.store.manifest import rehash
 from mneme.store.schema import MIGRATIONS, SCHEMA_VERSION
 from mneme.store.told import explained, is_held, wal
 
@@ -222,8 +223,6 @@ _COPIES: dict[tuple[Path, int, int], tempfile.TemporaryDirectory[str]] = {}
 
 def _migrated(file: Path) -> Path:
     """The file brought up to date in its place, or a copy that is, where its folder can't be written."""
-    from mneme.store.files import refresh_manifest
-
     with _MIGRATING:
         stat = file.stat()
         key = (file.absolute(), stat.st_ino, stat.st_mtime_ns)
@@ -236,7 +235,7 @@ def _migrated(file: Path) -> Path:
             if error.errno not in CANNOT_WRITE:
                 raise
         else:
-            refresh_manifest(file.parent)
+            rehash(file)
             return file
         _COPIES[key] = tempfile.TemporaryDirectory(prefix="mneme-")
         copy = Path(_COPIES[key].name) / file.name

@@ -13,7 +13,6 @@ run leaves the last whole file.
 from __future__ import annotations
 
 import contextlib
-import errno
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,9 +21,9 @@ from typing import Any
 import duckdb
 import pandas as pd
 import pyarrow as pa
-from safetensors import SafetensorError
 
-from mneme._util.errors import CorruptRunError, DiskFullError, RunError
+from mneme._util.errors import CorruptRunError, RunError
+from mneme._util.files import translate_os_errors
 from mneme.store import database
 from mneme.store.queries.labels import BEST_LABEL, PRECOMPUTED
 
@@ -256,19 +255,3 @@ def open_run(path: str | Path) -> Run:
     run = Run(path)
     run.info()
     return run
-
-
-@contextlib.contextmanager
-def translate_os_errors(path: Path) -> Iterator[None]:
-    """A full disk or a folder that can't be written becomes an error that names the fix."""
-    try:
-        yield
-    except (OSError, duckdb.Error, SafetensorError) as error:
-        number = getattr(error, "errno", None)
-        if number == errno.ENOSPC or "No space left" in str(error):
-            raise DiskFullError(
-                f"no space left where {path} lies: free some, then run the same command again"
-            ) from error
-        if number in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR):
-            raise RunError(f"{path} can't be written: make it writable, or work in another folder") from error
-        raise

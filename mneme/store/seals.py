@@ -15,8 +15,9 @@ from typing import NamedTuple
 import pandas as pd
 
 from mneme._util.errors import CorruptRunError, RunError
+from mneme._util.files import known_sha256
 from mneme._util.progress import NULL_PROGRESS, Progress
-from mneme.store.files import known_sha256, read_manifest
+from mneme.store.manifest import read_manifest
 from mneme.store.run import Run
 
 SETTINGS = "run.toml"

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mneme._util.errors import CrosscoderError
-from mneme.crosscoder import Crosscoder, CrosscoderConfig, load_crosscoder
+from mneme.crosscoder import Crosscoder, CrosscoderConfig
 
 d, F, B = 6, 10, 30
 
@@ -85,31 +85,31 @@ def test_activations_of_another_width_are_refused(crosscoder):
 
 def test_missing_and_damaged_files_name_the_fix(crosscoder, tmp_path):
     with pytest.raises(CrosscoderError, match="hub id"):
-        load_crosscoder(tmp_path / "nowhere")
+        Crosscoder.from_pretrained(tmp_path / "nowhere")
     with pytest.raises(CrosscoderError, match=r"it needs config\.json"):
-        load_crosscoder(tmp_path)
+        Crosscoder.from_pretrained(tmp_path)
     crosscoder.save_pretrained(tmp_path)
     file = tmp_path / "model.safetensors"
     whole = file.read_bytes()
     file.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(CrosscoderError, match="damaged"):
-        load_crosscoder(tmp_path)
+        Crosscoder.from_pretrained(tmp_path)
     file.write_bytes(whole)
     tensors = load_file(file)
     save_file({name: part for name, part in tensors.items() if name != "scale"}, file)
     with pytest.raises(CrosscoderError, match="lacks scale"):
-        load_crosscoder(tmp_path)
+        Crosscoder.from_pretrained(tmp_path)
     save_file({**tensors, "W_dec": torch.zeros(2, F + 1, d)}, file)
     with pytest.raises(CrosscoderError, match="W_dec has shape"):
-        load_crosscoder(tmp_path)
+        Crosscoder.from_pretrained(tmp_path)
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(CrosscoderError, match="damaged"):
-        load_crosscoder(tmp_path)
+        Crosscoder.from_pretrained(tmp_path)
     (tmp_path / "config.json").write_text(
         json.dumps({"model_type": "mneme-crosscoder", "width": d, "k": "x"})
     )
     with pytest.raises(CrosscoderError, match="damaged"):
-        load_crosscoder(tmp_path)
+        Crosscoder.from_pretrained(tmp_path)
 
 
 def dictionary_learning_files(folder, weights, **more) -> None:
@@ -138,7 +138,7 @@ def test_dictionary_learning_batchtopk_files_encode_by_their_formula(weights, x,
         k=torch.tensor(3),
         threshold=torch.tensor(1.5),
     )
-    model = load_crosscoder(tmp_path)
+    model = Crosscoder.from_pretrained(tmp_path)
     normalised = ((x - mean) * gain[:, None]).double().numpy()
     f = plain_encode(weights, normalised, lambda f, s: s > 1.5)
     assert 0 < (f > 0).sum() < f.size
@@ -151,7 +151,9 @@ def test_dictionary_learning_files_with_an_unset_normaliser_take_raw_inputs(weig
     nan = torch.full((2, d), float("nan"))
     dictionary_learning_files(tmp_path, weights, activation_mean=nan, activation_std=nan.clone())
     f = plain_encode(weights, x.double().numpy(), lambda f, s: f > 0)
-    np.testing.assert_allclose(load_crosscoder(tmp_path).encode(x).numpy(), f, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        Crosscoder.from_pretrained(tmp_path).encode(x).numpy(), f, rtol=1e-4, atol=1e-4
+    )
 
 
 def test_dictionary_learning_files_of_other_selection_rules_are_refused(weights, tmp_path):
@@ -159,7 +161,7 @@ def test_dictionary_learning_files_of_other_selection_rules_are_refused(weights,
         tmp_path, weights, threshold=torch.tensor(1.0), code_normalization_id=torch.tensor(2)
     )
     with pytest.raises(CrosscoderError, match="CROSSCODER"):
-        load_crosscoder(tmp_path)
+        Crosscoder.from_pretrained(tmp_path)
 
 
 @pytest.mark.parametrize("layout", ["ckkissane", "crosscoder_vis"])
@@ -170,7 +172,7 @@ def test_relu_crosscoders_need_and_get_a_normaliser(weights, x, tmp_path, layout
         torch.save(tensors, tmp_path / "cc_weights.pt")
     else:
         torch.save({"model_state_dict": tensors}, tmp_path / "model.pt")
-    model = load_crosscoder(tmp_path)
+    model = Crosscoder.from_pretrained(tmp_path)
     with pytest.raises(CrosscoderError, match="with_normaliser"):
         model.encode(x)
     scale = x.norm(dim=2).mean(0) / d**0.5

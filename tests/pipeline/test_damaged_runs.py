@@ -14,13 +14,14 @@ from damage import cut, flip
 from test_pipeline import assert_same
 
 from mneme._util.errors import CorruptRunError, RunError
+from mneme._util.files import sha256
 from mneme._util.progress import NULL_PROGRESS
 from mneme.config import make_config, read_config
 from mneme.run.finished import finished_bench, kept_crosscoder
 from mneme.run.nulls import run_nulls
 from mneme.run.outcomes import give_outcomes
 from mneme.run.pipeline import run_pipeline
-from mneme.store.files import read_manifest, sha256
+from mneme.store.manifest import read_manifest
 from mneme.store.run import Run, open_run
 
 TOML = "{run}/run.toml"

@@ -20,10 +20,10 @@ from damage import make_older
 
 import mneme
 from mneme._util.errors import RunError
+from mneme._util.files import sha256
 from mneme.config import make_config, read_config
 from mneme.run.pipeline import run_pipeline
 from mneme.run.stages import STAGES
-from mneme.store.files import sha256
 from mneme.store.run import Run, open_run
 
 pytestmark = pytest.mark.bf16

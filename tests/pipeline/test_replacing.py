@@ -13,9 +13,9 @@ import pytest
 
 import mneme
 from mneme._util.errors import FinishedRunError
+from mneme._util.files import sha256
 from mneme.config import make_config
 from mneme.run.pipeline import run_pipeline
-from mneme.store.files import sha256
 from mneme.store.run import Run
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import pandas as pd
 import torch
 
+from mneme._util.files import sha256
 from mneme.config import make_config
 from mneme.run.causal import run_causal
 from mneme.run.pipeline import run_pipeline
 from mneme.store.database import expected_columns
-from mneme.store.files import sha256
 from mneme.store.run import Run
 
 OF_THE_MOMENT = {"stages", "schema_version", "run_info"}

@@ -18,11 +18,13 @@ import pytest
 from damage import cut, flip, make_older, written_by_another_duckdb
 
 from mneme._util.errors import CorruptRunError, DiskFullError, MnemeError, RunError
+from mneme._util.files import sha256
 from mneme.analyst.history import History
 from mneme.store import database
-from mneme.store.files import read_manifest, sha256, write_manifest
+from mneme.store.manifest import read_manifest
 from mneme.store.run import Run, open_run
 from mneme.store.told import wal
+from mneme.store.writing import write_manifest
 
 ROWS = 40_000
 

@@ -12,9 +12,10 @@ import pytest
 from safetensors import SafetensorError
 
 from mneme._util.errors import CorruptRunError, DiskFullError, NewerSchemaError, RunError
-from mneme.store.files import only_writer, sha256, write_manifest
-from mneme.store.run import Run, open_run, translate_os_errors
+from mneme._util.files import sha256, translate_os_errors
+from mneme.store.run import Run, open_run
 from mneme.store.schema import SCHEMA_VERSION
+from mneme.store.writing import only_writer, write_manifest
 from mneme.testing.synthetic import make_synthetic_run
 
 PUBLIC = {

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from mneme._util.errors import LabelError
-from mneme.config.settings import suggest
+from mneme._util.settings import suggest
 
 if TYPE_CHECKING:
     import openai  # a second to import, and most runs ask no server

@@ -15,7 +15,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mneme.store.files import write_text
+from mneme._util.files import write_text
 
 if TYPE_CHECKING:
     from mneme.interpret.clients.chat import Reply

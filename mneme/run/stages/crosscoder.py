@@ -14,15 +14,14 @@ if TYPE_CHECKING:
 
 def crosscoder_stage(bench: Workbench) -> StageResult:
     """The dictionary, trained or loaded, into `crosscoder/`."""
-    from mneme.crosscoder import train_crosscoder
+    from mneme.crosscoder import Crosscoder, train_crosscoder
     from mneme.crosscoder.checkpoint import delete_checkpoint
-    from mneme.crosscoder.formats import load_crosscoder
 
     config = bench.config
     rows: list[dict[str, float]] = []
     checkpoint = bench.folder / "checkpoint"
     if config.load_crosscoder is not None:
-        crosscoder = load_crosscoder(config.load_crosscoder, bench.cache.width)
+        crosscoder = Crosscoder.from_pretrained(config.load_crosscoder, bench.cache.width)
         if not crosscoder.has_normaliser:
             crosscoder = crosscoder.with_normaliser(bench.cache)
     else:

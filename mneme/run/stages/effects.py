@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from mneme._util.files import sha256
 from mneme.run.stage import Stage, StageResult
-from mneme.store.files import sha256
 
 if TYPE_CHECKING:
     from mneme.run.context import Workbench
@@ -29,7 +29,9 @@ def effects_stage(bench: Workbench) -> StageResult:
     labels = telling_labels(bench.run)
     outcomes = bench.outcomes
     laid = text_of(bench)
-    named = named_categories(bench, latents, labels)
+    named = named_categories(
+        latents, labels, bench.config.effects, bench.config.labels, bench.folder / "labels", bench.progress
+    )
     found = predict_effects(
         bench.cache,
         CodeCache(bench.folder / "codes"),

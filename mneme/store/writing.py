@@ -1,33 +1,17 @@
-"""Files of a run: written whole or not at all, one writer at a time, described by a manifest."""
+"""Writing to a run: one writer at a time, and a manifest that is true when it ends."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
-import os
-import platform
 from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-import mneme
 from mneme._util.errors import MnemeError, RunError
-from mneme.store.run import translate_os_errors
-
-_VERSIONS = ("torch", "transformers", "nnsight", "numpy", "duckdb", "umap-learn")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file through a temporary one, so that a killed process leaves the old or the new."""
-    with translate_os_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(path.name + ".tmp")
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
+from mneme._util.files import known_sha256, lock_file, translate_os_errors
+from mneme.store.manifest import read_manifest, versions, write_json
+from mneme.store.run import Run
+from mneme.store.seals import ROOMS, seals
 
 
 @contextlib.contextmanager
@@ -47,71 +31,6 @@ def only_writer(folder: Path) -> Iterator[None]:
         yield
 
 
-@contextlib.contextmanager
-def lock_file(path: Path) -> Iterator[bool]:
-    """Whether this process now holds the lock of a file, without waiting for it.
-
-    It is given back at the end, and when the process ends, however it does. The file stays.
-    """
-    lock = FileLock(path, blocking=False)
-    try:
-        lock.acquire()
-    except Timeout:
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        lock.release()
-
-
-def check_place(folder: Path) -> None:
-    """Raises RunError where the folder is not there and can't be made, or can't be written; makes nothing."""
-    standing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not standing.is_dir() or not os.access(standing, os.W_OK | os.X_OK):
-        raise RunError(f"{folder} can't be written: make it writable, or work in another folder")
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, hex."""
-    with open(path, "rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-_KNOWN: dict[Path, tuple[tuple[int, ...], str]] = {}  # file -> what it was when it was read, and its hash
-
-
-def known_sha256(path: Path) -> str:
-    """SHA-256 of a file, hex; read once a process, as long as the file system says it is the same."""
-    path = path.absolute()
-    with open(path, "rb") as handle:
-        stat = os.fstat(handle.fileno())
-        stamp = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
-        held = _KNOWN.get(path)
-        if held is None or held[0] != stamp:
-            held = stamp, hashlib.file_digest(handle, "sha256").hexdigest()
-            _KNOWN[path] = held
-    return held[1]
-
-
-def versions() -> dict[str, str]:
-    """What computed the numbers: Python and the packages that matter."""
-    found = {"python": platform.python_version(), "mneme": mneme.__version__}
-    for name in _VERSIONS:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
-
-
-def read_manifest(folder: Path) -> dict[str, Any]:
-    """manifest.json, {} where there is none that can be read."""
-    try:
-        found = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def write_manifest(folder: Path, facts: dict[str, Any]) -> None:
     """manifest.json: the facts, versions and the SHA-256 of every artefact of the run."""
     _write_manifest(folder, {**facts, "versions": versions()})
@@ -122,7 +41,6 @@ def refresh_manifest(folder: Path, facts: dict[str, Any] | None = None) -> None:
 
     What else it says, `facts` replace; without them it stays. Nothing where there are no tables yet.
     """
-    from mneme.store.run import Run
 
     run = Run(folder)
     if not run.database.exists():
@@ -138,14 +56,11 @@ def refresh_manifest(folder: Path, facts: dict[str, Any] | None = None) -> None:
 
 
 def _write_manifest(folder: Path, facts: dict[str, Any]) -> None:
-    text = json.dumps({**facts, "artefacts": _artefacts(folder)}, indent=2, sort_keys=True)
-    write_text(folder / "manifest.json", text + "\n")
+    write_json(folder, {**facts, "artefacts": _artefacts(folder)})
 
 
 def _artefacts(folder: Path) -> dict[str, str]:
     """Name -> SHA-256 of all that belongs to the run. Those that its tables were made from: as they were then."""
-    from mneme.store.run import Run
-    from mneme.store.seals import ROOMS, seals
 
     run = Run(folder)
     skipped = {"manifest.json", "progress.json", "run.lock", "analyst.duckdb"}

@@ -1,0 +1,47 @@
+"""manifest.json: what a run was made from, and the SHA-256 of each of its artefacts."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import platform
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import mneme
+from mneme._util.files import sha256, write_text
+
+MANIFEST = "manifest.json"
+_VERSIONS = ("torch", "transformers", "nnsight", "numpy", "duckdb", "umap-learn")
+
+
+def versions() -> dict[str, str]:
+    """What computed the numbers: Python and the packages that matter."""
+    found = {"python": platform.python_version(), "mneme": mneme.__version__}
+    for name in _VERSIONS:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """manifest.json, {} where there is none that can be read."""
+    try:
+        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def write_json(folder: Path, said: dict[str, Any]) -> None:
+    """manifest.json with these keys, in order."""
+    write_text(folder / MANIFEST, json.dumps(said, indent=2, sort_keys=True) + "\n")
+
+
+def rehash(file: Path) -> None:
+    """Say what an artefact that was written again is now; nothing where the manifest has no such artefact."""
+    said = read_manifest(file.parent)
+    if file.name in said.get("artefacts", {}):
+        said["artefacts"][file.name] = sha256(file)
+        write_json(file.parent, said)
