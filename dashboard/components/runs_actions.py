@@ -9,7 +9,7 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard.components import jobs, words
-from mneme.interpret.clients.chat import named_model
+from mneme.interpret.clients.server import named_model
 from mneme.interpret.explainers.price import expected
 from mneme.interpret.label_config import LabelConfig
 from mneme.store.queries.runs import RunEntry

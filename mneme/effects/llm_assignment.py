@@ -23,7 +23,7 @@ from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.effects.categories import Taxonomy, load_taxonomy
 from mneme.effects.config import EffectsConfig
 from mneme.interpret.clients.asking import ask_all
-from mneme.interpret.clients.chat import open_chat
+from mneme.interpret.clients.factory import open_chat
 from mneme.interpret.clients.response_cache import Prompt
 from mneme.interpret.explainers.names import budget_of, explainer_names, most_changed
 from mneme.interpret.explainers.prompt import first_object

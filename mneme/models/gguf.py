@@ -72,8 +72,8 @@ def _convert(file: Path, folder: Path) -> None:
     from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
     from mneme.models.gguf_parts import check_header, rope_settings, stored_types, unread
-    from mneme.models.load import check_whole
     from mneme.models.tokenizers import fitted
+    from mneme.models.whole import check_whole
 
     with quiet_transformers():
         try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +25,7 @@ from mneme.models.delta import apply_delta
 from mneme.models.device import pick_device, pick_dtype
 from mneme.models.quiet import quiet_transformers
 from mneme.models.sources import Source, resolve
+from mneme.models.whole import check_whole
 
 _ERRORS = (
     OSError,
@@ -37,9 +37,6 @@ _ERRORS = (
     TypeError,
     AttributeError,
 )
-# Tables that older versions saved with the weights and every version computes anew.
-_COMPUTED = re.compile(r"inv_freq$|masked_bias$|\.attn(ention)?\.bias$|position_ids$")
-_IN_A_LAYER = re.compile(r"(^|\.)(layers|h|blocks|block)\.\d+\.")
 
 
 @dataclass(frozen=True)
@@ -164,20 +161,3 @@ def _untrusted(source: Source, file: str) -> str:
         f"{source.spec} brings Python code of its own (auto_map in {file}), which mneme does not run: read that code,"
         " and set models.trust_remote_code=true if you trust it"
     )
-
-
-def check_whole(spec: str, info: dict[str, Any]) -> None:
-    """Every weight of the model came from its files, and no weight of a layer was left over.
-
-    info: what transformers' `output_loading_info` gives. It fills what is missing with random numbers, and drops what
-    has no place; both are said only in its log. Raises ModelError.
-    """
-    if missing := sorted({*info["missing_keys"], *(str(key[0]) for key in info["mismatched_keys"])}):
-        raise ModelError(f"{spec} lacks {len(missing)} of its weights (first {missing[0]}): fetch it again")
-    # Other heads may go unread; a layer's weight may not.
-    left = sorted(k for k in info["unexpected_keys"] if _IN_A_LAYER.search(k) and not _COMPUTED.search(k))
-    if left:
-        raise ModelError(
-            f"{spec} holds {len(left)} weights of layers for which its config.json has no place (first {left[0]}):"
-            " fetch both again"
-        )

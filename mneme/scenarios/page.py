@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from mneme.scenarios.results import HELD_OUT, best_baseline, score
+from mneme.scenarios.figures import HELD_OUT, best_baseline, score
 
 _SHOWN = ("auroc", "spearman", "accuracy", "precision", "recall", "f1", "direction")
 _FACTS = ("explained_variance", "dead_share")

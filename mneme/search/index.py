@@ -17,6 +17,8 @@ import numpy as np
 
 from mneme._util.files import translate_os_errors, write_text
 from mneme._util.progress import NULL_PROGRESS, Progress
+from mneme.search.paths import folder
+from mneme.search.text import write_text_index
 from mneme.store.queries import search as queries
 from mneme.store.run import Run
 
@@ -26,11 +28,6 @@ if TYPE_CHECKING:
 REVISION = "4"
 _BLOCK, _READERS = 1024, 4  # latents whose contexts are read at once, and threads that do at most
 _LABELS = 512  # labels embedded between two reports of progress
-
-
-def folder(run: Run) -> Path:
-    """Where the index of a run lies."""
-    return run.path / "search"
 
 
 def is_current(run: Run) -> bool:
@@ -64,8 +61,6 @@ def _stamp(run: Run) -> str:
 
 
 def _write_words(run: Run, where: Path, progress: Progress) -> None:
-    from mneme.search.text import write_text_index
-
     latents = queries.last_latent(run) + 1
     n_readers = min(_READERS, os.cpu_count() or 1)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from mneme.search.index import folder
+from mneme.search.paths import folder
 from mneme.store.run import Run
 
 if TYPE_CHECKING:

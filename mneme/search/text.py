@@ -10,7 +10,7 @@ from pathlib import Path
 import tantivy
 from tantivy import Filter, Occur, Query
 
-from mneme.search.index import folder
+from mneme.search.paths import folder
 from mneme.store.run import Run
 
 _WORD = re.compile(r"[^\W_]+")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mneme.interpret.clients.chat import Reply
+from mneme.interpret.clients.base import Reply
 
 
 @dataclass

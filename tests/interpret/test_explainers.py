@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from mneme._util.errors import LabelError
-from mneme.interpret.clients.chat import open_chat
+from mneme.interpret.clients.factory import open_chat
 from mneme.interpret.explainers.names import (
     budget_of,
     check_explainers,

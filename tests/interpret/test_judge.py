@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mneme._util.errors import LabelError
-from mneme.interpret.clients.chat import Reply
+from mneme.interpret.clients.base import Reply
 from mneme.interpret.encoder import SentenceEncoder
 from mneme.interpret.neighbours import nearest_by_firing
 from mneme.interpret.scorers.fuzz import set_fuzz

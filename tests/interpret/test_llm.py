@@ -12,8 +12,8 @@ import openai
 import pytest
 
 from mneme.interpret.clients.asking import Budget, Prices
-from mneme.interpret.clients.chat import ServerChat
 from mneme.interpret.clients.response_cache import Prompt, Receipts
+from mneme.interpret.clients.server import ServerChat
 from mneme.interpret.explainers.explain import LabelRun, explain
 
 from .chat_server import completion, serving
@@ -153,7 +153,7 @@ def test_a_refusal_is_told_as_one_from_the_kept_reply_too(http, tmp_path) -> Non
 _KILLED = """
 import sys, openai, json
 from pathlib import Path
-from mneme.interpret.clients.chat import ServerChat
+from mneme.interpret.clients.server import ServerChat
 from mneme.interpret.explainers.explain import explain
 from mneme.interpret.clients.response_cache import Prompt
 questions = {j: Prompt("Name it.", json.dumps({"examples": [f"text {j}"]})) for j in range(20)}

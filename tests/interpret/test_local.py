@@ -9,7 +9,8 @@ from tiny_models import save, tiny_llama, tiny_tokenizer
 from transformers import PreTrainedModel
 
 from mneme._util.errors import ModelError
-from mneme.interpret.clients.chat import ReplyError, open_chat
+from mneme.interpret.clients.base import ReplyError
+from mneme.interpret.clients.factory import open_chat
 from mneme.interpret.clients.local import LocalChat
 from mneme.interpret.clients.response_cache import Prompt
 from mneme.interpret.explainers.explain import explain

@@ -19,7 +19,7 @@ from typing import Generic, NamedTuple, TypeVar
 
 from mneme._util.errors import LabelError
 from mneme._util.progress import NULL_PROGRESS, Progress
-from mneme.interpret.clients.chat import CHARACTERS, Chat, Reply, ReplyError
+from mneme.interpret.clients.base import CHARACTERS, Chat, Reply, ReplyError
 from mneme.interpret.clients.response_cache import Prompt, Receipt, Receipts, receipt_of
 
 K = TypeVar("K")

@@ -9,7 +9,7 @@ import torch
 from transformers import PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList
 
 from mneme._util.errors import ModelError
-from mneme.interpret.clients.chat import LOCAL, REPLY_TOKENS, Reply, ReplyError, identity, method_of
+from mneme.interpret.clients.base import LOCAL, REPLY_TOKENS, Reply, ReplyError, local_identity, method_of
 from mneme.models import load_model, load_tokenizer
 
 
@@ -26,7 +26,7 @@ class LocalChat:
         self.model: Any = load_model(spec)
         self.reply_tokens = reply_tokens
         self.method = method_of(LOCAL + spec)
-        self.identity = identity(LOCAL + spec, reply_tokens=reply_tokens)
+        self.identity = local_identity(spec, reply_tokens)
         self._longest = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         self._lock = threading.Lock()
 

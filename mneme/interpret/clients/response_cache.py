@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from mneme._util.files import write_text
 
 if TYPE_CHECKING:
-    from mneme.interpret.clients.chat import Reply
+    from mneme.interpret.clients.base import Reply
 
 
 class Prompt(NamedTuple):

@@ -9,7 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from mneme.interpret.clients.chat import identity, method_of
+from mneme.interpret.clients.base import method_of
+from mneme.interpret.clients.factory import identity
 from mneme.interpret.clients.response_cache import Prompt, Receipts
 from mneme.interpret.explainers.names import OFFLINE, budget_of
 from mneme.interpret.label_config import LabelConfig

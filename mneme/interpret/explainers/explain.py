@@ -12,7 +12,8 @@ import pandas as pd
 
 from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.interpret.clients.asking import Asked, Budget, Usage, ask_all
-from mneme.interpret.clients.chat import Chat, open_chat
+from mneme.interpret.clients.base import Chat
+from mneme.interpret.clients.factory import open_chat
 from mneme.interpret.clients.response_cache import Prompt
 from mneme.interpret.explainers.names import budget_of
 from mneme.interpret.explainers.prompt import Explanation, read_explanation

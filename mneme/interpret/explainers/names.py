@@ -7,7 +7,8 @@ import pandas as pd
 
 from mneme._util.errors import LabelError
 from mneme.interpret.clients.asking import Budget, Prices
-from mneme.interpret.clients.chat import LOCAL, check_server, named_model, server_chat
+from mneme.interpret.clients.base import LOCAL
+from mneme.interpret.clients.server import check_server, named_model, server_chat
 from mneme.interpret.label_config import LabelConfig
 
 OFFLINE = "offline"

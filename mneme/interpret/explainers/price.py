@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 from mneme._util.errors import LabelError
 from mneme.interpret.clients.asking import ATTEMPTS, estimated_tokens
-from mneme.interpret.clients.chat import REPLY_TOKENS, identity, method_of
+from mneme.interpret.clients.base import REPLY_TOKENS, method_of
+from mneme.interpret.clients.factory import identity
 from mneme.interpret.clients.response_cache import Prompt, Receipts
 from mneme.interpret.explainers.names import budget_of, explainer_names, most_changed
 from mneme.interpret.explainers.prompt import make_prompts, read_explanation

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from mneme._util.progress import NULL_PROGRESS, Progress
-from mneme.interpret.clients.chat import open_chat
+from mneme.interpret.clients.factory import open_chat
 from mneme.interpret.clients.local import LocalChat
 from mneme.interpret.explainers.names import budget_of
 from mneme.interpret.label_config import LabelConfig

@@ -19,7 +19,7 @@ import pandas as pd
 from mneme._util.errors import LabelError
 from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.interpret.clients.asking import Budget, ask_all
-from mneme.interpret.clients.chat import Chat
+from mneme.interpret.clients.base import Chat
 from mneme.interpret.clients.response_cache import Prompt
 from mneme.interpret.scorers.judge_items import Item, sheet_scores
 from mneme.interpret.scorers.text_fit import shuffled

@@ -1,8 +1,7 @@
-"""One small protocol behind every model that explains or judges: `reply(system, user) -> Reply`.
+"""`Chat` by an OpenAI-compatible server: hosted, vLLM, llama.cpp, Ollama.
 
-`ServerChat` is any OpenAI-compatible server (hosted, vLLM, llama.cpp, Ollama); `LocalChat` (local.py) is a
-transformers model in this process. Where the server is and with what key comes from the environment only:
-OPENAI_BASE_URL, OPENAI_API_KEY, and OPENAI_MODEL where no model is named. Neither address nor key is stored or shown.
+Where the server is and with what key comes from the environment only: OPENAI_BASE_URL, OPENAI_API_KEY, and
+OPENAI_MODEL where no model is named. Neither address nor key is stored or shown.
 """
 
 from __future__ import annotations
@@ -12,66 +11,17 @@ import hashlib
 import os
 import time
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any
 
 from mneme._util.errors import LabelError
 from mneme._util.settings import suggest
+from mneme.interpret.clients.base import CHARACTERS, REPLY_TOKENS, Reply, ReplyError
 
 if TYPE_CHECKING:
     import openai  # a second to import, and most runs ask no server
 
-REPLY_TOKENS = 300
-CHARACTERS = 3  # of a token of these prompts: marked words and JSON take more tokens than plain text
-LOCAL = "local:"
 _AGAIN = {408, 409, 425, 429}  # and every 5xx
 _FATAL = {401, 403, 404}  # key or model: no other question will fare better
-
-
-class Reply(NamedTuple):
-    """What a model said."""
-
-    text: str
-    prompt_tokens: int
-    reply_tokens: int
-    refused: bool = False
-
-
-class ReplyError(LabelError):
-    """No reply came. Its text holds nothing of the server's own words: they may repeat the key."""
-
-    def __init__(
-        self,
-        reason: str,
-        *,
-        again: bool = False,
-        wait: float | None = None,
-        fatal: bool = False,
-        maybe_paid: bool = False,
-    ) -> None:
-        super().__init__(reason)
-        self.again, self.wait = again, wait
-        """Whether to ask again, and after how many seconds, where the server says so."""
-        self.fatal = fatal
-        """No other question will be answered either."""
-        self.maybe_paid = maybe_paid
-        """The server may have worked, and be paid, though nothing arrived."""
-
-
-class Chat(Protocol):
-    """A model that answers, one question at a time, always the same way (greedy)."""
-
-    method: str
-    """Its name in the tables: 'llm:MODEL' or 'local:MODEL'."""
-    identity: str
-    """All that a reply depends on besides the question: the model, where it runs, temperature, longest reply."""
-    most_at_once: int | None
-    """Questions it can take at once; None: as many as one likes."""
-    reply_tokens: int
-    """The longest reply, in tokens."""
-
-    def reply(self, system: str, user: str) -> Reply:
-        """The model's reply to `user` under the instructions `system`. Raises ReplyError."""
 
 
 class ServerChat:
@@ -83,7 +33,7 @@ class ServerChat:
         # The client's own retries would be paid for and not counted.
         self._client = client.with_options(max_retries=0)
         self.model, self.method, self.reply_tokens = model, f"llm:{model}", reply_tokens
-        self.identity = _server_identity(client, model, reply_tokens)
+        self.identity = _identity(client, model, reply_tokens)
 
     def reply(self, system: str, user: str) -> Reply:
         import openai
@@ -159,39 +109,15 @@ def named_model() -> str | None:
     return os.environ.get("OPENAI_MODEL") or None if named else None
 
 
-def identity(name: str, *, reply_tokens: int = REPLY_TOKENS) -> str:
-    """`Chat.identity` of `open_chat(name)`, without loading a model."""
-    if name.startswith(LOCAL):
-        from mneme.models.identity import model_identity
-
-        return "\0".join((LOCAL, model_identity(name.removeprefix(LOCAL)), "greedy", str(reply_tokens)))
+def server_identity(model: str, reply_tokens: int = REPLY_TOKENS) -> str:
+    """`Chat.identity` of the environment's server with this model."""
     import openai
 
     client = openai.OpenAI(api_key="none", base_url=os.environ.get("OPENAI_BASE_URL"))
-    return _server_identity(client, name, reply_tokens)
+    return _identity(client, model, reply_tokens)
 
 
-def method_of(name: str) -> str:
-    """`Chat.method` of `open_chat(name)`."""
-    if not name.startswith(LOCAL):
-        return f"llm:{name}"
-    spec = name.removeprefix(LOCAL)
-    return LOCAL + (spec if ":" in spec else Path(spec).name)
-
-
-def open_chat(name: str, *, timeout: float = 60.0) -> Chat:
-    """'local:SPEC' (hub id, folder, bundled:base) in this process, else the server's model of that name.
-
-    Raises LabelError or ModelError, naming the fix.
-    """
-    if name.startswith(LOCAL):
-        from mneme.interpret.clients.local import LocalChat
-
-        return LocalChat(name.removeprefix(LOCAL))
-    return server_chat(name, timeout=timeout)
-
-
-def _server_identity(client: openai.OpenAI, model: str, reply_tokens: int) -> str:
+def _identity(client: openai.OpenAI, model: str, reply_tokens: int) -> str:
     return "\0".join((str(client.base_url), model, "temperature=0", str(reply_tokens)))
 
 

@@ -1,0 +1,27 @@
+"""Figures of a scenario's result, as results.json holds it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mneme.effects.evaluate import NO_RIVALS
+
+HELD_OUT = ("rmu_law",)
+"""Organisms made after the method was settled; the others had a part in choosing it."""
+
+
+def score(result: dict[str, Any], method: str, metric: str, subset: str = "all") -> float | None:
+    """One figure of a result's evaluation; None where it is undefined or was not measured."""
+    for row in result.get("evaluation", []):
+        if (row["method"], row["metric"], row["subset"]) == (method, metric, subset):
+            return None if row["value"] is None else float(row["value"])
+    return None
+
+
+def best_baseline(result: dict[str, Any], metric: str, subset: str = "all") -> tuple[str, float] | None:
+    """(method, value) of the best baseline; None where there is none."""
+    rows = [r for r in result.get("evaluation", []) if (r["metric"], r["subset"]) == (metric, subset)]
+    rivals = [
+        (r["value"], r["method"]) for r in rows if r["method"] not in NO_RIVALS and r["value"] is not None
+    ]
+    return max(rivals)[::-1] if rivals else None
