@@ -40,7 +40,7 @@ from mneme.interpret.scorers.likelihood import judge_by_likelihood
 from mneme.interpret.scorers.random_latent_baseline import score_nonsense
 from mneme.interpret.scorers.scoring_set import set_exam
 from mneme.interpret.tokens import TokenTexts
-from mneme.run.context import Workbench
+from mneme.run.context import RunContext
 from mneme.run.demo import demo_settings
 from mneme.run.pipeline import run_pipeline
 from mneme.store.queries.meaning import found_contexts, near_latents, promoted_tokens
@@ -56,7 +56,7 @@ class DemoExam:
     def __init__(self, folder: Path, progress: RichProgress) -> None:
         config = make_config(read_config(folder / "run.toml"))
         self.run, self.progress = open_run(folder), progress
-        bench = Workbench(config, folder, progress)
+        bench = RunContext(config, folder, progress)
         self.config, self.cache = config, bench.cache
         self.latents = self.run.sql("SELECT * FROM latents ORDER BY latent")
         n_active = self.latents.n_active.fillna(0).to_numpy(dtype="int64")

@@ -177,16 +177,17 @@ def info(
 
 def _estimate(config: RunConfig, folder: Path, replace: bool) -> None:
     from mneme._util.progress import NULL_PROGRESS
-    from mneme.run.context import Workbench
+    from mneme.run.context import RunContext
     from mneme.run.pipeline import would_lose
+    from mneme.run.preflight import preflight
     from mneme.run.replacing import check_loss
 
-    bench = Workbench(config, folder, NULL_PROGRESS)
-    expected = bench.check()
+    context = RunContext(config, folder, NULL_PROGRESS)
+    expected = preflight(context)
     assert expected is not None
     out.print(escape(expected.sentence()), highlight=False, soft_wrap=True)
     if not replace:
-        check_loss(bench.run, would_lose(bench))
+        check_loss(context.run, would_lose(context))
 
 
 def _serve(runs: Path, port: int, folder: Path | None = None) -> None:

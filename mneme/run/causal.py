@@ -25,12 +25,12 @@ from mneme.harvest.forward import PairReader
 from mneme.harvest.limits import logits_batch_tokens, within_limits
 from mneme.harvest.pair_of_run import pair_of_run
 from mneme.harvest.text import Text, TextReader
-from mneme.run.finished import finished_bench, tell_findings
+from mneme.run.finished import finished_context, tell_findings
 from mneme.store.queries import causal as queries
 from mneme.store.writing import writing
 
 if TYPE_CHECKING:
-    from mneme.run.context import Workbench
+    from mneme.run.context import RunContext
     from mneme.store.run import Run
 
 
@@ -54,20 +54,20 @@ def run_causal(
     """
     if limit < 1 or contexts < 1 or tokens < 0:
         raise ConfigError("--limit and --contexts must be at least 1, --tokens at least 0")
-    bench, run = finished_bench(folder, progress)
+    context, run = finished_context(folder, progress)
     if run.finished("interpretation") is None or not (run.path / "crosscoder" / "config.json").exists():
         raise RunError(
             f"{run.path} has no crosscoder or no contexts: `mneme run {run.path / 'run.toml'} --out {run.path}`"
             " makes them"
         )
-    if bench.remote:
+    if context.remote:
         raise ModelError("patching needs the models' weights here, and a server runs this run's pair")
     table = run.sql("SELECT * FROM latents ORDER BY latent")
     changed = np.flatnonzero(changed_steps(table).sum(0) > 0)
     chosen = _chosen(run, table, changed, latents, limit)
     with writing(run.path):
         kept = Kept(run.path / "causal", run.finished("interpretation") or "")
-        work = _Work(bench, run, table, changed, kept, seed)
+        work = _Work(context, run, table, changed, kept, seed)
         try:
             if tokens and len(changed):
                 work.together(tokens)
@@ -103,9 +103,9 @@ class _Work:
     """One call: models and dictionary are loaded when the first thing is to be measured."""
 
     def __init__(
-        self, bench: Workbench, run: Run, table: pd.DataFrame, changed: np.ndarray, kept: Kept, seed: int
+        self, context: RunContext, run: Run, table: pd.DataFrame, changed: np.ndarray, kept: Kept, seed: int
     ) -> None:
-        self.bench, self.run, self.table, self.changed = bench, run, table, changed
+        self.context, self.run, self.table, self.changed = context, run, table, changed
         self.kept, self.seed = kept, seed
 
     def one(self, latent: int, contexts: int) -> None:
@@ -124,12 +124,12 @@ class _Work:
         settings = f"{tokens} tokens, seed {self.seed}"
         if self.kept.get("together", settings) is not None:
             return
-        weights = weighed_documents(self.bench.cache, tokens)
+        weights = weighed_documents(self.context.cache, tokens)
         windows = document_windows(weights, self.text)
         like = latents_like(self.table, self.changed, self.changed)
         patches = partial(of_many, self.dictionary, latents=self.changed, like=like, seed=self.seed)
         total = sum(window.length for window in windows)
-        with self.bench.progress.task("causal: all changed latents", total, "tokens") as task:
+        with self.context.progress.task("causal: all changed latents", total, "tokens") as task:
             parts = []
             for number, text in enumerate(self.text.batches(windows, self.size)):
                 part = self.kept.get(f"together-{number}", settings)
@@ -157,31 +157,33 @@ class _Work:
                     writer.replace(name, pd.concat(parts, ignore_index=True))
 
     def _measured(self, text: Text, patches: Callable[..., Iterable[Patch]]) -> Sums:
-        config = within_limits(self.bench.config.harvest, self.bench.pair)
+        config = within_limits(self.context.config.harvest, self.context.pair)
         reader = self.continuation.reader
-        with explained(partial(reading_advice, self.bench.pair, reader.layer, config)):
+        with explained(partial(reading_advice, self.context.pair, reader.layer, config)):
             out = reader.read(text.ids, logits=False)
             streams = Streams(out.base.cpu(), out.tuned.cpu())
             return measure(self.continuation, text, streams, patches(text=text, streams=streams))
 
     @cached_property
     def continuation(self) -> Continuation:
-        with self.bench.progress.task("causal: loading both models", total=None):
+        with self.context.progress.task("causal: loading both models", total=None):
             # in the precision that the run was read in, whatever this machine would choose
-            pair = self.bench.pair = pair_of_run(self.run.path, self.bench.config)
-        return Continuation(PairReader(pair, self.bench.cache.layer, self.bench.config.harvest.share_layers))
+            pair = self.context.pair = pair_of_run(self.run.path, self.context.config)
+        return Continuation(
+            PairReader(pair, self.context.cache.layer, self.context.config.harvest.share_layers)
+        )
 
     @cached_property
     def dictionary(self) -> Dictionary:
-        return Dictionary(self.bench.crosscoder)
+        return Dictionary(self.context.crosscoder)
 
     @cached_property
     def text(self) -> TextReader:
         pair = self.continuation.pair
-        config = within_limits(self.bench.config.harvest, pair)
-        return TextReader(self.bench.cache, config.context_length, pair.tokenizer.bos_token_id)
+        config = within_limits(self.context.config.harvest, pair)
+        return TextReader(self.context.cache, config.context_length, pair.tokenizer.bos_token_id)
 
     @cached_property
     def size(self) -> int:
         """Tokens of a batch: as many as the harvest's, and no more logits than it holds."""
-        return logits_batch_tokens(self.continuation.pair, self.bench.config.harvest)
+        return logits_batch_tokens(self.continuation.pair, self.context.config.harvest)

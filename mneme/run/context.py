@@ -7,7 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mneme._util.errors import LabelError
 from mneme._util.progress import Progress
 from mneme.config import RunConfig
 from mneme.store.run import Run
@@ -22,10 +21,9 @@ if TYPE_CHECKING:
     from mneme.harvest.plan import Plan
     from mneme.interpret.encoder import SentenceEncoder
     from mneme.models import ModelPair
-    from mneme.run.estimate import Estimate
 
 
-class Workbench:
+class RunContext:
     """The things stages share; each is loaded when first asked for."""
 
     def __init__(self, config: RunConfig, folder: Path, progress: Progress) -> None:
@@ -121,78 +119,6 @@ class Workbench:
         given = self.config.effects.outcomes or self.outcomes_file.parent == self.folder
         known = taxonomy.keys if given else None
         return read_outcomes(self.outcomes_file, known)
-
-    def check(self, start: str | None = "harvest") -> Estimate | None:
-        """All that a run's settings, files and models must fulfil, told in one line before any work.
-
-        What `mneme run` and its --dry-run both do first. `start`: the stage that the run begins with ("harvest",
-        "crosscoder", or None for a later one); models are loaded only where their activations are still to be
-        read. Returns what such a run will take.
-
-        Raises a UserError: see the rooms' own checks.
-        """
-        self._check_settings()
-        if start == "harvest":
-            return self._check_models()
-        if start == "crosscoder":
-            self._check_crosscoder(self.cache.width, self.cache.n)
-        return None
-
-    def _check_settings(self) -> None:
-        """What can be told without loading a model, quickest first."""
-        from mneme._util.files import check_place
-        from mneme.effects.categories import load_taxonomy
-        from mneme.interpret.explainers.names import check_demanded, explainer_names
-        from mneme.models.device import pick_device
-
-        config = self.config
-        check_place(self.folder)
-        if not self.remote:
-            pick_device(config.harvest.device)
-        load_taxonomy(config.effects.taxonomy).check_names("effects.forget", config.effects.forget)
-        _ = self.outcomes
-        if config.effects.assign != "encoder" and not explainer_names(config.labels):
-            raise LabelError(
-                f"effects.assign = {config.effects.assign} asks a labelling model, and none is named: set"
-                " OPENAI_MODEL and OPENAI_BASE_URL or OPENAI_API_KEY, or labels.local"
-            )
-        check_demanded(config.labels)
-        _ = self.encoder  # where it is missing, that is told now and not after the harvest
-
-    def _check_models(self) -> Estimate:
-        """The pair, its layer, the text and the sizes that follow from them."""
-        from mneme.harvest.layer import check_layer
-        from mneme.run.estimate import estimate
-
-        with self.progress.task("estimate", total=None) as task:
-            if self.config.load_crosscoder is not None:
-                _ = self._imported_width  # before models are loaded: it may not even be there
-            check_layer(self.config.harvest, self.pair)
-            self._check_crosscoder(self.pair.width, self.plan.n_tokens)
-            expected = estimate(self)
-            task.note(expected.sentence())
-        expected.check(self.folder)
-        return expected
-
-    def _check_crosscoder(self, width: int, n_tokens: int) -> None:
-        """Whether the one to load fits the models, or one of these settings can be trained."""
-        from mneme.crosscoder.formats import check_width
-        from mneme.crosscoder.grid import check_ranks
-
-        config = self.config.crosscoder
-        if self.config.load_crosscoder is not None:
-            check_width(self.config.load_crosscoder, self._imported_width, width)
-        else:
-            config.check_size(width)
-            check_ranks(config, config.n_latents(width), n_tokens)
-
-    @cached_property
-    def _imported_width(self) -> int:
-        """Of the crosscoder to load, which is read whole for it: a damaged one is told, too."""
-        from mneme.crosscoder import Crosscoder
-
-        assert self.config.load_crosscoder is not None
-        return Crosscoder.from_pretrained(self.config.load_crosscoder).width
 
     @cached_property
     def encoder(self) -> SentenceEncoder:

@@ -12,7 +12,7 @@ from mneme._util.errors import DiskFullError
 if TYPE_CHECKING:
     import torch
 
-    from mneme.run.context import Workbench
+    from mneme.run.context import RunContext
 
 _PROCESS = 0.5e9  # Python with torch and transformers loaded, before any model
 
@@ -65,14 +65,14 @@ def _size(n_bytes: float) -> str:
     return f"{n_bytes / 1e9:,.1f} GB" if n_bytes >= 1e9 else f"{math.ceil(n_bytes / 1e6)} MB"
 
 
-def estimate(bench: Workbench) -> Estimate:
-    """Of the run that `bench` holds; loads the pair and tokenises the corpus, both kept for the harvest."""
+def estimate(context: RunContext) -> Estimate:
+    """Of the run that `context` holds; loads the pair and tokenises the corpus, both kept for the harvest."""
     from mneme.harvest.batch_memory import LOGITS, bytes_a_token, weight_bytes
     from mneme.harvest.cache import IN_MEMORY_BYTES
     from mneme.harvest.limits import estimated_bytes
     from mneme.models.device import pick_device
 
-    config, plan, pair = bench.config, bench.plan, bench.pair
+    config, plan, pair = context.config, context.plan, context.pair
     model = pair.base._module
     activations = estimated_bytes(plan.n_tokens, pair.width, config.harvest)
     device = pick_device("auto") if pair.remote else model.device
@@ -80,7 +80,7 @@ def estimate(bench: Workbench) -> Estimate:
     item = next(model.parameters()).element_size()
     batch = config.harvest.batch_tokens * bytes_a_token(model)
     logits = 4 * LOGITS * item if config.harvest.behaviour_share > 0 else 0
-    training, crosscoder = _crosscoder(bench, device)
+    training, crosscoder = _crosscoder(context, device)
     on_host = _PROCESS + min(activations, IN_MEMORY_BYTES) if device.type == "cpu" else 0
     return Estimate(
         tokens=plan.n_tokens,
@@ -89,22 +89,22 @@ def estimate(bench: Workbench) -> Estimate:
         cap=config.harvest.cache_gb and config.harvest.cache_gb * 1e9,
         codes=plan.n_tokens * (8 * config.crosscoder.k + 8),
         crosscoder=crosscoder,
-        free=_free(bench.folder),
+        free=_free(context.folder),
         memory=weights + max(batch + logits, training) + on_host,
         device=str(device),
     )
 
 
-def _crosscoder(bench: Workbench, device: torch.device) -> tuple[float, int]:
+def _crosscoder(context: RunContext, device: torch.device) -> tuple[float, int]:
     """Memory of a training step, and bytes on disk; of a crosscoder that is only loaded nothing is known."""
     from mneme.crosscoder.kernels import encodes_in_bf16
     from mneme.crosscoder.training_memory import training_bytes
 
-    config, width = bench.config.crosscoder, bench.pair.width
-    if bench.config.load_crosscoder is not None:
+    config, width = context.config.crosscoder, context.pair.width
+    if context.config.load_crosscoder is not None:
         return 0.0, 0
     latents = config.n_latents(width)
-    batch = min(config.batch_size, bench.plan.n_tokens)
+    batch = min(config.batch_size, context.plan.n_tokens)
     bf16 = encodes_in_bf16(config, device)
     entries = 2 * 2 * width * latents  # encoder and decoder
     # float32: the model's file, and twice (old and new) a checkpoint of the weights and Adam's two means

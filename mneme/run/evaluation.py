@@ -27,8 +27,8 @@ from mneme.effects.expensive_baselines import (
 )
 from mneme.effects.side_effects import Laid, lay_text
 from mneme.effects.sums import sum_activations
-from mneme.run.context import Workbench
-from mneme.run.finished import finished_bench, tell_findings
+from mneme.run.context import RunContext
+from mneme.run.finished import finished_context, tell_findings
 from mneme.store.writing import writing
 
 RIVALS = ("mean_difference_lens", "difference_sae", "oracle")
@@ -52,27 +52,27 @@ def evaluate_run(
     Raises RunError for a folder that is no finished run, OutcomesError without outcomes or with a benchmark that can't
     be read.
     """
-    bench, run = finished_bench(folder, progress)
-    config = bench.config.effects
+    context, run = finished_context(folder, progress)
+    config = context.config.effects
     effects, outcomes, old = (run.sql(f"SELECT * FROM {t}") for t in ("effects", "outcomes", "baselines"))
     both = len(set(effects["category"]) & set(outcomes["category"]))
     if both < MINIMUM:
         raise OutcomesError(
-            f"{bench.folder} has {both} categories with an outcome, {MINIMUM} are needed: measure some with"
-            f" `mneme measure {bench.folder} --benchmark FOLDER`"
+            f"{context.folder} has {both} categories with an outcome, {MINIMUM} are needed: measure some with"
+            f" `mneme measure {context.folder} --benchmark FOLDER`"
         )
     items = _items(benchmark, per_category, every, first)
-    with writing(bench.folder):
+    with writing(context.folder):
         laid = lay_text(
-            bench.cache, lambda ids: str(bench.tokenizer.decode(ids)), bench.encoder, config, progress
+            context.cache, lambda ids: str(context.tokenizer.decode(ids)), context.encoder, config, progress
         )
-        activations = sum_activations(bench.cache, laid.windows, progress)
+        activations = sum_activations(context.cache, laid.windows, progress)
         typical = activations.typical if activations.typical > 0 else np.nan
-        found = _lens(bench, laid, activations)
+        found = _lens(context, laid, activations)
         if difference_sae:
-            found["difference_sae"] = _difference_sae(bench, laid) / typical
+            found["difference_sae"] = _difference_sae(context, laid) / typical
         if items:
-            found["oracle"] = _oracle(bench, items, laid.taxonomy.keys, typical)
+            found["oracle"] = _oracle(context, items, laid.taxonomy.keys, typical)
         rows = [old[~old["method"].isin(RIVALS)]]
         rows += [
             pd.DataFrame({"category": laid.taxonomy.keys, "method": m, "value": v}) for m, v in found.items()
@@ -94,30 +94,30 @@ def _items(benchmark: str | Path | None, per_category: int, every: int, first: i
     return load_benchmark(benchmark, per_category=per_category, every=every, first=first)
 
 
-def _lens(bench: Workbench, laid: Laid, activations: Any) -> dict[str, np.ndarray]:
+def _lens(context: RunContext, laid: Laid, activations: Any) -> dict[str, np.ndarray]:
     """Nothing where the models' heads are no linear maps."""
     from mneme.interpret.head import reading_heads
     from mneme.interpret.tokens import TokenTexts
 
-    heads = reading_heads(bench.models, bench.progress)
+    heads = reading_heads(context.models, context.progress)
     if not heads:
         return {}
-    texts = TokenTexts(bench.tokenizer)
-    value = mean_difference_lens(activations, bench.cache.n, heads, texts, bench.encoder, laid.vectors)
+    texts = TokenTexts(context.tokenizer)
+    value = mean_difference_lens(activations, context.cache.n, heads, texts, context.encoder, laid.vectors)
     return {"mean_difference_lens": value}
 
 
-def _difference_sae(bench: Workbench, laid: Laid) -> np.ndarray:
+def _difference_sae(context: RunContext, laid: Laid) -> np.ndarray:
     """(C,): raw units a token."""
     from mneme.run.finished import kept_crosscoder
 
-    source = DifferenceSource(bench.cache)
-    sae = kept_crosscoder(bench, "difference-sae", bench.config.crosscoder, source)
-    rows = moved_by(sae, source, sae_steps(sae), bench.progress, "difference-SAE")
+    source = DifferenceSource(context.cache)
+    sae = kept_crosscoder(context, "difference-sae", context.config.crosscoder, source)
+    rows = moved_by(sae, source, sae_steps(sae), context.progress, "difference-SAE")
     return weighted_mean(laid.weights, laid.windows, per_window(rows, laid.windows))
 
 
-def _oracle(bench: Workbench, items: list[Any], keys: list[str], typical: float) -> np.ndarray:
+def _oracle(context: RunContext, items: list[Any], keys: list[str], typical: float) -> np.ndarray:
     """(C,): how much of the benchmark's own text the changed latents reach, an item a window."""
     from mneme.corpus import Corpus, Document
     from mneme.effects.benchmark import item_text
@@ -126,12 +126,14 @@ def _oracle(bench: Workbench, items: list[Any], keys: list[str], typical: float)
     from mneme.harvest import harvest
 
     corpus = Corpus.of((Document(item_text(item), item.category) for item in items), "the benchmark")
-    settings = dataclasses.replace(bench.config.harvest, layer=bench.cache.layer, behaviour_share=0.0)
-    cache = harvest(bench.pair, corpus, settings, bench.folder / "evaluation" / "oracle", bench.progress)
-    latents = bench.run.sql("SELECT * FROM latents ORDER BY latent")
-    said = directions(latents, changed_steps(latents).sum(0), bench.crosscoder.raw_decoder())
-    rows = confirmed_rows(bench.crosscoder, cache, said, bench.progress)
+    settings = dataclasses.replace(context.config.harvest, layer=context.cache.layer, behaviour_share=0.0)
+    cache = harvest(
+        context.pair, corpus, settings, context.folder / "evaluation" / "oracle", context.progress
+    )
+    latents = context.run.sql("SELECT * FROM latents ORDER BY latent")
+    said = directions(latents, changed_steps(latents).sum(0), context.crosscoder.raw_decoder())
+    rows = confirmed_rows(context.crosscoder, cache, said, context.progress)
     topics = [str(topic) for topic in cache.documents()["topic"]]
     size = np.bincount(cache.document, minlength=cache.n_documents).astype(np.float64)
     moved = np.bincount(cache.document, weights=rows, minlength=cache.n_documents) / typical
-    return mean_by_topic(saturated(moved, size, bench.config.effects.min_effect), size, topics, keys)
+    return mean_by_topic(saturated(moved, size, context.config.effects.min_effect), size, topics, keys)

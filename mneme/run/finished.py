@@ -11,7 +11,7 @@ from mneme._util.files import known_sha256
 from mneme._util.progress import Progress
 from mneme._util.settings import differing
 from mneme.config import RunConfig, make_config, read_config
-from mneme.run.context import Workbench
+from mneme.run.context import RunContext
 from mneme.store.run import Run, open_run
 from mneme.store.seals import SETTINGS, check_seals, sealed_settings
 
@@ -25,8 +25,8 @@ _ANYHOW = (
 )
 
 
-def finished_bench(folder: str | Path, progress: Progress) -> tuple[Workbench, Run]:
-    """The bench of a run whose attribution is done, and whose files are those that its tables were made from.
+def finished_context(folder: str | Path, progress: Progress) -> tuple[RunContext, Run]:
+    """The context of a run whose attribution is done, and whose files are those that its tables were made from.
 
     Raises RunError for a folder that is no such run, or whose settings or files have changed since.
     """
@@ -38,7 +38,7 @@ def finished_bench(folder: str | Path, progress: Progress) -> tuple[Workbench, R
     config = settings_of(run)
     check_seals(run.path, ("harvest", "crosscoder"), progress=progress)
     run.check_blocks()
-    return Workbench(config, run.path, progress), run
+    return RunContext(config, run.path, progress), run
 
 
 def settings_of(run: Run) -> RunConfig:
@@ -77,23 +77,23 @@ def tell_findings(run: Run) -> None:
         write_report(run, run.path / "report")
 
 
-def kept_crosscoder(bench: Workbench, name: str, config: CrosscoderConfig, activations: Any) -> Crosscoder:
+def kept_crosscoder(context: RunContext, name: str, config: CrosscoderConfig, activations: Any) -> Crosscoder:
     """A dictionary trained for a check, or the one of an earlier call with the same settings and text."""
     from mneme._util.files import write_text
     from mneme.crosscoder import Crosscoder, train_crosscoder
 
-    folder = bench.folder / "checks" / name
+    folder = context.folder / "checks" / name
     note, weights = folder / "made_from.txt", folder / "model.safetensors"
 
     def made_from() -> str:
         digest = known_sha256(weights) if weights.is_file() else "nothing"
-        return f"{config!r}\n{bench.cache.fingerprint}\n{digest}\n"
+        return f"{config!r}\n{context.cache.fingerprint}\n{digest}\n"
 
     # A damaged one is trained again: it is only kept so that a check that was stopped goes on.
     if note.is_file() and note.read_bytes() == made_from().encode():
         return Crosscoder.from_pretrained(folder)
     crosscoder = train_crosscoder(
-        activations, config, checkpoint=folder / "checkpoint", progress=bench.progress
+        activations, config, checkpoint=folder / "checkpoint", progress=context.progress
     )
     crosscoder.save_pretrained(folder)
     write_text(note, made_from())

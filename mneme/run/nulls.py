@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from mneme._util.progress import NULL_PROGRESS, Progress
-from mneme.run.context import Workbench
-from mneme.run.finished import finished_bench, kept_crosscoder, tell_findings
+from mneme.run.context import RunContext
+from mneme.run.finished import finished_context, kept_crosscoder, tell_findings
 from mneme.store.writing import writing
 
 if TYPE_CHECKING:
@@ -46,27 +46,29 @@ def run_nulls(
     from mneme.attribution.stream import attribute
     from mneme.effects.predict import whole_behaviour
 
-    bench, run = finished_bench(folder, progress)
-    others = [finished_bench(other, progress)[0] for other in benign]
-    config, effects = bench.config.attribution, bench.config.effects
+    context, run = finished_context(folder, progress)
+    others = [finished_context(other, progress)[0] for other in benign]
+    config, effects = context.config.attribution, context.config.effects
     common = run.rows("SELECT value FROM health WHERE metric = 'common_scale'")
     reference = float(np.log(common[0][0])) if common and common[0][0] else 0.0
 
-    def row(kind: str, crosscoder: Crosscoder, cache: Any, text: Workbench) -> pd.DataFrame:
+    def row(kind: str, crosscoder: Crosscoder, cache: Any, text: RunContext) -> pd.DataFrame:
         found = attribute(crosscoder, cache, None, config, progress)
-        return null_row(kind, found, config).assign(**_reached(bench, crosscoder, cache, found.latents, text))
+        return null_row(kind, found, config).assign(
+            **_reached(context, crosscoder, cache, found.latents, text)
+        )
 
-    def tuned(other: Workbench) -> pd.DataFrame:
+    def tuned(other: RunContext) -> pd.DataFrame:
         whole = whole_behaviour(other.cache, effects)
         made = row(f"benign: {other.folder.name}", other.crosscoder, other.cache, other)
         return made.assign(kl=whole.kl, nll_change=whole.nll_change[0])
 
-    with writing(bench.folder):
-        rounded = rounding_null(bench.cache)
-        fit = kept_crosscoder(bench, "null-rounded", bench.config.crosscoder, rounded)
+    with writing(context.folder):
+        rounded = rounding_null(context.cache)
+        fit = kept_crosscoder(context, "null-rounded", context.config.crosscoder, rounded)
         rows = [
-            row("base against itself, rounded", fit, rounded, bench),
-            shuffled_null(bench.crosscoder, bench.cache, config, reference),
+            row("base against itself, rounded", fit, rounded, context),
+            shuffled_null(context.crosscoder, context.cache, config, reference),
             *(tuned(other) for other in others),
         ]
         table = pd.concat(rows, ignore_index=True)
@@ -81,16 +83,16 @@ def run_nulls(
 
 
 def _reached(
-    bench: Workbench, crosscoder: Crosscoder, cache: Any, latents: pd.DataFrame, text: Workbench
+    context: RunContext, crosscoder: Crosscoder, cache: Any, latents: pd.DataFrame, text: RunContext
 ) -> dict[str, Any]:
     """Columns of `nulls` about the run's categories on the text of `text`; none where the run has no effects."""
     from mneme.effects.null_affected_share import null_reach
     from mneme.effects.side_effects import lay_text
 
-    if bench.run.finished("effects") is None:
+    if context.run.finished("effects") is None:
         return {}
-    config = bench.config.effects
+    config = context.config.effects
     laid = lay_text(
-        text.cache, lambda ids: str(text.tokenizer.decode(ids)), bench.encoder, config, bench.progress
+        text.cache, lambda ids: str(text.tokenizer.decode(ids)), context.encoder, config, context.progress
     )
-    return null_reach(crosscoder, cache, latents, laid, config, bench.progress)._asdict()
+    return null_reach(crosscoder, cache, latents, laid, config, context.progress)._asdict()

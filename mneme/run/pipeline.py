@@ -29,7 +29,8 @@ from mneme._util.files import translate_os_errors, write_text
 from mneme._util.memory import give_back_freed_memory, keep_freed_memory
 from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.config import RunConfig
-from mneme.run.context import Workbench
+from mneme.run.context import RunContext
+from mneme.run.preflight import preflight
 from mneme.run.replacing import Loss, check_loss, check_unchanged, give_up, loss, made_from
 from mneme.run.stage import Stage, StageResult
 from mneme.run.stages import STAGES
@@ -95,21 +96,21 @@ def run_pipeline(
     return open_run(folder)
 
 
-def would_lose(bench: Workbench) -> Loss:
-    """What the run in the bench's folder would lose to the bench's settings and inputs."""
-    return loss(bench.run, bench.config, _planned(bench, {"inputs": bench.input_fingerprint()}))
+def would_lose(context: RunContext) -> Loss:
+    """What the run in the context's folder would lose to the context's settings and inputs."""
+    return loss(context.run, context.config, _planned(context, {"inputs": context.input_fingerprint()}))
 
 
 def _run_stages(
     config: RunConfig, folder: Path, progress: Progress, team: Team | None, first: str | None, replace: bool
 ) -> None:
     run = Run(folder)
-    bench = Workbench(config, folder, progress)
+    context = RunContext(config, folder, progress)
     if run.database.exists():
         open_run(folder).check_blocks()  # a damaged or newer run is told before any work
-    fingerprints = {"inputs": bench.input_fingerprint()} if first is None else _before(run, first)
-    bench.check(None)
-    planned = _planned(bench, fingerprints)
+    fingerprints = {"inputs": context.input_fingerprint()} if first is None else _before(run, first)
+    preflight(context, None)
+    planned = _planned(context, fingerprints)
     to_do = _to_do(run, planned, first)
     done = [stage.name for stage in STAGES if stage not in to_do]
     if first is None:
@@ -117,7 +118,7 @@ def _run_stages(
         if not replace:
             check_loss(run, lost)
         check_seals(folder, done, progress=progress)
-        bench.check(_start(bench, planned))
+        preflight(context, _start(context, planned))
         give_up(run, lost)
     else:
         check_unchanged(run, config, [name for s in STAGES if s.name in fingerprints for name in s.settings])
@@ -125,16 +126,16 @@ def _run_stages(
     write_text(folder / SETTINGS, config.to_toml())
     for stage in to_do:
         if stage is STAGES[-1]:  # the report tells what the manifest says
-            refresh_manifest(folder, {**bench.facts(), "versions": versions()})
+            refresh_manifest(folder, {**context.facts(), "versions": versions()})
         with _Meter() as meter:
             if team is not None:
-                team.share(stage.name, bench)
-            result = stage.function(bench)
+                team.share(stage.name, context)
+            result = stage.function(context)
         with run.stage_writer() as writer:
             _write(writer, folder, stage, result, planned, meter)
         gc.collect()
         give_back_freed_memory()
-    refresh_manifest(folder, bench.facts() | ({"versions": versions()} if to_do else {}))
+    refresh_manifest(folder, context.facts() | ({"versions": versions()} if to_do else {}))
 
 
 def _to_do(run: Run, planned: dict[str, str], first: str | None) -> list[Stage]:
@@ -146,22 +147,24 @@ def _to_do(run: Run, planned: dict[str, str], first: str | None) -> list[Stage]:
     return []
 
 
-def _start(bench: Workbench, planned: dict[str, str]) -> str | None:
+def _start(context: RunContext, planned: dict[str, str]) -> str | None:
     """Which of the first two stages is the first to do: "harvest", "crosscoder", or None where both are done."""
     for stage in STAGES[:2]:
-        if bench.run.finished(stage.name) != planned[stage.name] or not stage.artefacts_exist(bench.folder):
+        if context.run.finished(stage.name) != planned[stage.name] or not stage.artefacts_exist(
+            context.folder
+        ):
             return stage.name
     return None
 
 
-def _planned(bench: Workbench, before: dict[str, str]) -> dict[str, str]:
+def _planned(context: RunContext, before: dict[str, str]) -> dict[str, str]:
     """`before`, and after it the fingerprints that the stages which are not in it will have."""
     found = dict(before)
     fingerprint = list(before.values())[-1]
     for stage in STAGES:
         if stage.name not in before:
-            settings = bench.config.section_hash(*stage.settings)
-            fingerprint = _hash(stage.name, str(stage.revision), fingerprint, settings, stage.inputs(bench))
+            settings = context.config.section_hash(*stage.settings)
+            fingerprint = _hash(stage.name, str(stage.revision), fingerprint, settings, stage.inputs(context))
             found[stage.name] = fingerprint
     return found
 

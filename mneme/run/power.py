@@ -17,7 +17,7 @@ from mneme.power.summary import overall
 if TYPE_CHECKING:
     from mneme.effects.side_effects import Laid
     from mneme.power.control import Power
-    from mneme.run.context import Workbench
+    from mneme.run.context import RunContext
     from mneme.store.run import Run
 
 _MARGIN = 0.3  # where the splice check was not made: shares of the typical deviation
@@ -38,34 +38,38 @@ def margin_of(health: pd.DataFrame, config: EffectsConfig, part: float) -> float
     return float(max(np.sqrt(missed * config.nll_margin / part / cost), config.min_effect))
 
 
-def text_of(bench: Workbench) -> Laid:
+def text_of(context: RunContext) -> Laid:
     """The run's text laid to its categories."""
     from mneme.effects.side_effects import lay_text
 
-    config = bench.config.effects
+    config = context.config.effects
     return lay_text(
-        bench.cache, lambda ids: str(bench.tokenizer.decode(ids)), bench.encoder, config, bench.progress
+        context.cache,
+        lambda ids: str(context.tokenizer.decode(ids)),
+        context.encoder,
+        config,
+        context.progress,
     )
 
 
-def power_of(bench: Workbench, latents: pd.DataFrame, laid: Laid) -> Power:
+def power_of(context: RunContext, latents: pd.DataFrame, laid: Laid) -> Power:
     """The positive control of a run whose attribution is done. latents: its table."""
     from mneme.crosscoder import CodeCache
     from mneme.power.category import PART, Settings
     from mneme.power.control import measure_power
 
-    effects = bench.config.effects
+    effects = context.config.effects
     return measure_power(
-        bench.crosscoder,
-        bench.cache,
-        CodeCache(bench.folder / "codes"),
+        context.crosscoder,
+        context.cache,
+        CodeCache(context.folder / "codes"),
         latents,
         laid,
         effects,
-        bench.config.attribution,
-        margin_of(bench.run.sql("SELECT metric, value FROM health"), effects, PART),
+        context.config.attribution,
+        margin_of(context.run.sql("SELECT metric, value FROM health"), effects, PART),
         Settings(seed=effects.seed),
-        bench.progress,
+        context.progress,
     )
 
 
@@ -112,16 +116,16 @@ def run_power(folder: str | Path, *, progress: Progress = NULL_PROGRESS) -> Run:
 
     Raises RunError for a folder that is no finished run, or whose activations, codes or crosscoder are gone.
     """
-    from mneme.run.finished import finished_bench, tell_findings
+    from mneme.run.finished import finished_context, tell_findings
     from mneme.store.seals import check_seals
     from mneme.store.writing import writing
 
-    bench, run = finished_bench(folder, progress)
+    context, run = finished_context(folder, progress)
     check_ready(run)
     check_seals(run.path, ["attribution"], progress=progress)
     with writing(run.path):
         latents = run.sql("SELECT * FROM latents ORDER BY latent")
-        found = power_of(bench, latents, text_of(bench))
+        found = power_of(context, latents, text_of(context))
         with run.stage_writer() as writer:
             writer.replace("power", found.table)
             writer.upsert("health", power_health(found))

@@ -27,7 +27,7 @@ from mneme.power.inject import outside
 
 if TYPE_CHECKING:
     from mneme.effects.side_effects import Laid
-    from mneme.run.context import Workbench
+    from mneme.run.context import RunContext
 
 SIZES = (0.0, 1.0, 4.0)
 """Times the margin; 0 is the same training without a displacement."""
@@ -45,32 +45,32 @@ def run_retrained(
     reach_low, reach_high, found. Dictionaries are kept in the run's `checks/`, so a call that was stopped goes on.
     Raises RunError for a folder that is no finished run, ConfigError where no category has text enough.
     """
-    from mneme.run.finished import finished_bench, kept_crosscoder
+    from mneme.run.finished import finished_context, kept_crosscoder
     from mneme.run.power import check_ready, margin_of, text_of
     from mneme.store.seals import check_seals
     from mneme.store.writing import writing
 
-    bench, run = finished_bench(folder, progress)
+    context, run = finished_context(folder, progress)
     check_ready(run)
-    config = bench.config.effects
+    config = context.config.effects
     margin = margin_of(run.sql("SELECT metric, value FROM health"), config, PART)
     rng = np.random.default_rng(config.seed)
     found = []
     check_seals(run.path, ["attribution"], progress=progress)
     with writing(run.path):
-        laid = text_of(bench)
+        laid = text_of(context)
         c = _category(run.effects(), laid, config.min_documents)
-        chosen = choose(laid.weights[:, c], laid.windows, bench.cache.n, rng)
+        chosen = choose(laid.weights[:, c], laid.windows, context.cache.n, rng)
         part = rng.permutation(chosen.document)[: max(1, round(len(chosen.document) * PART))]
-        row = chosen.row[np.isin(bench.cache.document[chosen.row], part)]
-        direction = _direction(bench, run.sql("SELECT * FROM latents ORDER BY latent"), rng)
-        typical = sum_activations(bench.cache, laid.windows, progress).typical
+        row = chosen.row[np.isin(context.cache.document[chosen.row], part)]
+        direction = _direction(context, run.sql("SELECT * FROM latents ORDER BY latent"), rng)
+        typical = sum_activations(context.cache, laid.windows, progress).typical
         for times in sizes:
             vector = times * margin * typical * direction
-            cache = _displaced(bench, row, vector)
+            cache = _displaced(context, row, vector)
             name = f"power-{times:g}-{config.seed}"
-            crosscoder = kept_crosscoder(bench, name, bench.config.crosscoder, cache)
-            told = _told(bench, crosscoder, cache, laid, c, typical, direction)
+            crosscoder = kept_crosscoder(context, name, context.config.crosscoder, cache)
+            told = _told(context, crosscoder, cache, laid, c, typical, direction)
             found.append({"category": laid.taxonomy.keys[c], "size": times * margin, **told})
     return pd.DataFrame(found)
 
@@ -84,9 +84,9 @@ def _category(effects: pd.DataFrame, laid: Laid, least: float) -> int:
     return laid.taxonomy.keys.index(calm.sort_values("n_documents", ascending=False)["category"].iloc[0])
 
 
-def _direction(bench: Workbench, latents: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
+def _direction(context: RunContext, latents: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
     """(d,): random, orthogonal to the decoders that write most in the run."""
-    decoder = bench.crosscoder.raw_decoder().cpu().numpy()
+    decoder = context.crosscoder.raw_decoder().cpu().numpy()
     longest = np.argmax(np.linalg.norm(decoder, axis=2), axis=0)
     probe = decoder[longest, np.arange(decoder.shape[1])]
     norm = np.linalg.norm(probe, axis=1)
@@ -95,15 +95,15 @@ def _direction(bench: Workbench, latents: pd.DataFrame, rng: np.random.Generator
     return outside(probe[most] / np.maximum(norm[most], 1e-30)[:, None], 1, rng)[0]
 
 
-def _displaced(bench: Workbench, row: np.ndarray, vector: np.ndarray) -> MemoryCache:
+def _displaced(context: RunContext, row: np.ndarray, vector: np.ndarray) -> MemoryCache:
     """The run's activations in memory, with a vector added to the tuned ones of some rows."""
-    x = bench.cache.read(0, bench.cache.n).float()
+    x = context.cache.read(0, context.cache.n).float()
     x[torch.from_numpy(row), 1] += torch.from_numpy(vector).float()
-    return MemoryCache(x, bench.cache.document, bench.cache.position)
+    return MemoryCache(x, context.cache.document, context.cache.position)
 
 
 def _told(
-    bench: Workbench,
+    context: RunContext,
     crosscoder: object,
     cache: MemoryCache,
     laid: Laid,
@@ -113,9 +113,9 @@ def _told(
 ) -> dict[str, object]:
     from mneme.attribution.stream import attribute
 
-    config, progress = bench.config.effects, bench.progress
-    with tempfile.TemporaryDirectory(dir=bench.folder / "checks") as codes:
-        latents = attribute(crosscoder, cache, codes, bench.config.attribution, progress).latents
+    config, progress = context.config.effects, context.progress
+    with tempfile.TemporaryDirectory(dir=context.folder / "checks") as codes:
+        latents = attribute(crosscoder, cache, codes, context.config.attribution, progress).latents
     decoder = crosscoder.raw_decoder()  # type: ignore[attr-defined]
     said = directions(latents, changed_steps(latents).sum(0), decoder)
     rows = confirmed_rows(crosscoder, cache, said, progress) if len(said.latent) else np.zeros(cache.n)

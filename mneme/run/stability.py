@@ -15,8 +15,8 @@ import pandas as pd
 
 from mneme._util.errors import ConfigError
 from mneme._util.progress import NULL_PROGRESS, Progress
-from mneme.run.context import Workbench
-from mneme.run.finished import finished_bench, kept_crosscoder, tell_findings
+from mneme.run.context import RunContext
+from mneme.run.finished import finished_context, kept_crosscoder, tell_findings
 from mneme.store.run import Run
 from mneme.store.writing import writing
 
@@ -39,22 +39,22 @@ def run_stability(
 
     if seeds < 1:
         raise ConfigError("--seeds must be at least 1")
-    bench, run = finished_bench(folder, progress)
+    context, run = finished_context(folder, progress)
     latents = run.sql("SELECT * FROM latents ORDER BY latent")
     verdict = latents["verdict"].to_numpy(dtype=object)
     live = verdict != "dead"
     norm = np.hypot(*(latents[name].to_numpy(float) for name in ("norm_base", "norm_tuned")))
     weight = latents["mean_activation"].to_numpy(float) * norm
     persists, mcc, verdicts, categories = [], [], [], []
-    with writing(bench.folder):
-        for seed in range(bench.config.crosscoder.seed + 1, bench.config.crosscoder.seed + 1 + seeds):
-            config = dataclasses.replace(bench.config.crosscoder, seed=seed)
-            other = kept_crosscoder(bench, f"seed-{seed}", config, bench.cache)
-            match = match_latents(bench.crosscoder, other, live)
-            with tempfile.TemporaryDirectory(dir=bench.folder / "checks") as codes:
-                found = attribute(other, bench.cache, codes, bench.config.attribution, progress)
+    with writing(context.folder):
+        for seed in range(context.config.crosscoder.seed + 1, context.config.crosscoder.seed + 1 + seeds):
+            config = dataclasses.replace(context.config.crosscoder, seed=seed)
+            other = kept_crosscoder(context, f"seed-{seed}", config, context.cache)
+            match = match_latents(context.crosscoder, other, live)
+            with tempfile.TemporaryDirectory(dir=context.folder / "checks") as codes:
+                found = attribute(other, context.cache, codes, context.config.attribution, progress)
                 if run.finished("effects") is not None:
-                    categories.append(_same_categories(bench, run, other, codes, found.latents))
+                    categories.append(_same_categories(context, run, other, codes, found.latents))
             persists.append(match.persists)
             mcc.append(pw_mcc(match, np.where(live, weight, np.nan)))
             other_verdict = found.latents.sort_values("latent")["verdict"].to_numpy(dtype=object)
@@ -78,21 +78,21 @@ def _mean(values: np.ndarray) -> float:
 
 
 def _same_categories(
-    bench: Workbench, run: Run, crosscoder: Crosscoder, codes: str, latents: pd.DataFrame
+    context: RunContext, run: Run, crosscoder: Crosscoder, codes: str, latents: pd.DataFrame
 ) -> float:
     """Share of the run's categories that another dictionary of the same activations gives the same verdict."""
     from mneme.crosscoder import CodeCache
     from mneme.effects.side_effects import predict_effects
 
     other = predict_effects(
-        bench.cache,
+        context.cache,
         CodeCache(codes),
         latents,
         crosscoder.raw_decoder(),
-        lambda ids: str(bench.tokenizer.decode(ids)),
-        bench.encoder,
-        bench.config.effects,
-        progress=bench.progress,
+        lambda ids: str(context.tokenizer.decode(ids)),
+        context.encoder,
+        context.config.effects,
+        progress=context.progress,
     ).effects
     both = run.effects().merge(other, on="category", suffixes=("", "_other"))
     return float((both["verdict"] == both["verdict_other"]).mean())

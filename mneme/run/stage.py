@@ -13,7 +13,7 @@ import pyarrow as pa
 from mneme.store.seals import missing
 
 if TYPE_CHECKING:
-    from mneme.run.context import Workbench
+    from mneme.run.context import RunContext
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Stage:
     """One arrow of the data flow."""
 
     name: str
-    function: Callable[[Workbench], StageResult]
+    function: Callable[[RunContext], StageResult]
     settings: tuple[str, ...]
     """Sections and sources of the settings that its result depends on."""
     tables: tuple[str, ...]
@@ -41,7 +41,7 @@ class Stage:
     """Files of the run that later stages need from it."""
     rooms: tuple[str, ...] = ()
     """Folders of the run that it fills and later stages read: sealed (mneme/store/seals.py)."""
-    inputs: Callable[[Workbench], str] = lambda bench: ""
+    inputs: Callable[[RunContext], str] = lambda context: ""
     """What else its result depends on, as a text."""
     revision: int = 1
     """Raised when its code changes what it writes: runs made before are then made again."""

@@ -12,28 +12,30 @@ from pathlib import Path
 from mneme._util import distributed
 from mneme._util.progress import NULL_PROGRESS
 from mneme.config import RunConfig
-from mneme.run.context import Workbench
+from mneme.run.context import RunContext
 
 
-def _harvest(bench: Workbench) -> None:
+def _harvest(context: RunContext) -> None:
     from mneme.harvest import harvest
 
-    bench.cache = harvest(bench.pair, bench.corpus, bench.config.harvest, bench.folder / "activations")
+    context.cache = harvest(
+        context.pair, context.corpus, context.config.harvest, context.folder / "activations"
+    )
 
 
-def _train(bench: Workbench) -> None:
+def _train(context: RunContext) -> None:
     from mneme.crosscoder import train_crosscoder
 
-    train_crosscoder(bench.cache, bench.config.crosscoder, checkpoint=bench.folder / "checkpoint")
+    train_crosscoder(context.cache, context.config.crosscoder, checkpoint=context.folder / "checkpoint")
 
 
-def _attribute(bench: Workbench) -> None:
+def _attribute(context: RunContext) -> None:
     from mneme.attribution.stream import attribute
 
-    attribute(bench.crosscoder, bench.cache, bench.folder / "codes", bench.config.attribution)
+    attribute(context.crosscoder, context.cache, context.folder / "codes", context.config.attribution)
 
 
-_SHARED: dict[str, Callable[[Workbench], None]] = {
+_SHARED: dict[str, Callable[[RunContext], None]] = {
     "harvest": _harvest,
     "crosscoder": _train,
     "attribution": _attribute,
@@ -43,9 +45,9 @@ _SHARED: dict[str, Callable[[Workbench], None]] = {
 
 def help_with(config: RunConfig, folder: Path) -> None:
     """What a rank other than the first does of a run."""
-    bench = Workbench(config, folder, NULL_PROGRESS)
+    context = RunContext(config, folder, NULL_PROGRESS)
     while (stage := distributed.from_first("")) is not None:
-        _SHARED[stage](bench)
+        _SHARED[stage](context)
     distributed.leave()
 
 
@@ -55,13 +57,13 @@ class Team:
     def __init__(self) -> None:
         self._waiting = distributed.world_size() > 1
 
-    def share(self, stage: str, bench: Workbench) -> None:
+    def share(self, stage: str, context: RunContext) -> None:
         """Let the others help with this stage, where they can; past the last such stage they leave."""
         if stage not in _SHARED:
             self.dismiss()
-        elif self._waiting and not (stage == "crosscoder" and bench.config.load_crosscoder):
+        elif self._waiting and not (stage == "crosscoder" and context.config.load_crosscoder):
             if stage == "harvest":
-                _ = bench.pair  # what a first loading writes to the user's cache is written once
+                _ = context.pair  # what a first loading writes to the user's cache is written once
             distributed.from_first(stage)
 
     def dismiss(self) -> None:

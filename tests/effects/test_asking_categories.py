@@ -13,7 +13,8 @@ from mneme.effects.categories import load_taxonomy
 from mneme.effects.config import EffectsConfig
 from mneme.effects.llm_assignment import ask_categories, category_prompts, read_categories
 from mneme.interpret.label_config import LabelConfig
-from mneme.run.context import Workbench
+from mneme.run.context import RunContext
+from mneme.run.preflight import preflight
 
 LABELS = pd.DataFrame(
     {
@@ -103,6 +104,6 @@ def test_a_model_that_is_not_named_is_told_before_any_work(tmp_path, monkeypatch
     for name in ("OPENAI_MODEL", "OPENAI_BASE_URL", "OPENAI_API_KEY"):
         monkeypatch.delenv(name, raising=False)
     pair = {"base": "bundled:base", "tuned": "bundled:tuned", "corpus": "bundled"}
-    bench = Workbench(make_config({**pair, "effects": {"assign": "llm"}}), tmp_path, NULL_PROGRESS)
+    context = RunContext(make_config({**pair, "effects": {"assign": "llm"}}), tmp_path, NULL_PROGRESS)
     with pytest.raises(LabelError, match="OPENAI_MODEL"):
-        bench.check()
+        preflight(context)

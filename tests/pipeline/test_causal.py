@@ -19,7 +19,7 @@ from mneme._util.progress import NULL_PROGRESS
 from mneme.causal.choice import weighed_documents
 from mneme.config import make_config, read_config
 from mneme.run.causal import run_causal
-from mneme.run.context import Workbench
+from mneme.run.context import RunContext
 from mneme.store.queries import causal as queries
 from mneme.store.run import Run
 
@@ -64,8 +64,10 @@ def test_before_is_what_plain_forward_passes_give(patched: Run) -> None:
     whole = together.set_index(["patch", "source"]).loc[("undo", "whole")]
     assert whole["kl_after"] == pytest.approx(0, abs=1e-4) and whole["kl_share"] == pytest.approx(1, abs=1e-3)
 
-    bench = Workbench(make_config(read_config(str(patched.path / "run.toml"))), patched.path, NULL_PROGRESS)
-    cache, pair, stride = bench.cache, bench.pair, bench.config.harvest.context_length - 1
+    context = RunContext(
+        make_config(read_config(str(patched.path / "run.toml"))), patched.path, NULL_PROGRESS
+    )
+    cache, pair, stride = context.cache, context.pair, context.config.harvest.context_length - 1
     total = n = 0.0
     for document, weight in weighed_documents(cache, 1500).items():
         here = cache.document == document

@@ -17,7 +17,7 @@ from mneme._util.errors import CorruptRunError, RunError
 from mneme._util.files import sha256
 from mneme._util.progress import NULL_PROGRESS
 from mneme.config import make_config, read_config
-from mneme.run.finished import finished_bench, kept_crosscoder
+from mneme.run.finished import finished_context, kept_crosscoder
 from mneme.run.nulls import run_nulls
 from mneme.run.outcomes import give_outcomes
 from mneme.run.pipeline import run_pipeline
@@ -144,15 +144,15 @@ def test_a_run_made_before_files_were_sealed_is_checked_by_its_manifest(
 
 
 def test_a_kept_dictionary_that_is_damaged_is_trained_again(run: Run) -> None:
-    bench, _ = finished_bench(run.path, NULL_PROGRESS)
-    config = replace(bench.config.crosscoder, seed=1, epochs=1)
-    kept_crosscoder(bench, "seed-1", config, bench.cache)
+    context, _ = finished_context(run.path, NULL_PROGRESS)
+    config = replace(context.config.crosscoder, seed=1, epochs=1)
+    kept_crosscoder(context, "seed-1", config, context.cache)
     kept = run.path / "checks" / "seed-1" / "model.safetensors"
     whole, made = kept.read_bytes(), kept.stat().st_mtime_ns
-    kept_crosscoder(bench, "seed-1", config, bench.cache)
+    kept_crosscoder(context, "seed-1", config, context.cache)
     assert kept.stat().st_mtime_ns == made
     flip(kept)
-    kept_crosscoder(bench, "seed-1", config, bench.cache)
+    kept_crosscoder(context, "seed-1", config, context.cache)
     assert kept.read_bytes() == whole
 
 

@@ -16,7 +16,7 @@ from mneme._util.progress import NULL_PROGRESS
 from mneme.cli import main
 from mneme.config import make_config
 from mneme.harvest import ActivationCache
-from mneme.run.context import Workbench
+from mneme.run.context import RunContext
 from mneme.run.estimate import estimate
 from mneme.run.pipeline import run_pipeline
 from mneme.store.run import Run
@@ -26,9 +26,9 @@ def size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*.safetensors"))
 
 
-def bench_of(settings: dict[str, Any], folder: Path, **harvest: Any) -> Workbench:
+def bench_of(settings: dict[str, Any], folder: Path, **harvest: Any) -> RunContext:
     values = {**settings, "harvest": {**settings["harvest"], **harvest}}
-    return Workbench(make_config(values), folder, NULL_PROGRESS)
+    return RunContext(make_config(values), folder, NULL_PROGRESS)
 
 
 def test_sizes_on_disk_are_foretold(settings: dict[str, Any], whole_run: Run, tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from mneme._util.progress import NULL_PROGRESS
 from mneme.config import make_config
 from mneme.crosscoder import Crosscoder, CrosscoderConfig
 from mneme.harvest import harvest
-from mneme.run.context import Workbench
+from mneme.run.context import RunContext
 from mneme.run.pipeline import run_pipeline
+from mneme.run.preflight import preflight
 from mneme.store.run import Run
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -182,9 +183,9 @@ def test_a_run_that_names_no_layer_reads_one_that_shows_the_change(
     places: dict[str, str], settings: dict[str, Any], tmp_path: Path, changed: int
 ) -> None:
     tuned = save(changed_in_layer(tiny_llama(), changed), tmp_path / "tuned", tiny_tokenizer())
-    bench = Workbench(make_config({**settings, "tuned": tuned}), tmp_path / "run", NULL_PROGRESS)
-    assert bench.check() is not None
-    cache = harvest(bench.pair, bench.corpus, bench.config.harvest, tmp_path / "activations")
+    context = RunContext(make_config({**settings, "tuned": tuned}), tmp_path / "run", NULL_PROGRESS)
+    assert preflight(context) is not None
+    cache = harvest(context.pair, context.corpus, context.config.harvest, tmp_path / "activations")
     assert cache.layer == changed
     assert not torch.equal(*cache.read(0, cache.n).unbind(1))
 

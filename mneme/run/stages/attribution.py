@@ -9,30 +9,34 @@ import pandas as pd
 from mneme.run.stage import Stage, StageResult
 
 if TYPE_CHECKING:
-    from mneme.run.context import Workbench
+    from mneme.run.context import RunContext
 
 
 _SPLICED = 512  # tokens both models read again with the reconstruction in place of the residual stream
 
 
-def attribution_stage(bench: Workbench) -> StageResult:
+def attribution_stage(context: RunContext) -> StageResult:
     """Every latent's scaling, evidence and verdict; the codes of all tokens into `codes/`."""
     from mneme.attribution.health import attribution_health
     from mneme.attribution.splice import splice_health
     from mneme.attribution.stream import attribute
 
     found = attribute(
-        bench.crosscoder, bench.cache, bench.folder / "codes", bench.config.attribution, bench.progress
+        context.crosscoder,
+        context.cache,
+        context.folder / "codes",
+        context.config.attribution,
+        context.progress,
     )
-    health = [attribution_health(found, bench.cache, bench.crosscoder.config.k)]
-    if not bench.remote:  # a server runs models as they are; the reconstruction isn't spliced in there
+    health = [attribution_health(found, context.cache, context.crosscoder.config.k)]
+    if not context.remote:  # a server runs models as they are; the reconstruction isn't spliced in there
         spliced = splice_health(
-            bench.pair,
-            bench.crosscoder,
-            bench.cache,
-            bench.config.harvest,
+            context.pair,
+            context.crosscoder,
+            context.cache,
+            context.config.harvest,
             max_tokens=_SPLICED,
-            progress=bench.progress,
+            progress=context.progress,
         )
         health.append(spliced)
     return StageResult(

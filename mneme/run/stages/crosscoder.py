@@ -9,28 +9,32 @@ import pandas as pd
 from mneme.run.stage import Stage, StageResult
 
 if TYPE_CHECKING:
-    from mneme.run.context import Workbench
+    from mneme.run.context import RunContext
 
 
-def crosscoder_stage(bench: Workbench) -> StageResult:
+def crosscoder_stage(context: RunContext) -> StageResult:
     """The dictionary, trained or loaded, into `crosscoder/`."""
     from mneme.crosscoder import Crosscoder, train_crosscoder
     from mneme.crosscoder.checkpoint import delete_checkpoint
 
-    config = bench.config
+    config = context.config
     rows: list[dict[str, float]] = []
-    checkpoint = bench.folder / "checkpoint"
+    checkpoint = context.folder / "checkpoint"
     if config.load_crosscoder is not None:
-        crosscoder = Crosscoder.from_pretrained(config.load_crosscoder, bench.cache.width)
+        crosscoder = Crosscoder.from_pretrained(config.load_crosscoder, context.cache.width)
         if not crosscoder.has_normaliser:
-            crosscoder = crosscoder.with_normaliser(bench.cache)
+            crosscoder = crosscoder.with_normaliser(context.cache)
     else:
         crosscoder = train_crosscoder(
-            bench.cache, config.crosscoder, checkpoint=checkpoint, progress=bench.progress, log=rows.append
+            context.cache,
+            config.crosscoder,
+            checkpoint=checkpoint,
+            progress=context.progress,
+            log=rows.append,
         )
-    crosscoder.save_pretrained(bench.folder / "crosscoder")
+    crosscoder.save_pretrained(context.folder / "crosscoder")
     delete_checkpoint(checkpoint)
-    bench.crosscoder = crosscoder
+    context.crosscoder = crosscoder
     info = {
         "latents": crosscoder.n_latents,
         "k": crosscoder.config.k,

@@ -10,10 +10,10 @@ from mneme._util.files import sha256
 from mneme.run.stage import Stage, StageResult
 
 if TYPE_CHECKING:
-    from mneme.run.context import Workbench
+    from mneme.run.context import RunContext
 
 
-def effects_stage(bench: Workbench) -> StageResult:
+def effects_stage(context: RunContext) -> StageResult:
     """Categories, predicted effects, baselines, measured outcomes and how well the one foretold the other."""
     from mneme.attribution.post_label_health import category_answers_health
     from mneme.crosscoder import CodeCache
@@ -24,33 +24,38 @@ def effects_stage(bench: Workbench) -> StageResult:
     from mneme.run.power import power_health, power_of, text_of
     from mneme.store.queries.latent import telling_labels
 
-    check_streams(bench.cache)  # an earlier version's harvest didn't
-    latents = bench.run.sql("SELECT * FROM latents ORDER BY latent")
-    labels = telling_labels(bench.run)
-    outcomes = bench.outcomes
-    laid = text_of(bench)
+    check_streams(context.cache)  # an earlier version's harvest didn't
+    latents = context.run.sql("SELECT * FROM latents ORDER BY latent")
+    labels = telling_labels(context.run)
+    outcomes = context.outcomes
+    laid = text_of(context)
     named = named_categories(
-        latents, labels, bench.config.effects, bench.config.labels, bench.folder / "labels", bench.progress
+        latents,
+        labels,
+        context.config.effects,
+        context.config.labels,
+        context.folder / "labels",
+        context.progress,
     )
     found = predict_effects(
-        bench.cache,
-        CodeCache(bench.folder / "codes"),
+        context.cache,
+        CodeCache(context.folder / "codes"),
         latents,
-        bench.crosscoder.raw_decoder(),
-        lambda ids: str(bench.tokenizer.decode(ids)),
-        bench.encoder,
-        bench.config.effects,
+        context.crosscoder.raw_decoder(),
+        lambda ids: str(context.tokenizer.decode(ids)),
+        context.encoder,
+        context.config.effects,
         labels=labels,
         named=named.weights if named else None,
         outcomes=outcomes,
         laid=laid,
-        progress=bench.progress,
+        progress=context.progress,
     )
-    power = power_of(bench, latents, laid)
+    power = power_of(context, latents, laid)
     tables = {**found._asdict(), "power": power.table}
     if outcomes is not None:
         tables["outcomes"] = outcomes
-    whole = whole_behaviour(bench.cache, bench.config.effects)
+    whole = whole_behaviour(context.cache, context.config.effects)
     info = dict(zip(("nll_change", "nll_low", "nll_high"), whole.nll_change, strict=True))
     health = [power_health(power)]
     if named:
@@ -78,6 +83,6 @@ STAGE = Stage(
         "evaluation",
         "power",
     ),
-    inputs=lambda bench: sha256(bench.outcomes_file) if bench.outcomes_file else "",
+    inputs=lambda context: sha256(context.outcomes_file) if context.outcomes_file else "",
     revision=5,
 )

@@ -7,26 +7,28 @@ from typing import TYPE_CHECKING
 from mneme.run.stage import Stage, StageResult
 
 if TYPE_CHECKING:
-    from mneme.run.context import Workbench
+    from mneme.run.context import RunContext
 
 
-def harvest_stage(bench: Workbench) -> StageResult:
+def harvest_stage(context: RunContext) -> StageResult:
     """Both models' activations on the corpus, into `activations/`."""
     from mneme.harvest import harvest
     from mneme.harvest.layer import check_streams
 
-    folder = bench.folder / "activations"
-    cache = harvest(bench.pair, bench.corpus, bench.config.harvest, folder, bench.progress, bench.plan)
+    folder = context.folder / "activations"
+    cache = harvest(
+        context.pair, context.corpus, context.config.harvest, folder, context.progress, context.plan
+    )
     check_streams(cache)
-    bench.cache = cache
+    context.cache = cache
     info = {
-        "name": bench.folder.resolve().name,
-        "base": bench.config.base,
-        "tuned": bench.config.tuned,
+        "name": context.folder.resolve().name,
+        "base": context.config.base,
+        "tuned": context.config.tuned,
         "layer": cache.layer,
         "n_layers": cache.n_layers,
         "width": cache.width,
-        "corpus": bench.corpus.source,
+        "corpus": context.corpus.source,
         "n_documents": cache.n_documents,
         "n_tokens": cache.n,
         "n_skipped_bos": cache.n_skipped_bos,

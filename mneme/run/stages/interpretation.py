@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING
 from mneme.run.stage import Stage, StageResult
 
 if TYPE_CHECKING:
-    from mneme.run.context import Workbench
+    from mneme.run.context import RunContext
 
 
-def interpretation_stage(bench: Workbench) -> StageResult:
+def interpretation_stage(context: RunContext) -> StageResult:
     """Contexts, logit lens, neighbours and map."""
     from mneme.crosscoder import CodeCache
     from mneme.interpret import interpret
 
     found = interpret(
-        bench.crosscoder.raw_decoder(),
-        CodeCache(bench.folder / "codes"),
-        bench.cache,
-        bench.models,
-        bench.tokenizer,
-        bench.config.interpret,
-        progress=bench.progress,
+        context.crosscoder.raw_decoder(),
+        CodeCache(context.folder / "codes"),
+        context.cache,
+        context.models,
+        context.tokenizer,
+        context.config.interpret,
+        progress=context.progress,
     )
     tables = {"contexts": found.contexts, "logit_lens": found.logit_lens, "neighbours": found.neighbours}
     return StageResult(tables, latent_columns=found.umap)

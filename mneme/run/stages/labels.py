@@ -10,10 +10,10 @@ from mneme.interpret.explainers.prompt import prompts_fingerprint
 from mneme.run.stage import Stage, StageResult
 
 if TYPE_CHECKING:
-    from mneme.run.context import Workbench
+    from mneme.run.context import RunContext
 
 
-def labels_stage(bench: Workbench) -> StageResult:
+def labels_stage(context: RunContext) -> StageResult:
     """Labels of the latents, from the contexts that the interpretation left, and their scores."""
     from mneme.attribution.post_label_health import (
         label_failures_health,
@@ -33,27 +33,27 @@ def labels_stage(bench: Workbench) -> StageResult:
     from mneme.interpret.tokens import TokenTexts
     from mneme.store.queries.meaning import found_contexts, near_latents, promoted_tokens
 
-    latents = bench.run.sql("SELECT * FROM latents ORDER BY latent")
-    config = bench.config.labels
+    latents = context.run.sql("SELECT * FROM latents ORDER BY latent")
+    config = context.config.labels
     names = explainer_names(config)
-    prompts = questions(bench.run, config) if names else {}
-    explained = explain_all(names, prompts, config, bench.folder / "labels", bench.progress)
+    prompts = questions(context.run, config) if names else {}
+    explained = explain_all(names, prompts, config, context.folder / "labels", context.progress)
     found = label_latents(
         read_contexts(
-            found_contexts(bench.run), bench.cache, latents.n_active.fillna(0).to_numpy(dtype="int64")
+            found_contexts(context.run), context.cache, latents.n_active.fillna(0).to_numpy(dtype="int64")
         ),
-        promoted_tokens(bench.run),
-        near_latents(bench.run),
-        CodeCache(bench.folder / "codes"),
-        bench.cache,
-        TokenTexts(bench.tokenizer),
+        promoted_tokens(context.run),
+        near_latents(context.run),
+        CodeCache(context.folder / "codes"),
+        context.cache,
+        TokenTexts(context.tokenizer),
         latents,
         config,
-        interpret=bench.config.interpret,
+        interpret=context.config.interpret,
         explained=explained,
-        judge=choose_judge(names, config, bench.folder / "labels", bench.progress),
-        encoder=bench.encoder,
-        progress=bench.progress,
+        judge=choose_judge(names, config, context.folder / "labels", context.progress),
+        encoder=context.encoder,
+        progress=context.progress,
     )
     tables = {"labels": found.labels, "label_failures": found.failures, **found.scores}
     if config.compare:
@@ -61,10 +61,10 @@ def labels_stage(bench: Workbench) -> StageResult:
             found.labels,
             prompts,
             config,
-            bench.folder / "labels",
-            bench.encoder.embed,
-            category_vectors(bench.encoder, load_taxonomy(bench.config.effects.taxonomy)),
-            seed=bench.config.interpret.seed,
+            context.folder / "labels",
+            context.encoder.embed,
+            category_vectors(context.encoder, load_taxonomy(context.config.effects.taxonomy)),
+            seed=context.config.interpret.seed,
         )
         tables |= {"label_comparison": compared.methods, "label_agreement": compared.pairs}
     health = [label_failures_health(found.failures), label_overlap_health(found.overlap)]
@@ -87,6 +87,6 @@ STAGE = Stage(
         "label_comparison",
         "label_agreement",
     ),
-    inputs=lambda bench: str(prompts_fingerprint()),
+    inputs=lambda context: str(prompts_fingerprint()),
     revision=3,
 )
