@@ -35,10 +35,10 @@ from mneme.interpret.encoder import SentenceEncoder
 from mneme.interpret.labelling import label_offline
 from mneme.interpret.scorers.detection import score_method
 from mneme.interpret.scorers.fuzz import set_fuzz
-from mneme.interpret.scorers.judge_items import sheet
+from mneme.interpret.scorers.judge_items import judge_items_of
 from mneme.interpret.scorers.likelihood import judge_by_likelihood
-from mneme.interpret.scorers.random_latent_baseline import score_nonsense
-from mneme.interpret.scorers.scoring_set import set_exam
+from mneme.interpret.scorers.random_latent_baseline import random_latent_scores
+from mneme.interpret.scorers.scoring_set import make_scoring_set
 from mneme.interpret.tokens import TokenTexts
 from mneme.run.context import RunContext
 from mneme.run.demo import demo_settings
@@ -65,7 +65,7 @@ class DemoExam:
         self.words = read_words(bench.cache, self.contexts.document, self.texts, config.interpret.window)
         self.encoder = SentenceEncoder()
         self.codes = CodeCache(folder / "codes")
-        self.exam = set_exam(
+        self.scoring_set = make_scoring_set(
             self.contexts,
             near_latents(self.run),
             self.codes,
@@ -84,11 +84,11 @@ class DemoExam:
         """Documents that are on both sides, of the contexts or of the windows that judge."""
         contexts = self.contexts
         sides = [set(contexts.document[contexts.test == side].tolist()) for side in (False, True)]
-        windows = self.words.window_document()[self.exam.windows]
-        for side, slots in self.exam.positives.items():
+        windows = self.words.window_document()[self.scoring_set.windows]
+        for side, slots in self.scoring_set.positives.items():
             sides[side] |= set(windows[np.unique(slots[slots >= 0])].tolist())
-            sides[side] |= set(windows[self.exam.pools[side]].tolist())
-        sides[True] |= set(windows[np.unique(self.exam.hard[self.exam.hard >= 0])].tolist())
+            sides[side] |= set(windows[self.scoring_set.pools[side]].tolist())
+        sides[True] |= set(windows[np.unique(self.scoring_set.hard[self.scoring_set.hard >= 0])].tolist())
         return len(sides[0] & sides[1])
 
 
@@ -110,9 +110,9 @@ def means(summary: pd.DataFrame) -> dict[str, Any]:
 def demo_labels(demo: DemoExam) -> dict[str, Any]:
     """All live latents' offline labels."""
     began = time.perf_counter()
-    found = score_method(demo.exam, demo.fuzz, demo.offline(), demo.encoder, progress=demo.progress)
-    nonsense = score_nonsense(
-        demo.exam, demo.contexts.n_active, demo.cache, demo.words, demo.encoder, demo.config.interpret
+    found = score_method(demo.scoring_set, demo.fuzz, demo.offline(), demo.encoder, progress=demo.progress)
+    nonsense = random_latent_scores(
+        demo.scoring_set, demo.contexts.n_active, demo.cache, demo.words, demo.encoder, demo.config.interpret
     )
     seconds = time.perf_counter() - began
     summary = pd.concat([found.summary, nonsense])
@@ -138,7 +138,7 @@ def local_model(demo: DemoExam, sample: int) -> dict[str, Any]:
     if len(made) > 1:
         both = offline[offline.latent.isin(made.latent)].reset_index(drop=True)
         for name, labels in (("offline", both), ("local", made)):
-            found = score_method(demo.exam, demo.fuzz, labels, demo.encoder)
+            found = score_method(demo.scoring_set, demo.fuzz, labels, demo.encoder)
             table(f"{name} labels of the same latents, judged by the sentence encoder", found.summary[SHOWN])
             results[f"{name}_labels_by_encoder"] = means(found.summary)
         print("\n".join(f"  {j}: {label}" for j, label in made[["latent", "label"]].head(8).to_numpy()))
@@ -147,16 +147,18 @@ def local_model(demo: DemoExam, sample: int) -> dict[str, Any]:
     chat = LocalChat(MODEL)
     changed = demo.latents[demo.latents.verdict.isin(["amplified", "suppressed"])]
     chosen = changed.sort_values("severity", ascending=False, kind="stable").latent.to_numpy()[:sample]
-    sheets = {int(j): sheet(demo.exam, demo.fuzz, demo.words, int(j), train=True) for j in chosen}
+    judge_items = {
+        int(j): judge_items_of(demo.scoring_set, demo.fuzz, demo.words, int(j), train=True) for j in chosen
+    }
     named = dict(zip(offline.latent.tolist(), offline.label.tolist(), strict=True))
     began = time.perf_counter()
     scores, _ = judge_by_likelihood(
-        {j: named[j] for j in sheets if j in named}, sheets, chat, progress=demo.progress
+        {j: named[j] for j in judge_items if j in named}, judge_items, chat, progress=demo.progress
     )
     marks = ["balanced_accuracy", "shuffled", "f1", "auprc"]
     rows = scores.groupby(["test", "negatives"])[marks].mean().reset_index()
     own = score_method(
-        demo.exam, demo.fuzz, offline[offline.latent.isin(chosen)].reset_index(drop=True), demo.encoder
+        demo.scoring_set, demo.fuzz, offline[offline.latent.isin(chosen)].reset_index(drop=True), demo.encoder
     ).scores
     rows["by_encoder"] = own.groupby(["test", "negatives"]).balanced_accuracy.mean().to_numpy()
     table("Offline labels of the most changed latents, judged by the local model", rows)
@@ -164,7 +166,7 @@ def local_model(demo: DemoExam, sample: int) -> dict[str, Any]:
         f"{r['test']}, {r['negatives']}": {key: r[key] for key in (*marks, "by_encoder")}
         for r in rows.to_dict("records")
     }
-    results["sample"], results["seconds_scoring"] = len(sheets), time.perf_counter() - began
+    results["sample"], results["seconds_scoring"] = len(judge_items), time.perf_counter() - began
     return results
 
 

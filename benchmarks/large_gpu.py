@@ -31,7 +31,7 @@ from mneme._util.progress import NULL_PROGRESS
 from mneme.attribution.config import AttributionConfig
 from mneme.attribution.geometry import make_geometry
 from mneme.attribution.held_activations import MemoryCache
-from mneme.attribution.stream import Pass, _read, conclude
+from mneme.attribution.stream import AttributionSums, _read, finalize
 from mneme.crosscoder import CodeCache, Crosscoder, CrosscoderConfig
 from mneme.harvest import HarvestConfig, harvest
 from mneme.harvest.limits import within_limits
@@ -130,8 +130,8 @@ def measure_attribution(device: torch.device, tokens: int, rounds: int) -> dict[
         for part in cache.batches(config.batch_size):
             crosscoder.encode_sparse(part)
 
-    def run_pass(folder: str) -> Pass:
-        state = Pass(geometry, config)
+    def run_pass(folder: str) -> AttributionSums:
+        state = AttributionSums(geometry, config)
         _read(crosscoder, cache, Path(folder) / "codes", state, NULL_PROGRESS)
         return state
 
@@ -139,7 +139,7 @@ def measure_attribution(device: torch.device, tokens: int, rounds: int) -> dict[
         rates = in_turn({"encoding": encode, "pass": lambda: run_pass(folder)}, tokens, rounds)
         state = run_pass(folder)
         start = time.perf_counter()
-        conclude(state, crosscoder, CodeCache(Path(folder) / "codes"))
+        finalize(state, crosscoder, CodeCache(Path(folder) / "codes"))
         rates["conclude_seconds"] = time.perf_counter() - start
     print(f"{'to verdicts':44}{rates['conclude_seconds']:10.1f} s, whatever the number of tokens")
     return rates

@@ -12,7 +12,7 @@ Against encoding:
     pass        `attribute` up to its sums: the same encoding, the sums of all twelve betas, document moments, firing
                 statistics, fit, codes written to disk
     contexts    `find_contexts` on those codes, read from disk, where the next stage chooses them
-    conclude    from the sums to verdicts, with the joint solution
+    finalize    from the sums to verdicts, with the joint solution
 
 Closed form. The code published with latent scaling (Minder et al., arXiv 2504.02922) calls for each target, for each
 model, a function that encodes all of the data anew, densely, and adds up A = sum f y and C = sum f^2:
@@ -48,7 +48,7 @@ from mneme.attribution.config import AttributionConfig
 from mneme.attribution.geometry import make_geometry
 from mneme.attribution.held_activations import MemoryCache
 from mneme.attribution.scaling import TARGETS
-from mneme.attribution.stream import Pass, _read, conclude
+from mneme.attribution.stream import AttributionSums, _read, finalize
 from mneme.crosscoder import CodeCache, Crosscoder, CrosscoderConfig
 from mneme.interpret.config import InterpretConfig
 from mneme.interpret.contexts import find_contexts
@@ -98,9 +98,9 @@ def encode_all(crosscoder: Crosscoder, cache: Text) -> None:
         crosscoder.encode_sparse(x)
 
 
-def run_pass(crosscoder: Crosscoder, cache: Text, folder: Path) -> Pass:
+def run_pass(crosscoder: Crosscoder, cache: Text, folder: Path) -> AttributionSums:
     config = AttributionConfig(batch_size=BATCH)
-    state = Pass(make_geometry(crosscoder), config)
+    state = AttributionSums(make_geometry(crosscoder), config)
     _read(crosscoder, cache, folder, state, NULL_PROGRESS)
     return state
 
@@ -175,7 +175,7 @@ def against_encoding(F: int, n: int, rounds: int, folder: Path) -> dict[str, Any
     }
     seconds = timed(ways, rounds)
     start = time.perf_counter()
-    conclude(state, crosscoder, CodeCache(folder))
+    finalize(state, crosscoder, CodeCache(folder))
     concluding = time.perf_counter() - start
     encode = seconds["encode"]
     return {
@@ -184,7 +184,7 @@ def against_encoding(F: int, n: int, rounds: int, folder: Path) -> dict[str, Any
         "pass": statistics.median(seconds["pass"] / encode),
         "contexts": statistics.median(seconds["contexts"] / encode),
         "pass_and_contexts": statistics.median((seconds["pass"] + seconds["contexts"]) / encode),
-        "conclude": concluding / statistics.median(encode),
+        "finalize": concluding / statistics.median(encode),
         **{f"{name}_adds_mb": peak_mb(way) for name, way in ways.items()},
     }
 
@@ -234,7 +234,7 @@ def main() -> None:
     results: dict[str, Any] = {"encoding": {}, "closed_form": {}}
     floors: dict[str, dict[str, Any]] = {}
     print(
-        f"{'over encoding':24}{'pass':>8}{'contexts':>10}{'both':>8}{'conclude':>10}   adds MB: pass, contexts"
+        f"{'over encoding':24}{'pass':>8}{'contexts':>10}{'both':>8}{'finalize':>10}   adds MB: pass, contexts"
     )
     with tempfile.TemporaryDirectory() as folder:
         for F in ENCODING if "encoding" in options.parts else ():
@@ -242,7 +242,7 @@ def main() -> None:
             results["encoding"][str(F)] = row
             print(
                 f"F = {F:6,}, N = {TOKENS:6,}{'':3}{row['pass']:8.2f}{row['contexts']:10.2f}"
-                f"{row['pass_and_contexts']:8.2f}{row['conclude']:10.2f}"
+                f"{row['pass_and_contexts']:8.2f}{row['finalize']:10.2f}"
                 f"   {row['pass_adds_mb']}, {row['contexts_adds_mb']}",
                 flush=True,
             )

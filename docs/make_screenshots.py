@@ -87,9 +87,9 @@ def wait_until_up(address: str) -> None:
 def read_a_text(run: Path) -> str:
     """Have a worker read an example for the page Try text; its number."""
     sys.path.insert(0, str(ROOT))
-    from mneme.probe.job_files import Board
+    from mneme.probe.job_files import JobFiles
 
-    board = Board(run)
+    board = JobFiles(run)
     key = board.ask(
         "The cell membrane controls which molecules enter. A virus binds to receptors on its surface."
     )

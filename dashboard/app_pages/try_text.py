@@ -6,15 +6,15 @@ import streamlit as st
 
 from dashboard.components import looks, reading, state, tables, words
 from mneme._util.errors import MnemeError
-from mneme.probe.job_files import Board
+from mneme.probe.job_files import JobFiles
 
 LIMIT = 8000  # characters; the worker counts tokens
 EXAMPLE = "The cell membrane controls which molecules enter. A virus binds to receptors on its surface."
 
 run = state.need_run("Try text", "attribution")
-board = Board(run.path)
+job_files = JobFiles(run.path)
 asked = st.query_params.get("probe") or st.session_state.get(f"probe_{run.name}") or ""
-known = board.asked(asked) if asked else None
+known = job_files.asked(asked) if asked else None
 
 head, chooser = st.columns([4, 1.6], vertical_alignment="bottom")
 head.title("Try text")
@@ -48,9 +48,9 @@ with st.form("try", border=True):
 if submitted:
     if text.strip():
         try:
-            asked = board.ask(text, chat=bool(chat))
-            if board.answer(asked) is None:
-                board.start_worker()
+            asked = job_files.ask(text, chat=bool(chat))
+            if job_files.answer(asked) is None:
+                job_files.start_worker()
         except MnemeError as error:
             st.error("The text can't be read with this run.", icon=":material/error:")
             st.code(words.plain(str(error), 400), language=None, wrap_lines=True)
@@ -59,7 +59,7 @@ if submitted:
         st.query_params["probe"] = asked
         st.rerun()
     st.error("The text is empty: give some words.", icon=":material/error:")
-if not asked or (known is None and board.answer(asked) is None):
+if not asked or (known is None and job_files.answer(asked) is None):
     if asked and st.session_state.get("withdrawn") == asked:
         st.info("The request was taken back: nothing was read.", icon=":material/undo:")
         st.stop()
@@ -75,7 +75,7 @@ if not asked or (known is None and board.answer(asked) is None):
 
 def withdraw() -> None:
     """Take the request back; a callback."""
-    board.cancel(asked)
+    job_files.cancel(asked)
     st.session_state["withdrawn"] = asked
     st.session_state.pop(f"probe_{run.name}", None)
 
@@ -83,9 +83,9 @@ def withdraw() -> None:
 @st.fragment(run_every=0.7)
 def waiting() -> None:
     """Where the worker stands, from its file; at the answer the page is drawn whole."""
-    if board.answer(asked) is not None or board.asked(asked) is None:
+    if job_files.answer(asked) is not None or job_files.asked(asked) is None:
         st.rerun()
-    worker = board.worker()
+    worker = job_files.worker()
     with st.container(border=True, horizontal=True, vertical_alignment="center"):
         if worker is not None:
             since = max(0.0, time.time() - float(worker.get("since") or time.time()))
@@ -96,13 +96,15 @@ def waiting() -> None:
             st.button("Cancel", on_click=withdraw, key="try_cancel", icon=":material/close:")
         else:
             st.markdown(
-                f":material/error: The worker ended. {words.markdown(board.last_words(), 300)}",
+                f":material/error: The worker ended. {words.markdown(job_files.last_words(), 300)}",
                 width="content",
             )
-            st.button("Try again", on_click=board.start_worker, key="try_again", icon=":material/refresh:")
+            st.button(
+                "Try again", on_click=job_files.start_worker, key="try_again", icon=":material/refresh:"
+            )
 
 
-answer = board.answer(asked)
+answer = job_files.answer(asked)
 if answer is None:
     waiting()
     st.stop()

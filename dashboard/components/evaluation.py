@@ -6,8 +6,8 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.components import words
-from mneme.effects.baseline_summary import standing_sentence
-from mneme.effects.evaluate import CONSTANTS, NO_RIVALS
+from mneme.effects.baseline_summary import baseline_summary
+from mneme.effects.evaluate import CONSTANTS, NOT_BASELINES
 from mneme.report.method import METHOD_NAMES, METRICS
 
 _ORDER = ("auroc", "spearman", "accuracy", "precision", "recall", "f1", "direction", "pearson")
@@ -25,7 +25,7 @@ def show(evaluation: pd.DataFrame) -> None:
         "Is the crosscoder worth it?",
         help="The same comparison for cheap baselines that need no crosscoder, on the same text and categories.",
     )
-    sentence = standing_sentence(evaluation, METHOD_NAMES)
+    sentence = baseline_summary(evaluation, METHOD_NAMES)
     if sentence:
         trails = " trails " in sentence
         tell, icon = (
@@ -40,7 +40,7 @@ def show(evaluation: pd.DataFrame) -> None:
         help="Methods that need no crosscoder.",
     )
     if not baselines:
-        evaluation = evaluation[evaluation["method"].isin(NO_RIVALS)]
+        evaluation = evaluation[evaluation["method"].isin(NOT_BASELINES)]
     for subset, title in _TITLES.items():
         own = evaluation[evaluation["subset"] == subset]
         if len(own):
@@ -60,7 +60,7 @@ def _wide(own: pd.DataFrame) -> pd.DataFrame:
         index="method", columns="metric", values="shown", aggfunc="first", sort=False
     )
     auroc = own[own["metric"] == "auroc"].set_index("method")["value"]
-    place = {m: (m not in NO_RIVALS, m in CONSTANTS, -float(auroc.get(m, 0))) for m in wide.index}
+    place = {m: (m not in NOT_BASELINES, m in CONSTANTS, -float(auroc.get(m, 0))) for m in wide.index}
     wide = wide.loc[sorted(wide.index, key=lambda m: place[m])]
     wide = wide[[metric for metric in _ORDER if metric in wide]]
     wide.insert(0, "method", [method_name(m) for m in wide.index])

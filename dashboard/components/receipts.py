@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.components import words
-from mneme.interpret.clients.response_cache import Receipts
+from mneme.interpret.clients.response_cache import ResponseCache
 from mneme.store.queries import comparison
 from mneme.store.run import Run
 
@@ -24,19 +24,19 @@ def show(run: Run, detail: str | None) -> None:
     # The name becomes part of a path: nothing but a hash may.
     if not isinstance(name, str) or len(name) != 64 or not set(name) <= set("0123456789abcdef"):
         return
-    receipt = Receipts(run.path / "labels").get(name)
-    if receipt is None:
+    response = ResponseCache(run.path / "labels").get(name)
+    if response is None:
         st.caption("The prompt and the reply are no longer in the run's folder (labels/).")
         return
     st.caption(
-        f"Prompt {words.count(receipt.prompt_tokens)} tokens, reply {words.count(receipt.reply_tokens)}, "
-        f"{words.duration(receipt.seconds)}. {words.count(receipt.attempts)} paid."
+        f"Prompt {words.count(response.prompt_tokens)} tokens, reply {words.count(response.reply_tokens)}, "
+        f"{words.duration(response.seconds)}. {words.count(response.attempts)} paid."
     )
     prompt, reply, instructions = st.tabs(["Prompt", "Raw reply", "Instructions"])
     for tab, text in (
-        (prompt, _indented(receipt.user)),
-        (reply, receipt.reply),
-        (instructions, receipt.system),
+        (prompt, _indented(response.user)),
+        (reply, response.reply),
+        (instructions, response.system),
     ):
         with tab:
             st.code(

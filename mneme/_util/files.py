@@ -56,8 +56,8 @@ def translate_os_errors(path: Path) -> Iterator[None]:
 
 def check_place(folder: Path) -> None:
     """Raises RunError where the folder is not there and can't be made, or can't be written; makes nothing."""
-    standing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
-    if not standing.is_dir() or not os.access(standing, os.W_OK | os.X_OK):
+    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise RunError(f"{folder} can't be written: make it writable, or work in another folder")
 
 

@@ -35,7 +35,7 @@ def label_scores_health(labels: pd.DataFrame, summary: pd.DataFrame) -> pd.DataF
     score = dict(zip(main["labels"], main["balanced_accuracy"].astype(float), strict=True))
     weak = labels[labels.score.notna() & labels.score_shuffled.notna()]
     share = unreliable(weak).mean()
-    nonsense = score.get("random latent", float("nan"))
+    random_latent = score.get("random latent", float("nan"))
     return pd.DataFrame(
         [
             grade(
@@ -44,13 +44,13 @@ def label_scores_health(labels: pd.DataFrame, summary: pd.DataFrame) -> pd.DataF
                 measured(score.get("own", float("nan"))),
                 "share of windows, both sides weighing the same; chance is 50 %",
                 "no better than the labels of latents that fire at random: read contexts, not labels",
-                warn=round(nonsense, 3) if np.isfinite(nonsense) else 0.5,
+                warn=round(random_latent, 3) if np.isfinite(random_latent) else 0.5,
                 low_is_bad=True,
             ),
             grade(
                 "label_nonsense",
                 "Offline labels of latents that fire at random, the same score",
-                measured(nonsense),
+                measured(random_latent),
                 "share of windows, both sides weighing the same; chance is 50 %",
                 "",
             ),
@@ -73,10 +73,10 @@ def category_answers_health(answered: Sized, reasons: Mapping[int, str]) -> pd.D
         [
             grade(
                 "category_answers",
-                "Latents that the labelling model laid to categories",
+                "Latents that the labelling model assigned to categories",
                 len(answered) / asked if asked else None,
                 f"share of {asked} asked",
-                f"{_counted(reasons.values())}: the sentence encoder laid the others; run it again, answers already"
+                f"{_counted(reasons.values())}: the sentence encoder assigned the others; run it again, answers already"
                 " paid for are kept",
                 warn=0.9,
                 low_is_bad=True,

@@ -86,7 +86,7 @@ class Attribution:
     """The margin they were judged with, natural log."""
 
 
-class Pass:
+class AttributionSums:
     """The running sums of one pass."""
 
     def __init__(self, geometry: Geometry, config: AttributionConfig) -> None:
@@ -162,13 +162,13 @@ def attribute(
     config = config or AttributionConfig()
     with on_gpu(crosscoder):
         geometry = make_geometry(crosscoder, config.redirected_cosine, config.redirected_norm)
-        state = Pass(geometry, config)
+        state = AttributionSums(geometry, config)
         _read(crosscoder, cache, codes_folder, state, progress)
-        return conclude(state, crosscoder, CodeCache(codes_folder) if codes_folder is not None else None)
+        return finalize(state, crosscoder, CodeCache(codes_folder) if codes_folder is not None else None)
 
 
 def _read(
-    crosscoder: Any, cache: Any, codes_folder: Path | str | None, state: Pass, progress: Progress
+    crosscoder: Any, cache: Any, codes_folder: Path | str | None, state: AttributionSums, progress: Progress
 ) -> None:
     """The pass: encode each of this rank's batches, write its codes, add it to the sums."""
     geometry, config = state.geometry, state.config
@@ -189,7 +189,7 @@ def _read(
             task.advance(len(x) * distributed.world_size())
 
 
-def conclude(state: Pass, crosscoder: Any, codes: CodeCache | None = None) -> Attribution:
+def finalize(state: AttributionSums, crosscoder: Any, codes: CodeCache | None = None) -> Attribution:
     """Turn a finished pass's sums into frames and verdicts.
 
     codes: the pass's; without them no latents are solved jointly.
@@ -257,7 +257,7 @@ def conclude(state: Pass, crosscoder: Any, codes: CodeCache | None = None) -> At
 
 
 def _with_joint(
-    latents: pd.DataFrame, state: Pass, codes: CodeCache | None, reference: float
+    latents: pd.DataFrame, state: AttributionSums, codes: CodeCache | None, reference: float
 ) -> pd.DataFrame:
     """Add the joint columns; verdicts that the joint solution contradicts become uncertain."""
     geometry, config = state.geometry, state.config

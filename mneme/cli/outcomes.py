@@ -87,7 +87,7 @@ def evaluate(
 ) -> None:
     """How good was the prediction? The crosscoder beside every baseline, on the outcomes of the run."""
     from mneme._util.console import RichProgress
-    from mneme.effects.baseline_summary import standing_sentence
+    from mneme.effects.baseline_summary import baseline_summary
     from mneme.run.evaluation import evaluate_run
 
     table = evaluate_run(
@@ -104,7 +104,7 @@ def evaluate(
         for start in range(0, len(metrics), _ABREAST):
             out.print(_evaluation_table(str(subset), rows, metrics[start : start + _ABREAST]))
     _say_calls(run_folder)
-    out.print(escape(standing_sentence(table)), highlight=False)
+    out.print(escape(baseline_summary(table)), highlight=False)
 
 
 def _say_calls(run_folder: Path) -> None:

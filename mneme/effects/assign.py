@@ -1,4 +1,4 @@
-"""Text and latents laid to categories, many to many, with a rest that is "no category".
+"""Text and latents assigned to categories, many to many, with a rest that is "no category".
 
     windows of text --sentence encoder--> cosine to each category --> memberships and shares (W, C)
     documents: the mean of their windows' shares
@@ -44,7 +44,7 @@ def category_vectors(encoder: Encoder, taxonomy: Taxonomy) -> np.ndarray:
 
 
 class Weights(NamedTuple):
-    """Texts laid to categories: (n, C) float32 each, in [0, 1]; values under min_weight are 0."""
+    """Texts assigned to categories: (n, C) float32 each, in [0, 1]; values under min_weight are 0."""
 
     membership: np.ndarray
     """exp((s - max s) / T) x likeness."""

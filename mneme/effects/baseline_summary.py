@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from mneme.effects.evaluate import NO_RIVALS
+from mneme.effects.evaluate import NOT_BASELINES
 
 _RANKING = {
     "spearman": "ranking (Spearman)",
@@ -16,7 +16,7 @@ _RANKING = {
 _SUBSETS = {"all": "over all categories", "outside_forget": "outside the forget set"}
 
 
-def standing_sentence(evaluation: pd.DataFrame, names: Mapping[str, str] | None = None) -> str:
+def baseline_summary(evaluation: pd.DataFrame, names: Mapping[str, str] | None = None) -> str:
     """Whether the crosscoder earned its keep: where it leads every baseline, where one leads it.
 
     Empty when nothing was evaluated. names: what methods are called, others by their own name.
@@ -27,7 +27,7 @@ def standing_sentence(evaluation: pd.DataFrame, names: Mapping[str, str] | None 
             rows = evaluation[(evaluation["subset"] == subset) & (evaluation["metric"] == metric)]
             rows = rows.dropna(subset=["value"])
             own = rows[rows["method"] == "crosscoder"]
-            others = rows[~rows["method"].isin(NO_RIVALS)].sort_values("value", ascending=False)
+            others = rows[~rows["method"].isin(NOT_BASELINES)].sort_values("value", ascending=False)
             if not len(own) or not len(others):
                 continue
             mine, best = float(own["value"].iloc[0]), others.iloc[0]

@@ -1,4 +1,4 @@
-"""Settings of the effects stage: which categories, how text is laid to them, when a change counts."""
+"""Settings of the effects stage: which categories, how text is assigned to them, when a change counts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class EffectsConfig:
-    """How text and latents are laid to categories, and changes judged (`docs/method.md`)."""
+    """How text and latents are assigned to categories, and changes judged (`docs/method.md`)."""
 
     taxonomy: str = field(
         default="default",
@@ -25,7 +25,7 @@ class EffectsConfig:
     window: int = field(
         default=48,
         metadata={
-            "doc": "tokens of text laid to categories together; as interpret.window: text is embedded once"
+            "doc": "tokens of text assigned to categories together; as interpret.window: text is embedded once"
         },
     )
     temperature: float = field(
@@ -42,8 +42,8 @@ class EffectsConfig:
     assign: Literal["encoder", "llm", "both"] = field(
         default="encoder",
         metadata={
-            "doc": "who lays a latent's label to categories: the sentence encoder, the labelling model, or the mean of"
-            " both; the model is asked about as many latents as it labels, under a budget of the same size"
+            "doc": "who assigns a latent's label to categories: the sentence encoder, the labelling model, or the mean"
+            " of both; the model is asked about as many latents as it labels, under a budget of the same size"
         },
     )
     label_weight: float = field(

@@ -29,7 +29,7 @@ from mneme.effects.config import EffectsConfig
 
 SIGNED = {"improved": -1.0}
 OWN = ("crosscoder", "crosscoder_effect")
-NO_RIVALS = (*OWN, "oracle")
+NOT_BASELINES = (*OWN, "oracle")
 """Methods that are no baseline: the crosscoder's own, and the oracle, which alone has read the benchmark."""
 CONSTANTS = ("majority", "aggregate_drop")
 _FLAG_METRICS = ("accuracy", "precision", "recall", "f1")

@@ -1,10 +1,11 @@
 """Baselines that cost more than a sum: what `mneme evaluate` holds the crosscoder against besides the cheap ones.
 
     mean_difference_lens  words that the mean activation difference promotes or demotes in the logit lens, as a text
-                          laid to categories (after Minder et al. 2025, arXiv 2510.13900): no dictionary, one direction
+                          assigned to categories (after Minder et al. 2025, arXiv 2510.13900): no dictionary, one
+                          direction
     difference_sae        a BatchTopK dictionary of the same F, k and steps trained on x_tuned - x_base alone; a
                           category's value is how much its latents write: mean over tokens of sum_j f_j |d_j| / typical
-    oracle                the reach as the run predicts it, but on the benchmark's own text, laid to its own
+    oracle                the reach as the run predicts it, but on the benchmark's own text, assigned to its own
                           categories: what a perfect corpus and a perfect mapping would give
 
 The oracle alone sees the benchmark.

@@ -1,7 +1,7 @@
-"""Latents laid to categories by the language model that labels them, instead of by the sentence encoder, or beside it.
+"""Latents assigned to categories by the language model that labels them, instead of the sentence encoder or beside it.
 
 The model reads a latent's label and sentence and the list of categories (prompts/categories.txt), and names three at
-most, with weights. Asked as labels are (interpret/labels/asking.py): paid for once, within the same budgets. A latent
+most, with weights. Asked as labels are (interpret/clients/asking.py): paid for once, within the same budgets. A latent
 that got no answer that can be used keeps the sentence encoder's weights.
 """
 
@@ -29,7 +29,7 @@ from mneme.interpret.explainers.names import budget_of, explainer_names, most_ch
 from mneme.interpret.explainers.prompt import first_object
 from mneme.interpret.label_config import LabelConfig
 
-MOST = 3  # categories a latent may be laid to
+MOST = 3  # categories a latent may be assigned to
 _SLACK = 1e-6
 
 
@@ -79,7 +79,7 @@ def ask_categories(
 ) -> Named:
     """Ask the explainer `name` (see `open_chat`) about each of the labels: columns latent, label, detail, in order.
 
-    `folder`: where receipts are kept.
+    `folder`: where replies are kept.
     """
     asked = ask_all(
         category_prompts(labels, taxonomy),

@@ -15,7 +15,7 @@ from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.effects.config import EffectsConfig
 from mneme.effects.explained import confirmed_rows, directions
 from mneme.effects.predict import amount_of_text, changed_steps, reach_of
-from mneme.effects.side_effects import Laid
+from mneme.effects.side_effects import Assigned
 from mneme.effects.sums import sum_activations
 
 
@@ -33,14 +33,14 @@ def null_reach(
     crosscoder: Any,
     cache: Any,
     latents: pd.DataFrame,
-    laid: Laid,
+    assigned: Assigned,
     config: EffectsConfig,
     progress: Progress = NULL_PROGRESS,
 ) -> NullReach:
-    """cache: a null pair's activations, with the rows that `laid` has; latents: what attribution says of them."""
+    """cache: a null pair's activations, with the rows that `assigned` has; latents: what attribution says of them."""
     latents = latents.sort_values("latent").reset_index(drop=True)
-    windows = laid.windows
-    enough = amount_of_text(laid.weights, windows)["documents"].to_numpy() >= config.min_documents
+    windows = assigned.windows
+    enough = amount_of_text(assigned.weights, windows)["documents"].to_numpy() >= config.min_documents
     said = directions(latents, changed_steps(latents).sum(0), crosscoder.raw_decoder())
     low = np.zeros(len(enough))
     if len(said.latent):
@@ -50,7 +50,7 @@ def null_reach(
             minlength=len(windows.document),
         )
         typical = sum_activations(cache, windows, progress).typical
-        low = reach_of(laid.weights, windows, confirmed, typical, config).low
+        low = reach_of(assigned.weights, windows, confirmed, typical, config).low
     low = low[enough]
     return NullReach(
         len(low),

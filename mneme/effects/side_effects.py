@@ -69,7 +69,7 @@ def predict_effects(
     labels: pd.DataFrame | None = None,
     named: Mapping[int, np.ndarray] | None = None,
     outcomes: pd.DataFrame | None = None,
-    laid: Laid | None = None,
+    assigned: Assigned | None = None,
     progress: Progress = NULL_PROGRESS,
 ) -> Effects:
     """Say which categories the changed latents belong to, and how much each moved.
@@ -77,7 +77,7 @@ def predict_effects(
     cache: ActivationCache; codes: its CodeCache; latents: a row a latent, columns of table `latents` as
     attribution fills them; decoder: (2, F, d), raw units; decode: token ids -> text; labels: columns latent, label
     (the first row of a latent counts); named: latent -> (C,) weights that a labelling model gave its label (ask.py);
-    outcomes: columns of table `outcomes`, to evaluate against; laid: what `lay_text` gave, where it is known.
+    outcomes: columns of table `outcomes`, to evaluate against; assigned: what `assign_text` gave, where it is known.
 
     Raises ConfigError for a bad taxonomy, ActivationError when cache, codes and latents don't fit together.
     """
@@ -89,8 +89,8 @@ def predict_effects(
             f"{len(latents)} latents, codes of {codes.n_latents}: delete the codes and run it again"
         )
 
-    laid = laid if laid is not None else lay_text(cache, decode, encoder, config, progress)
-    taxonomy, vectors, windows, weights, shares = laid
+    assigned = assigned if assigned is not None else assign_text(cache, decode, encoder, config, progress)
+    taxonomy, vectors, windows, weights, shares = assigned
     keys = taxonomy.keys
 
     steps = changed_steps(latents)
@@ -130,8 +130,8 @@ def predict_effects(
     )
 
 
-class Laid(NamedTuple):
-    """A run's text laid to its categories."""
+class Assigned(NamedTuple):
+    """A run's text assigned to its categories."""
 
     taxonomy: Taxonomy
     vectors: np.ndarray
@@ -143,19 +143,19 @@ class Laid(NamedTuple):
     """(W, C)."""
 
 
-def lay_text(
+def assign_text(
     cache: Any,
     decode: Callable[[np.ndarray], str],
     encoder: Encoder,
     config: EffectsConfig,
     progress: Progress = NULL_PROGRESS,
-) -> Laid:
-    """Cut a cache's text into windows and lay them to the categories. Raises ConfigError for a bad taxonomy."""
+) -> Assigned:
+    """Cut a cache's text into windows and assign them to the categories. Raises ConfigError for a bad taxonomy."""
     taxonomy = load_taxonomy(config.taxonomy)
     vectors = category_vectors(encoder, taxonomy)
     windows = cut_windows(cache, decode, config.window)
     weights = _embed_windows(encoder, vectors, windows.texts, config, progress)
-    return Laid(taxonomy, vectors, windows, weights.membership, weights.share)
+    return Assigned(taxonomy, vectors, windows, weights.membership, weights.share)
 
 
 def _embed_windows(
@@ -192,7 +192,7 @@ def _latent_categories(
     named: Mapping[int, np.ndarray] | None,
     config: EffectsConfig,
 ) -> np.ndarray:
-    """(F, C) weights, from firing (latent_weights) and labels, which the encoder or a model lays to categories."""
+    """(F, C) weights, from firing (latent_weights) and labels, which the encoder or a model assigns to categories."""
     shape = (len(total), len(vectors))
     from_labels, has_label = np.zeros(shape, dtype=np.float32), np.zeros(shape[0], dtype=bool)
     if labels is not None and len(labels) and config.label_weight > 0:

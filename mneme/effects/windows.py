@@ -1,4 +1,4 @@
-"""Documents cut into windows of text, each of which is laid to categories as one piece.
+"""Documents cut into windows of text, each of which is assigned to categories as one piece.
 
 A document may wander over several subjects, and a sentence encoder reads a few hundred tokens at most; so the
 unit is a window of about a hundred tokens. Every harvested row (token) belongs to exactly one window.

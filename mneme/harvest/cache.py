@@ -137,9 +137,9 @@ class ActivationCache:
     ) -> Iterator[torch.Tensor]:
         """All rows once, in batches (<= size, 2, d); only the last may be smaller.
 
-        In token order, or shuffled: a cache that fits in memory whole, a larger one in lanes (lanes.py). The same
-        seed gives the same batches. `part` (r, n): of every batch only the r-th of n shares, for rank r of n; of
-        a larger cache it reads little more than the blocks its share comes from.
+        In token order, or shuffled: a cache that fits in memory whole, a larger one through a shuffle buffer
+        (shuffle_buffer.py). The same seed gives the same batches. `part` (r, n): of every batch only the r-th of n
+        shares, for rank r of n; of a larger cache it reads little more than the blocks its share comes from.
         """
         if size < 1:
             raise ValueError("a batch has at least one row")

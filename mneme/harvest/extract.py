@@ -1,7 +1,7 @@
 """Read both models on the corpus, shard by shard.
 
 For every shard of documents: batches of like length go through both models up to the layer, the activations land at
-their tokens' places, the beginnings of some documents go on to the end (beginnings.py), what should not be learned
+their tokens' places, the prefixes of some documents go on to the end (prefixes.py), what should not be learned
 from is left out (BOS and padding never get in; attention sinks, whose norm is many times the median, would dominate
 any squared loss), and the shard is written whole. A harvest that was stopped goes on after its last whole shard.
 
@@ -36,7 +36,7 @@ from mneme.harvest.forward import PairReader
 from mneme.harvest.layer import resolve_layer
 from mneme.harvest.limits import check_room, estimated_bytes, logits_batch_tokens, within_limits
 from mneme.harvest.plan import Plan, batches_of_like_length, make_plan, shard_batches
-from mneme.harvest.prefix_behaviour import Beginning, measure
+from mneme.harvest.prefix_behaviour import Prefix, measure
 from mneme.harvest.writer import ShardWriter
 from mneme.models import ModelPair
 
@@ -142,7 +142,7 @@ class _Shard:
         self.norms = torch.empty(len(self.token), 2)
         self.behaviour = torch.full((3, len(self.token)), torch.nan)
         self.n_bos = 0
-        self.beginnings: dict[Window, Beginning] = {}  # by what is measured of each
+        self.prefixes: dict[Window, Prefix] = {}  # by what is measured of each
 
     def rows(self, window: Window) -> slice:
         """Where a window's tokens lie."""
@@ -198,10 +198,10 @@ def _read_shard(
 
 
 def _measure(continuation: Continuation, shard: _Shard, config: HarvestConfig, has_bos: bool) -> None:
-    """Put what both models predict on the shard's beginnings at their tokens' rows."""
+    """Put what both models predict on the shard's prefixes at their tokens' rows."""
     size = logits_batch_tokens(continuation.pair, config)
-    for batch in batches_of_like_length(list(shard.beginnings), size, has_bos):
-        found = measure(continuation, [shard.beginnings.pop(start) for start in batch])
+    for batch in batches_of_like_length(list(shard.prefixes), size, has_bos):
+        found = measure(continuation, [shard.prefixes.pop(start) for start in batch])
         for start, behaviour in zip(batch, found, strict=True):
             if not bool(behaviour.kl.isfinite().all()):
                 values = torch.stack([behaviour.nll_base, behaviour.nll_tuned], 1)
@@ -242,7 +242,7 @@ def _write_shard(
 def _read_batch(
     reader: PairReader, plan: Plan, batch: list[Window], shard: _Shard, behaviour_tokens: int, task: Task
 ) -> None:
-    """Run both models on a batch of windows and put what they give at the windows' rows; keep beginnings for later."""
+    """Run both models on a batch of windows and put what they give at the windows' rows; keep prefixes for later."""
     before = int(plan.bos is not None)
     ids = torch.full((len(batch), before + max(w.length for w in batch)), plan.pad)
     if before:
@@ -272,7 +272,7 @@ def _read_batch(
             following[: len(after)] = after.long()
             start = slice(before + n)
             streams = output.base[row, start].clone(), output.tuned[row, start].clone()
-            shard.beginnings[window._replace(length=n)] = Beginning(ids[row, start], streams, following)
+            shard.prefixes[window._replace(length=n)] = Prefix(ids[row, start], streams, following)
         task.advance(window.length)
 
 

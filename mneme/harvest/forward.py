@@ -2,7 +2,7 @@
 
 A trace stops at the layer, so the rest of the model is not paid for, except where behaviour is measured. When
 the pair shares its first layers, the tuned model starts from what the base computed there (nnsight's skip), and takes
-over what the first changed layer shares too (sharing.py).
+over what the first changed layer shares too (shared_prefix.py).
 """
 
 from __future__ import annotations
@@ -130,9 +130,9 @@ class PairReader:
             if is_out_of_memory(error):
                 raise
             return False
-        sharing, self.n_shared, self.parts = (self.n_shared, self.parts), 0, ()
+        held, self.n_shared, self.parts = (self.n_shared, self.parts), 0, ()
         whole = self.read(ids, logits=True)
-        self.n_shared, self.parts = sharing
+        self.n_shared, self.parts = held
         pairs = ((shared.tuned, whole.tuned), (shared.tuned_logits, whole.tuned_logits))
         return all(a is not None and b is not None and torch.equal(a, b) for a, b in pairs)
 

@@ -16,7 +16,7 @@ from mneme.harvest.behaviour import Behaviour, compare_predictions
 from mneme.harvest.continuation import Continuation
 
 
-class Beginning(NamedTuple):
+class Prefix(NamedTuple):
     """The start of a window: T tokens, of which the last n are measured (the one before them is BOS)."""
 
     ids: Tensor
@@ -27,8 +27,8 @@ class Beginning(NamedTuple):
     """(n,) int64: the token after each measured one, -1 for none."""
 
 
-def measure(continuation: Continuation, group: list[Beginning]) -> list[Behaviour]:
-    """(n,) each, in order, of beginnings that are run together."""
+def measure(continuation: Continuation, group: list[Prefix]) -> list[Behaviour]:
+    """(n,) each, in order, of prefixes that are run together."""
     shape = (len(group), max(len(each.ids) for each in group))
     ids, where = torch.zeros(shape, dtype=torch.int64), torch.zeros(shape, dtype=torch.bool)
     like = group[0].streams[0]

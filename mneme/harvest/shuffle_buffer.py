@@ -1,9 +1,9 @@
 """Batches in random order from a cache too large for memory, so that every rank reads what it needs and no more.
 
-Blocks of consecutive rows are dealt at random to lanes. A lane reads a few of its blocks at a time and hands out
-their rows in random order; a batch takes an equal run from every lane. So a rank's share of the batches always
-comes from the same lanes, and the rank reads no others, while the batches do not depend on how many
-ranks there are. Lanes end up to a block apart: what is left of them then, about a block each, is read by all.
+Blocks of consecutive rows are dealt at random to buffers. A buffer reads a few of its blocks at a time and hands out
+their rows in random order; a batch takes an equal run from every buffer. So a rank's share of the batches always
+comes from the same buffers, and the rank reads no others, while the batches do not depend on how many
+ranks there are. Buffers end up to a block apart: what is left of them then, about a block each, is read by all.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mneme._util.distributed import share
 
-_MOST_LANES = 64
+_MOST_BUFFERS = 64
 
 Read = Callable[[int, int], Tensor]
 
@@ -25,26 +25,26 @@ def shuffled_batches(
 ) -> Iterator[Tensor]:
     """All n rows once, in batches (<= size, ...), of each the share of `part`; only the last may be smaller.
 
-    read(start, stop) gives rows; `block` of them are read together, about `at_once` are held by all lanes.
+    read(start, stop) gives rows; `block` of them are read together, about `at_once` are held by all buffers.
     """
     generator = torch.Generator().manual_seed(seed)
     starts = (torch.randperm(-(-n // block), generator=generator) * block).tolist()
     blocks = [(start, min(start + block, n)) for start in starts]
-    n_lanes = max(k for k in range(1, _MOST_LANES + 1) if size % k == 0)
-    seeds = torch.randint(2**62, (n_lanes + 1,), generator=generator).tolist()
-    depth = max(1, at_once // (n_lanes * block))
-    lanes = [_Lane(read, blocks[lane::n_lanes], seeds[lane], depth) for lane in range(n_lanes)]
-    quota = size // n_lanes
-    n_batches = min(lane.n for lane in lanes) // quota
+    n_buffers = max(k for k in range(1, _MOST_BUFFERS + 1) if size % k == 0)
+    seeds = torch.randint(2**62, (n_buffers + 1,), generator=generator).tolist()
+    depth = max(1, at_once // (n_buffers * block))
+    buffers = [_Buffer(read, blocks[buffer::n_buffers], seeds[buffer], depth) for buffer in range(n_buffers)]
+    quota = size // n_buffers
+    n_batches = min(buffer.n for buffer in buffers) // quota
     mine = range(size)[share(size, part)]
     for _ in range(n_batches):
         rows = []
-        for at, lane in zip(range(0, size, quota), lanes, strict=True):
+        for at, buffer in zip(range(0, size, quota), buffers, strict=True):
             first, stop = max(mine.start - at, 0), min(mine.stop - at, quota)
             if first < stop:
-                rows.append(lane.take(quota)[first:stop])
+                rows.append(buffer.take(quota)[first:stop])
         yield torch.cat(rows)
-    ends = [rows for lane in lanes for rows in lane.rest(n_batches * quota)]
+    ends = [rows for buffer in buffers for rows in buffer.rest(n_batches * quota)]
     if not ends:
         return
     left = torch.cat(ends)
@@ -53,7 +53,7 @@ def shuffled_batches(
         yield left[chosen[share(len(chosen), part)]]
 
 
-class _Lane:
+class _Buffer:
     """Some blocks' rows in a random order that doesn't depend on who takes them."""
 
     def __init__(self, read: Read, blocks: list[tuple[int, int]], seed: int, depth: int) -> None:

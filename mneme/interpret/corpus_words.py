@@ -1,7 +1,7 @@
 """The corpus as words: token pieces joined, lower-cased, numbered; and cut into a fixed grid of windows.
 
-What is enriched in a latent's contexts is counted over these words (labels/offline.py), and labels are scored
-on the grid's windows (scoring.py): a window is embedded once, however many latents fire in it.
+What is enriched in a latent's contexts is counted over these words (explainers/offline.py), and labels are scored
+on the grid's windows (scorers/): a window is embedded once, however many latents fire in it.
 """
 
 from __future__ import annotations

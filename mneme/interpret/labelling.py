@@ -23,7 +23,7 @@ from mneme.interpret.explainers.names import most_changed
 from mneme.interpret.explainers.offline import offline_labels
 from mneme.interpret.explainers.overlap import label_overlap
 from mneme.interpret.label_config import LabelConfig
-from mneme.interpret.scorers.score_labels import Judge, grade_labels
+from mneme.interpret.scorers.score_labels import Judge, score_labels
 from mneme.interpret.selection import Codes
 from mneme.interpret.tokens import TokenTexts
 
@@ -84,7 +84,7 @@ def label_latents(
                 encoder.embed,
                 seed=interpret.seed,
             )
-        graded = grade_labels(
+        graded = score_labels(
             labels,
             contexts,
             neighbours,

@@ -30,7 +30,7 @@ from mneme.crosscoder import Crosscoder
 from mneme.crosscoder.codes import CodeCache
 from mneme.effects.config import EffectsConfig
 from mneme.effects.predict import amount_of_text, mean_over_documents, measure_behaviour
-from mneme.effects.side_effects import Laid
+from mneme.effects.side_effects import Assigned
 from mneme.power.behaviour import nll_rows
 from mneme.power.calls import Caller
 from mneme.power.category import Category, Control, Settings, choose, row
@@ -56,7 +56,7 @@ def measure_power(
     cache: Any,
     codes: CodeCache,
     latents: pd.DataFrame,
-    laid: Laid,
+    assigned: Assigned,
     effects: EffectsConfig,
     attribution: AttributionConfig,
     margin: float,
@@ -65,11 +65,11 @@ def measure_power(
 ) -> Power:
     """Every category's channels, and over all of them.
 
-    cache, codes: ActivationCache and its CodeCache; latents: columns latent and verdict of table `latents`; laid: the
-    run's text laid to categories; margin: the displacement that is asked for, a share of typical.
+    cache, codes: ActivationCache and its CodeCache; latents: columns latent and verdict of table `latents`; assigned:
+    the run's text assigned to categories; margin: the displacement that is asked for, a share of typical.
     """
     settings = settings or Settings()
-    windows, weights, keys = laid.windows, laid.weights, laid.taxonomy.keys
+    windows, weights, keys = assigned.windows, assigned.weights, assigned.taxonomy.keys
     rng = np.random.default_rng(settings.seed)
     enough = amount_of_text(weights, windows)["documents"].to_numpy() >= effects.min_documents
     chosen = [choose(weights[:, c], windows, settings.rows, rng) for c in range(len(keys))]
@@ -86,7 +86,7 @@ def measure_power(
         effects,
         settings,
         margin,
-        _background(kept, laid, effects),
+        _background(kept, assigned, effects),
     )
     rows: list[dict[str, Any]] = []
     outside: list[float] = []
@@ -128,14 +128,14 @@ def _caller(kept: KeptSums, latents: pd.DataFrame, config: AttributionConfig) ->
     return Caller(config, reference, p, np.isin(verdict, ("amplified", "suppressed")))
 
 
-def _background(kept: KeptSums, laid: Laid, config: EffectsConfig) -> float:
+def _background(kept: KeptSums, assigned: Assigned, config: EffectsConfig) -> float:
     """The mean |x_tuned - x_base| of a category that most stay under without an injection, a share of typical.
 
     The 95% point of a normal with the median and the median absolute deviation of all categories.
     """
     moved = kept.difference_norm / max(kept.typical, 1e-30)
-    rows = laid.windows.n_rows.astype(np.float64)
-    value = mean_over_documents(laid.weights, laid.windows, moved, rows, config).value
+    rows = assigned.windows.n_rows.astype(np.float64)
+    value = mean_over_documents(assigned.weights, assigned.windows, moved, rows, config).value
     value = value[np.isfinite(value)]
     if not len(value):
         return float("nan")

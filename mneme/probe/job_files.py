@@ -37,7 +37,7 @@ class Asked(NamedTuple):
     chat: bool
 
 
-class Board:
+class JobFiles:
     """The folder of one run's requests."""
 
     def __init__(self, run: str | Path) -> None:

@@ -14,49 +14,49 @@ from pathlib import Path
 
 from mneme._util.errors import MnemeError
 from mneme._util.files import lock_file
-from mneme.probe.job_files import Board
+from mneme.probe.job_files import JobFiles
 
 _PAUSE_S = 0.2
 
 
 def main(run: Path, idle_s: float) -> int:
     """Answer requests; 0 at the end, also when another worker is at it already."""
-    board = Board(run)
-    board.folder.mkdir(parents=True, exist_ok=True)
-    with lock_file(board.folder / "worker.lock") as mine:
+    job_files = JobFiles(run)
+    job_files.folder.mkdir(parents=True, exist_ok=True)
+    with lock_file(job_files.folder / "worker.lock") as mine:
         if not mine:
             return 0
-        board.say("starting")
+        job_files.say("starting")
         with contextlib.suppress(KeyboardInterrupt):
-            _work(board, idle_s)
-        (board.folder / "worker.json").unlink(missing_ok=True)
+            _work(job_files, idle_s)
+        (job_files.folder / "worker.json").unlink(missing_ok=True)
     return 0
 
 
-def _work(board: Board, idle_s: float) -> None:
+def _work(job_files: JobFiles, idle_s: float) -> None:
     prober, loaded = None, None
     last = time.monotonic()
     while time.monotonic() - last < idle_s:
-        requests = board.waiting()
+        requests = job_files.waiting()
         if not requests:
             time.sleep(_PAUSE_S)
             continue
         request = requests[0]
         try:
-            stamp = (board.run / "crosscoder" / "model.safetensors").stat().st_mtime_ns
+            stamp = (job_files.run / "crosscoder" / "model.safetensors").stat().st_mtime_ns
             if prober is None or stamp != loaded:
                 from mneme.probe.probe import Prober
 
                 prober = None
                 gc.collect()
-                prober, loaded = Prober.of_run(board.run, board.say), stamp
-            board.say("reading the text")
-            board.reply(request.id, prober.read(request.text, chat=request.chat)._asdict())
+                prober, loaded = Prober.of_run(job_files.run, job_files.say), stamp
+            job_files.say("reading the text")
+            job_files.reply(request.id, prober.read(request.text, chat=request.chat)._asdict())
         except MnemeError as error:
-            board.reply(request.id, {"error": str(error)})
+            job_files.reply(request.id, {"error": str(error)})
         except Exception as error:  # told to whoever asked, and the worker lives on
-            board.reply(request.id, {"error": f"it could not be read: {error!r}"[:500]})
-        board.say("waiting")
+            job_files.reply(request.id, {"error": f"it could not be read: {error!r}"[:500]})
+        job_files.say("waiting")
         last = time.monotonic()
 
 

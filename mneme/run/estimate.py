@@ -116,5 +116,5 @@ def _free(folder: Path) -> int:
     own = 0
     for name in ("activations", "codes", "crosscoder", "checkpoint"):
         own += sum(file.stat().st_size for file in (folder / name).rglob("*") if file.is_file())
-    standing = next(place for place in (folder, *folder.resolve().parents) if place.exists())
-    return shutil.disk_usage(standing).free + own
+    existing = next(place for place in (folder, *folder.resolve().parents) if place.exists())
+    return shutil.disk_usage(existing).free + own

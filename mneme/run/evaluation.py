@@ -25,7 +25,7 @@ from mneme.effects.expensive_baselines import (
     per_window,
     sae_steps,
 )
-from mneme.effects.side_effects import Laid, lay_text
+from mneme.effects.side_effects import Assigned, assign_text
 from mneme.effects.sums import sum_activations
 from mneme.run.context import RunContext
 from mneme.run.finished import finished_context, tell_findings
@@ -63,19 +63,20 @@ def evaluate_run(
         )
     items = _items(benchmark, per_category, every, first)
     with writing(context.folder):
-        laid = lay_text(
+        assigned = assign_text(
             context.cache, lambda ids: str(context.tokenizer.decode(ids)), context.encoder, config, progress
         )
-        activations = sum_activations(context.cache, laid.windows, progress)
+        activations = sum_activations(context.cache, assigned.windows, progress)
         typical = activations.typical if activations.typical > 0 else np.nan
-        found = _lens(context, laid, activations)
+        found = _lens(context, assigned, activations)
         if difference_sae:
-            found["difference_sae"] = _difference_sae(context, laid) / typical
+            found["difference_sae"] = _difference_sae(context, assigned) / typical
         if items:
-            found["oracle"] = _oracle(context, items, laid.taxonomy.keys, typical)
+            found["oracle"] = _oracle(context, items, assigned.taxonomy.keys, typical)
         rows = [old[~old["method"].isin(RIVALS)]]
         rows += [
-            pd.DataFrame({"category": laid.taxonomy.keys, "method": m, "value": v}) for m, v in found.items()
+            pd.DataFrame({"category": assigned.taxonomy.keys, "method": m, "value": v})
+            for m, v in found.items()
         ]
         baselines = pd.concat(rows, ignore_index=True)
         table = evaluate(effects, baselines, outcomes, config)
@@ -94,7 +95,7 @@ def _items(benchmark: str | Path | None, per_category: int, every: int, first: i
     return load_benchmark(benchmark, per_category=per_category, every=every, first=first)
 
 
-def _lens(context: RunContext, laid: Laid, activations: Any) -> dict[str, np.ndarray]:
+def _lens(context: RunContext, assigned: Assigned, activations: Any) -> dict[str, np.ndarray]:
     """Nothing where the models' heads are no linear maps."""
     from mneme.interpret.head import reading_heads
     from mneme.interpret.tokens import TokenTexts
@@ -103,18 +104,20 @@ def _lens(context: RunContext, laid: Laid, activations: Any) -> dict[str, np.nda
     if not heads:
         return {}
     texts = TokenTexts(context.tokenizer)
-    value = mean_difference_lens(activations, context.cache.n, heads, texts, context.encoder, laid.vectors)
+    value = mean_difference_lens(
+        activations, context.cache.n, heads, texts, context.encoder, assigned.vectors
+    )
     return {"mean_difference_lens": value}
 
 
-def _difference_sae(context: RunContext, laid: Laid) -> np.ndarray:
+def _difference_sae(context: RunContext, assigned: Assigned) -> np.ndarray:
     """(C,): raw units a token."""
     from mneme.run.finished import kept_crosscoder
 
     source = DifferenceSource(context.cache)
     sae = kept_crosscoder(context, "difference-sae", context.config.crosscoder, source)
     rows = moved_by(sae, source, sae_steps(sae), context.progress, "difference-SAE")
-    return weighted_mean(laid.weights, laid.windows, per_window(rows, laid.windows))
+    return weighted_mean(assigned.weights, assigned.windows, per_window(rows, assigned.windows))
 
 
 def _oracle(context: RunContext, items: list[Any], keys: list[str], typical: float) -> np.ndarray:

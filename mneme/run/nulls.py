@@ -87,12 +87,12 @@ def _reached(
 ) -> dict[str, Any]:
     """Columns of `nulls` about the run's categories on the text of `text`; none where the run has no effects."""
     from mneme.effects.null_affected_share import null_reach
-    from mneme.effects.side_effects import lay_text
+    from mneme.effects.side_effects import assign_text
 
     if context.run.finished("effects") is None:
         return {}
     config = context.config.effects
-    laid = lay_text(
+    assigned = assign_text(
         text.cache, lambda ids: str(text.tokenizer.decode(ids)), context.encoder, config, context.progress
     )
-    return null_reach(crosscoder, cache, latents, laid, config, context.progress)._asdict()
+    return null_reach(crosscoder, cache, latents, assigned, config, context.progress)._asdict()

@@ -66,11 +66,11 @@ def run_pipeline(
     team = None
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         from mneme._util import distributed
-        from mneme.run.workers import Team, help_with
+        from mneme.run.workers import Team, run_worker
 
         distributed.join()
         if distributed.rank() > 0:
-            help_with(config, folder)
+            run_worker(config, folder)
             return Run(folder)
         team = Team()
     with writing(folder):

@@ -15,7 +15,7 @@ from mneme.effects.config import EffectsConfig
 from mneme.power.summary import overall
 
 if TYPE_CHECKING:
-    from mneme.effects.side_effects import Laid
+    from mneme.effects.side_effects import Assigned
     from mneme.power.control import Power
     from mneme.run.context import RunContext
     from mneme.store.run import Run
@@ -38,12 +38,12 @@ def margin_of(health: pd.DataFrame, config: EffectsConfig, part: float) -> float
     return float(max(np.sqrt(missed * config.nll_margin / part / cost), config.min_effect))
 
 
-def text_of(context: RunContext) -> Laid:
-    """The run's text laid to its categories."""
-    from mneme.effects.side_effects import lay_text
+def text_of(context: RunContext) -> Assigned:
+    """The run's text assigned to its categories."""
+    from mneme.effects.side_effects import assign_text
 
     config = context.config.effects
-    return lay_text(
+    return assign_text(
         context.cache,
         lambda ids: str(context.tokenizer.decode(ids)),
         context.encoder,
@@ -52,7 +52,7 @@ def text_of(context: RunContext) -> Laid:
     )
 
 
-def power_of(context: RunContext, latents: pd.DataFrame, laid: Laid) -> Power:
+def power_of(context: RunContext, latents: pd.DataFrame, assigned: Assigned) -> Power:
     """The positive control of a run whose attribution is done. latents: its table."""
     from mneme.crosscoder import CodeCache
     from mneme.power.category import PART, Settings
@@ -64,7 +64,7 @@ def power_of(context: RunContext, latents: pd.DataFrame, laid: Laid) -> Power:
         context.cache,
         CodeCache(context.folder / "codes"),
         latents,
-        laid,
+        assigned,
         effects,
         context.config.attribution,
         margin_of(context.run.sql("SELECT metric, value FROM health"), effects, PART),

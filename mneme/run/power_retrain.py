@@ -26,7 +26,7 @@ from mneme.power.category import PART, choose
 from mneme.power.inject import outside
 
 if TYPE_CHECKING:
-    from mneme.effects.side_effects import Laid
+    from mneme.effects.side_effects import Assigned
     from mneme.run.context import RunContext
 
 SIZES = (0.0, 1.0, 4.0)
@@ -58,30 +58,30 @@ def run_retrained(
     found = []
     check_seals(run.path, ["attribution"], progress=progress)
     with writing(run.path):
-        laid = text_of(context)
-        c = _category(run.effects(), laid, config.min_documents)
-        chosen = choose(laid.weights[:, c], laid.windows, context.cache.n, rng)
+        assigned = text_of(context)
+        c = _category(run.effects(), assigned, config.min_documents)
+        chosen = choose(assigned.weights[:, c], assigned.windows, context.cache.n, rng)
         part = rng.permutation(chosen.document)[: max(1, round(len(chosen.document) * PART))]
         row = chosen.row[np.isin(context.cache.document[chosen.row], part)]
         direction = _direction(context, run.sql("SELECT * FROM latents ORDER BY latent"), rng)
-        typical = sum_activations(context.cache, laid.windows, progress).typical
+        typical = sum_activations(context.cache, assigned.windows, progress).typical
         for times in sizes:
             vector = times * margin * typical * direction
             cache = _displaced(context, row, vector)
             name = f"power-{times:g}-{config.seed}"
             crosscoder = kept_crosscoder(context, name, context.config.crosscoder, cache)
-            told = _told(context, crosscoder, cache, laid, c, typical, direction)
-            found.append({"category": laid.taxonomy.keys[c], "size": times * margin, **told})
+            told = _told(context, crosscoder, cache, assigned, c, typical, direction)
+            found.append({"category": assigned.taxonomy.keys[c], "size": times * margin, **told})
     return pd.DataFrame(found)
 
 
-def _category(effects: pd.DataFrame, laid: Laid, least: float) -> int:
+def _category(effects: pd.DataFrame, assigned: Assigned, least: float) -> int:
     """Of the half that latents touch least, the category with most text."""
     rows = effects[effects["n_documents"] >= least].dropna(subset=["reach"])
     if rows.empty:
         raise ConfigError("no category has text enough to displace a part of it: read more text (--corpus)")
     calm = rows[rows["reach"] <= rows["reach"].median()]
-    return laid.taxonomy.keys.index(calm.sort_values("n_documents", ascending=False)["category"].iloc[0])
+    return assigned.taxonomy.keys.index(calm.sort_values("n_documents", ascending=False)["category"].iloc[0])
 
 
 def _direction(context: RunContext, latents: pd.DataFrame, rng: np.random.Generator) -> np.ndarray:
@@ -106,7 +106,7 @@ def _told(
     context: RunContext,
     crosscoder: object,
     cache: MemoryCache,
-    laid: Laid,
+    assigned: Assigned,
     c: int,
     typical: float,
     direction: np.ndarray,
@@ -119,8 +119,10 @@ def _told(
     decoder = crosscoder.raw_decoder()  # type: ignore[attr-defined]
     said = directions(latents, changed_steps(latents).sum(0), decoder)
     rows = confirmed_rows(crosscoder, cache, said, progress) if len(said.latent) else np.zeros(cache.n)
-    confirmed = np.bincount(laid.windows.row_window, weights=rows, minlength=len(laid.windows.document))
-    reach = reach_of(laid.weights[:, [c]], laid.windows, confirmed, typical, config)
+    confirmed = np.bincount(
+        assigned.windows.row_window, weights=rows, minlength=len(assigned.windows.document)
+    )
+    reach = reach_of(assigned.weights[:, [c]], assigned.windows, confirmed, typical, config)
     length = np.linalg.norm(said.vector, axis=1)
     cosine = np.abs(said.vector @ direction) / np.maximum(length, 1e-30)
     return {

@@ -43,7 +43,7 @@ _SHARED: dict[str, Callable[[RunContext], None]] = {
 """What ranks other than the first do in a stage; rank 0 runs the stage itself."""
 
 
-def help_with(config: RunConfig, folder: Path) -> None:
+def run_worker(config: RunConfig, folder: Path) -> None:
     """What a rank other than the first does of a run."""
     context = RunContext(config, folder, NULL_PROGRESS)
     while (stage := distributed.from_first("")) is not None:

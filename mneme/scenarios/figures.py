@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mneme.effects.evaluate import NO_RIVALS
+from mneme.effects.evaluate import NOT_BASELINES
 
 HELD_OUT = ("rmu_law",)
 """Organisms made after the method was settled; the others had a part in choosing it."""
@@ -21,7 +21,7 @@ def score(result: dict[str, Any], method: str, metric: str, subset: str = "all")
 def best_baseline(result: dict[str, Any], metric: str, subset: str = "all") -> tuple[str, float] | None:
     """(method, value) of the best baseline; None where there is none."""
     rows = [r for r in result.get("evaluation", []) if (r["metric"], r["subset"]) == (metric, subset)]
-    rivals = [
-        (r["value"], r["method"]) for r in rows if r["method"] not in NO_RIVALS and r["value"] is not None
+    baselines = [
+        (r["value"], r["method"]) for r in rows if r["method"] not in NOT_BASELINES and r["value"] is not None
     ]
-    return max(rivals)[::-1] if rivals else None
+    return max(baselines)[::-1] if baselines else None

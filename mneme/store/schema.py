@@ -150,7 +150,7 @@ def m010_null_reach(db: duckdb.DuckDBPyConnection) -> None:
         "n_categories INTEGER",
         "n_reached INTEGER",
         "reach DOUBLE",
-    ):  # reach: see effects/null_reach.py
+    ):  # reach: see effects/null_affected_share.py
         db.execute(f"ALTER TABLE nulls ADD COLUMN {column}")
 
 

@@ -14,7 +14,7 @@ from browsing import IN_CHROMIUM, KEY, PAGES, Server, go, settle
 from test_own_text import answer
 
 from mneme.analyst import History
-from mneme.probe.job_files import Board
+from mneme.probe.job_files import JobFiles
 from mneme.report import write_report
 from mneme.store.run import Run
 from mneme.testing.synthetic import HOSTILE
@@ -34,8 +34,8 @@ def hostile(serving: Server) -> Any:
         history.add(
             latent, HOSTILE[0][:40], verdict="reject", note=text[:2000], tags=[text[:40]], label=text[:140]
         )
-    key = Board(folder).ask(HOSTILE[1])
-    Board(folder).reply(key, answer(["<s>", *HOSTILE]))
+    key = JobFiles(folder).ask(HOSTILE[1])
+    JobFiles(folder).reply(key, answer(["<s>", *HOSTILE]))
     yield key
     shutil.rmtree(folder)
 

@@ -17,7 +17,7 @@ from test_pages import open_page
 
 from dashboard.components import reading
 from mneme.compare.cache import CompareFile
-from mneme.probe.job_files import Board
+from mneme.probe.job_files import JobFiles
 from mneme.store.run import Run
 from mneme.testing.synthetic import HOSTILE, make_synthetic_run
 
@@ -48,7 +48,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def page(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, **parameters: str) -> AppTest:
-    monkeypatch.setattr(Board, "start_worker", lambda self: None)
+    monkeypatch.setattr(JobFiles, "start_worker", lambda self: None)
     monkeypatch.setattr(CompareFile, "start", lambda self: self.say(pid=os.getpid(), since=time.time()))
     return open_page(monkeypatch, folder, name, "one", **parameters)
 
@@ -56,9 +56,9 @@ def page(monkeypatch: pytest.MonkeyPatch, folder: Path, name: str, **parameters:
 def test_both_models_hold_of_a_latent_is_shown_and_hostile_tokens_are_escaped(
     monkeypatch: pytest.MonkeyPatch, folder: Path
 ) -> None:
-    board = Board(folder / "one")
-    key = board.ask("whatever")
-    board.reply(key, answer(["<s>", *HOSTILE]))
+    job_files = JobFiles(folder / "one")
+    key = job_files.ask("whatever")
+    job_files.reply(key, answer(["<s>", *HOSTILE]))
     app = page(monkeypatch, folder, "try_text", latent="0", probe=key)
     strips = [block.value for block in app.html if "mneme-ctx" in block.value]
     assert len(strips) == 2, "as the base holds it, and as the tuned model does"
@@ -85,10 +85,10 @@ def test_a_submitted_text_waits_for_the_worker_and_can_be_withdrawn(
     app = page(monkeypatch, folder, "try_text")
     app.text_area[0].set_value("the cat sat")
     next(b for b in app.button if b.label == "Read").click().run()
-    (request,) = Board(folder / "one").waiting()
+    (request,) = JobFiles(folder / "one").waiting()
     assert request.text == "the cat sat" and app.query_params["probe"] == request.id
     next(b for b in app.button if b.label == "Try again")  # no worker lives: the page says so
-    Board(folder / "one").reply(request.id, {"error": "the text has 9 tokens\nshorten it"})
+    JobFiles(folder / "one").reply(request.id, {"error": "the text has 9 tokens\nshorten it"})
     app.run()
     assert "could not be read" in app.error[0].value
 
@@ -98,10 +98,10 @@ def test_a_cancelled_text_is_said_to_be_taken_back_and_stays_to_be_read_again(
 ) -> None:
     app = page(monkeypatch, folder, "try_text")
     app.text_area[0].set_value("the cat sat")
-    monkeypatch.setattr(Board, "worker", lambda self: {"pid": 0, "doing": "waiting", "since": 0.0})
+    monkeypatch.setattr(JobFiles, "worker", lambda self: {"pid": 0, "doing": "waiting", "since": 0.0})
     next(b for b in app.button if b.label == "Read").click().run()
     next(b for b in app.button if b.label == "Cancel").click().run()
-    assert Board(folder / "one").waiting() == []
+    assert JobFiles(folder / "one").waiting() == []
     app.run()
     assert "taken back" in app.info[0].value and app.text_area[0].value == "the cat sat"
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from test_pages import open_page
 
-from mneme.interpret.clients.response_cache import Receipt, Receipts
+from mneme.interpret.clients.response_cache import CachedResponse, ResponseCache
 from mneme.store.run import Run
 
 
@@ -20,9 +20,9 @@ def labelled(runs: Path, tmp_path: Path) -> tuple[Path, int]:
     shutil.copytree(runs / "whole", tmp_path / "runs" / "whole")
     run = Run(tmp_path / "runs" / "whole")
     latent = run.rows("SELECT latent FROM labels ORDER BY latent LIMIT 1")[0][0]
-    Receipts(run.path / "labels").keep(
+    ResponseCache(run.path / "labels").keep(
         "a" * 64,
-        Receipt(
+        CachedResponse(
             "llm:m",
             "Name it.",
             '{"examples": ["</script>one"]}',

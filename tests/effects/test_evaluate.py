@@ -4,7 +4,7 @@ import pytest
 from scipy import stats
 from sklearn import metrics
 
-from mneme.effects.baseline_summary import standing_sentence
+from mneme.effects.baseline_summary import baseline_summary
 from mneme.effects.config import EffectsConfig
 from mneme.effects.evaluate import auroc, degraded_outcomes, evaluate, flag_metric, pearson
 
@@ -58,7 +58,7 @@ def test_a_true_prediction_scores_one_and_noise_does_not():
     assert abs(value(found, "weak", "spearman")["value"]) < 0.6
     assert value(found, "majority", "accuracy")["value"] == pytest.approx(12 / 20)
     assert value(found, "crosscoder", "spearman", "outside_forget")["n"] == N - 2
-    assert "leads the best baseline, weak" in standing_sentence(found)
+    assert "leads the best baseline, weak" in baseline_summary(found)
 
 
 def test_the_overall_drop_is_called_for_every_category_or_for_none():
@@ -85,7 +85,7 @@ def test_a_better_baseline_is_said_to_be_better():
     strong = pd.DataFrame({"category": KEYS, "method": "mean_kl", "value": outcomes["change"] * 2})
     found = evaluate(effects, strong, outcomes, CONFIG)
     assert value(found, "mean_kl", "spearman")["value"] > value(found, "crosscoder", "spearman")["value"]
-    assert "the crosscoder trails the best baseline, mean_kl" in standing_sentence(found)
+    assert "the crosscoder trails the best baseline, mean_kl" in baseline_summary(found)
 
 
 def test_all_methods_are_judged_on_the_same_categories():
@@ -126,4 +126,4 @@ def test_outcomes_without_intervals_are_judged_by_their_change():
 def test_few_categories_are_not_evaluated():
     effects, baselines, outcomes = tables()
     found = evaluate(effects, baselines, outcomes.iloc[:4], CONFIG)
-    assert found.empty and standing_sentence(found) == ""
+    assert found.empty and baseline_summary(found) == ""

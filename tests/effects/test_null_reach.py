@@ -12,7 +12,7 @@ from effects_world import TOML, WordEncoder, World, decode, predict
 from mneme.crosscoder.codes import SparseCodes
 from mneme.effects.config import EffectsConfig
 from mneme.effects.null_affected_share import null_reach
-from mneme.effects.side_effects import lay_text
+from mneme.effects.side_effects import assign_text
 
 
 class DenseCrosscoder:
@@ -43,21 +43,21 @@ def config(tmp_path: Path) -> EffectsConfig:
 
 
 def test_latents_called_in_a_null_ask_for_the_reach_they_have(world: World, config: EffectsConfig) -> None:
-    laid = lay_text(world.cache, decode, WordEncoder(), config)
-    found = null_reach(DenseCrosscoder(world), world.cache, world.latents, laid, config)
+    assigned = assign_text(world.cache, decode, WordEncoder(), config)
+    found = null_reach(DenseCrosscoder(world), world.cache, world.latents, assigned, config)
     low = predict(world, config).effects["reach_low"].to_numpy()
     assert found.n_categories == len(low) == 2 and found.n_reached == (low > config.min_reach).sum() == 1
     assert found.reach == pytest.approx(np.quantile(low, config.level)) and found.reach > config.min_reach
 
 
 def test_where_no_latent_is_called_nothing_is_reached(world: World, config: EffectsConfig) -> None:
-    laid = lay_text(world.cache, decode, WordEncoder(), config)
+    assigned = assign_text(world.cache, decode, WordEncoder(), config)
     calm = world.latents.assign(verdict="unchanged", redirected=False)
-    assert null_reach(DenseCrosscoder(world), world.cache, calm, laid, config) == (2, 0, 0.0)
+    assert null_reach(DenseCrosscoder(world), world.cache, calm, assigned, config) == (2, 0, 0.0)
 
 
 def test_categories_with_too_little_text_do_not_count(world: World, config: EffectsConfig) -> None:
-    laid = lay_text(world.cache, decode, WordEncoder(), config)
+    assigned = assign_text(world.cache, decode, WordEncoder(), config)
     few = EffectsConfig(taxonomy=config.taxonomy, window=8, min_documents=1000.0)
-    found = null_reach(DenseCrosscoder(world), world.cache, world.latents, laid, few)
+    found = null_reach(DenseCrosscoder(world), world.cache, world.latents, assigned, few)
     assert found.n_categories == 0 and np.isnan(found.reach)

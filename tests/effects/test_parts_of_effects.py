@@ -8,7 +8,7 @@ from mneme.effects.categories import Category, Taxonomy
 from mneme.effects.config import EffectsConfig
 from mneme.effects.explained import directions, hold_windows, share_explained
 from mneme.effects.predict import changed_steps, saturated
-from mneme.effects.side_effects import lay_text
+from mneme.effects.side_effects import assign_text
 
 
 def config(taxonomy_file, **settings):
@@ -23,22 +23,22 @@ def test_what_latents_say_is_held_against_what_happened_as_in_a_loop_over_tokens
     world.x[:, 1] += np.random.default_rng(0).normal(
         size=(len(world.x), WIDTH)
     )  # something is left everywhere
-    laid = lay_text(world.cache, decode, WordEncoder(), config(taxonomy_file))
+    assigned = assign_text(world.cache, decode, WordEncoder(), config(taxonomy_file))
     steps = changed_steps(world.latents).sum(0)
     moved = directions(world.latents, steps, world.decoder)
     assert moved.latent.tolist() == [0, 2]
     np.testing.assert_allclose(np.linalg.norm(moved.vector, axis=1), steps[moved.latent])
-    held = hold_windows(world.cache, CodeCache(world.codes), laid.windows, moved)
-    found = share_explained(laid.weights, held)
-    whole, left, confirmed = np.zeros(2), np.zeros(2), np.zeros(len(laid.windows.document))
-    for row, window in enumerate(laid.windows.row_window):
+    held = hold_windows(world.cache, CodeCache(world.codes), assigned.windows, moved)
+    found = share_explained(assigned.weights, held)
+    whole, left, confirmed = np.zeros(2), np.zeros(2), np.zeros(len(assigned.windows.document))
+    for row, window in enumerate(assigned.windows.row_window):
         difference = world.x[row, 1].astype(float) - world.x[row, 0]
         said = world.dense[row, [0, 2]] @ moved.vector
         rest, far = difference - said, np.sqrt(said @ said)
         if far > 0:
             confirmed[window] += min(far, max(0, difference @ said / far))
-        whole += laid.weights[window] * (difference @ difference)
-        left += laid.weights[window] * (rest @ rest)
+        whole += assigned.weights[window] * (difference @ difference)
+        left += assigned.weights[window] * (rest @ rest)
     np.testing.assert_allclose(found, 1 - left / whole, rtol=1e-9)
     np.testing.assert_allclose(held.confirmed, confirmed, rtol=1e-9)
 

@@ -252,9 +252,9 @@ def test_a_rank_reads_little_more_than_its_share(
         "read",
         lambda self, start, stop: read.extend(range(start, stop)) or original(self, start, stop),
     )
-    size, lanes = 16, 16
+    size, buffers = 16, 16
     for rank in range(4):
         read.clear()
         n_rows = sum(len(batch) for batch in cache.batches(size, shuffle=True, part=(rank, 4)))
         assert cache.n // 4 - 2 <= n_rows <= cache.n // 4 + 2
-        assert len(read) <= cache.n // 4 + 3 * lanes * 4  # and the ends of all lanes, a block or two each
+        assert len(read) <= cache.n // 4 + 3 * buffers * 4  # and the ends of all buffers, a block or two each

@@ -10,26 +10,28 @@ from mneme.interpret.clients.base import Reply
 from mneme.interpret.encoder import SentenceEncoder
 from mneme.interpret.neighbours import nearest_by_firing
 from mneme.interpret.scorers.fuzz import set_fuzz
-from mneme.interpret.scorers.judge_items import PER_KIND, Item, sheet, sheet_scores
+from mneme.interpret.scorers.judge_items import PER_KIND, Item, judge_items_of, score_judge_items
 from mneme.interpret.scorers.llm_scorer import judge_labels, read_verdicts
-from mneme.interpret.scorers.scoring_set import set_exam
+from mneme.interpret.scorers.scoring_set import make_scoring_set
 
 from .fakes import Reader
 
 
 @pytest.fixture(scope="module")
-def sheets(world) -> dict[int, list[Item]]:
+def judge_items(world) -> dict[int, list[Item]]:
     cache, codes, config, contexts, words, _ = world
     encoder = SentenceEncoder(dtype="float32")
     near = nearest_by_firing(codes, contexts.n_active, n=3)
-    exam = set_exam(contexts, near, codes, (cache.document, cache.position), words, encoder, config)
+    scoring_set = make_scoring_set(
+        contexts, near, codes, (cache.document, cache.position), words, encoder, config
+    )
     fuzz = set_fuzz(contexts, words, encoder, config.seed)
-    return {j: sheet(exam, fuzz, words, j) for j in (0, 1)}
+    return {j: judge_items_of(scoring_set, fuzz, words, j) for j in (0, 1)}
 
 
-def test_a_judge_that_reads_well_scores_a_true_label_full_marks(sheets, tmp_path: Path) -> None:
+def test_a_judge_that_reads_well_scores_a_true_label_full_marks(judge_items, tmp_path: Path) -> None:
     reader = Reader()
-    found = judge_labels({0: "virus", 1: "court"}, sheets, reader, tmp_path)
+    found = judge_labels({0: "virus", 1: "court"}, judge_items, reader, tmp_path)
     rows = found.scores.set_index(["latent", "test", "negatives"])
     assert rows.balanced_accuracy[0, "detection", "random"] == 1
     assert rows.balanced_accuracy[0, "detection", "hard"] == 1
@@ -37,24 +39,26 @@ def test_a_judge_that_reads_well_scores_a_true_label_full_marks(sheets, tmp_path
     assert rows.shuffled[0, "detection", "random"] <= 0.5 and found.failures.empty
     assert set(found.scores.scorer) == {"llm:reader"}
     assert found.examples.judged[found.examples.latent == 0].eq(found.examples.positive).any()
-    judge_labels({0: "virus", 1: "court"}, sheets, again := Reader(), tmp_path)
+    judge_labels({0: "virus", 1: "court"}, judge_items, again := Reader(), tmp_path)
     assert len(reader.asked) == 8 and not again.asked  # kept: asked and paid for once
 
 
-def test_a_request_without_a_usable_reply_is_listed_and_counts_for_nothing(sheets, tmp_path: Path) -> None:
-    found = judge_labels({0: "virus", 1: "court"}, sheets, Reader(broken="virus"), tmp_path)
+def test_a_request_without_a_usable_reply_is_listed_and_counts_for_nothing(
+    judge_items, tmp_path: Path
+) -> None:
+    found = judge_labels({0: "virus", 1: "court"}, judge_items, Reader(broken="virus"), tmp_path)
     assert found.failures.latent.tolist().count(0) == 2  # its own label, both tests
     assert found.failures.reason.str.contains("no JSON array").all()
     assert found.scores.balanced_accuracy[found.scores.latent == 0].isna().all()
     assert not (found.examples.latent == 0).any()
 
 
-def test_too_few_verdicts_are_a_failure_not_zeros(sheets, tmp_path: Path) -> None:
+def test_too_few_verdicts_are_a_failure_not_zeros(judge_items, tmp_path: Path) -> None:
     class Short(Reader):
         def reply(self, system: str, user: str) -> Reply:
             return Reply("[1, 0]", 10, 3)
 
-    found = judge_labels({0: "virus", 1: "court"}, sheets, Short(), tmp_path)
+    found = judge_labels({0: "virus", 1: "court"}, judge_items, Short(), tmp_path)
     assert found.failures.reason.str.contains("verdicts, not").all() and len(found.failures) == 8
     assert found.scores.balanced_accuracy.isna().all()
 
@@ -69,15 +73,15 @@ def test_verdicts_are_read_out_of_talk() -> None:
     assert read_verdicts("Sure: [1, 0, 1].") == [1, 0, 1]
 
 
-def test_sheets_hold_held_out_windows_of_every_kind(sheets) -> None:
-    for items in sheets.values():
+def test_sheets_hold_held_out_windows_of_every_kind(judge_items) -> None:
+    for items in judge_items.values():
         assert all(item.held_out for item in items)
         kinds = [(item.test, item.negatives, item.positive) for item in items]
         assert 2 <= kinds.count(("detection", "random", True)) <= PER_KIND
         assert kinds.count(("fuzzing", "random", True)) == kinds.count(("fuzzing", "random", False)) > 1
-    virus = [item for item in sheets[0] if item.test == "detection"]
+    virus = [item for item in judge_items[0] if item.test == "detection"]
     assert all(("virus" in item.text) == item.positive for item in virus)
-    marked = [item for item in sheets[0] if item.test == "fuzzing"]
+    marked = [item for item in judge_items[0] if item.test == "fuzzing"]
     assert all(("⟦ virus" in item.text) == item.positive and "⟦" in item.text for item in marked)
 
 
@@ -85,8 +89,8 @@ def test_a_threshold_is_chosen_on_training_items_only() -> None:
     def items(held_out: bool) -> list[Item]:
         return [Item("detection", "random", held_out, i < 3, i, i, "") for i in range(6)]
 
-    sheets = {0: items(False) + items(True)}
+    judge_items = {0: items(False) + items(True)}
     fits = {0: [5.0, 6, 7, 1, 2, 3, 3.9, 6, 7, 1, 2, 4.5]}
-    scores, _ = sheet_scores(sheets, fits, {}, threshold=None)
+    scores, _ = score_judge_items(judge_items, fits, {}, threshold=None)
     # Half-way between 3 and 5; held out, one of each side lies on the wrong side of 4.
     assert scores.balanced_accuracy[0] == pytest.approx(2 / 3) and np.isnan(scores.shuffled[0])

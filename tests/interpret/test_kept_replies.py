@@ -7,30 +7,30 @@ from pathlib import Path
 
 import pytest
 
-from mneme.interpret.clients.response_cache import Receipt, Receipts
+from mneme.interpret.clients.response_cache import CachedResponse, ResponseCache
 
-RECEIPT = Receipt("llm:x", "be brief", "what is it?", '{"label": "rivers"}', False, 12, 5, 0.2, 1)
+RECEIPT = CachedResponse("llm:x", "be brief", "what is it?", '{"label": "rivers"}', False, 12, 5, 0.2, 1)
 
 
 def test_a_reply_is_kept_as_it_was(tmp_path: Path) -> None:
-    Receipts(tmp_path).keep("k", RECEIPT)
-    assert Receipts(tmp_path).get("k") == RECEIPT
-    assert Receipts(tmp_path).get("other") is None
+    ResponseCache(tmp_path).keep("k", RECEIPT)
+    assert ResponseCache(tmp_path).get("k") == RECEIPT
+    assert ResponseCache(tmp_path).get("other") is None
     assert [file.name for file in tmp_path.iterdir()] == ["k.json"]
 
 
 def test_a_reply_kept_by_an_earlier_version_is_one(tmp_path: Path) -> None:
     (tmp_path / "k.json").write_text(json.dumps(RECEIPT._asdict()))
-    assert Receipts(tmp_path).get("k") == RECEIPT
+    assert ResponseCache(tmp_path).get("k") == RECEIPT
 
 
 @pytest.mark.parametrize("change", [("rivers", "ravens"), ('"attempts": 1', '"attempts": 7'), ("}", "")])
 def test_a_damaged_reply_is_put_aside_and_not_deleted(tmp_path: Path, change: tuple[str, str]) -> None:
-    Receipts(tmp_path).keep("k", RECEIPT)
+    ResponseCache(tmp_path).keep("k", RECEIPT)
     file = tmp_path / "k.json"
     damaged = file.read_text().replace(*change)
     file.write_text(damaged)
-    assert Receipts(tmp_path).get("k") is None
+    assert ResponseCache(tmp_path).get("k") is None
     assert (tmp_path / "k.json.damaged").read_text() == damaged and not file.exists()
-    Receipts(tmp_path).keep("k", RECEIPT)
-    assert Receipts(tmp_path).get("k") == RECEIPT
+    ResponseCache(tmp_path).keep("k", RECEIPT)
+    assert ResponseCache(tmp_path).get("k") == RECEIPT

@@ -29,8 +29,8 @@ def test_what_a_text_gets_does_not_depend_on_the_texts_beside_it(chat) -> None:
 
 
 def test_own_and_other_labels_are_judged_on_the_same_windows(chat) -> None:
-    sheets = {j: items(False) + items(True) for j in (0, 1)}
-    scores, examples = judge_by_likelihood({0: "virus", 1: "court"}, sheets, chat)
+    judge_items = {j: items(False) + items(True) for j in (0, 1)}
+    scores, examples = judge_by_likelihood({0: "virus", 1: "court"}, judge_items, chat)
     assert set(scores.scorer) == {"local:small-one"}
     main = scores[(scores.test == "detection") & (scores.negatives == "random")]
     assert main.balanced_accuracy.between(0, 1).all() and main.shuffled.between(0, 1).all()

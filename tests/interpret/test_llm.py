@@ -12,7 +12,7 @@ import openai
 import pytest
 
 from mneme.interpret.clients.asking import Budget, Prices
-from mneme.interpret.clients.response_cache import Prompt, Receipts
+from mneme.interpret.clients.response_cache import Prompt, ResponseCache
 from mneme.interpret.clients.server import ServerChat
 from mneme.interpret.explainers.explain import LabelRun, explain
 
@@ -127,9 +127,9 @@ def test_another_server_model_or_prompt_is_another_question(http, tmp_path) -> N
 def test_a_receipt_holds_prompt_and_raw_reply(http, tmp_path) -> None:
     with serving(lambda n, body: GOOD) as server:
         run = ask(server, http, tmp_path, 1)
-    receipt = Receipts(tmp_path).get(json.loads(run.labels.detail[0])["receipt"])
-    assert receipt is not None and receipt.reply == GOOD and receipt.method == "llm:m"
-    assert (receipt.system, receipt.user) == questions(1)[0]
+    response = ResponseCache(tmp_path).get(json.loads(run.labels.detail[0])["receipt"])
+    assert response is not None and response.reply == GOOD and response.method == "llm:m"
+    assert (response.system, response.user) == questions(1)[0]
 
 
 def test_a_reply_that_is_no_label_is_kept_and_paid_for_twice_at_most(http, tmp_path) -> None:

@@ -16,8 +16,8 @@ from mneme.interpret.scorers.detection import score_method
 from mneme.interpret.scorers.fuzz import Fuzz, set_fuzz
 from mneme.interpret.scorers.llm_scorer import judge_labels
 from mneme.interpret.scorers.random_latent_baseline import RandomCodes
-from mneme.interpret.scorers.score_labels import grade_labels, keep_examples
-from mneme.interpret.scorers.scoring_set import Exam, set_exam
+from mneme.interpret.scorers.score_labels import keep_examples, score_labels
+from mneme.interpret.scorers.scoring_set import ScoringSet, make_scoring_set
 from mneme.interpret.scorers.statistics import Side
 from mneme.interpret.scorers.text_fit import content, shuffled, word_weights
 
@@ -43,9 +43,9 @@ def near(world) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def exam(world, near, encoder: SentenceEncoder) -> Exam:
+def scoring_set(world, near, encoder: SentenceEncoder) -> ScoringSet:
     cache, codes, config, contexts, words, _ = world
-    return set_exam(contexts, near, codes, (cache.document, cache.position), words, encoder, config)
+    return make_scoring_set(contexts, near, codes, (cache.document, cache.position), words, encoder, config)
 
 
 @pytest.fixture(scope="module")
@@ -121,30 +121,31 @@ def test_a_shuffle_leaves_no_label_in_its_place() -> None:
         assert sorted(other) == list(range(n)) and (other != np.arange(n)).all()
 
 
-def test_no_document_is_on_both_sides(world, exam, fuzz) -> None:
+def test_no_document_is_on_both_sides(world, scoring_set, fuzz) -> None:
     _, _, config, _, words, _ = world
-    document = words.window_document()[exam.windows]
+    document = words.window_document()[scoring_set.windows]
     for test in (False, True):
-        for slots in (exam.positives[test][exam.positives[test] >= 0], exam.pools[test]):
+        for slots in (scoring_set.positives[test][scoring_set.positives[test] >= 0], scoring_set.pools[test]):
             assert (is_test(document[slots], config) == test).all() and len(slots)
-    assert is_test(document[exam.hard[exam.hard >= 0]], config).all()
+    assert is_test(document[scoring_set.hard[scoring_set.hard >= 0]], config).all()
     assert (is_test(fuzz.document, config) == fuzz.test).all()
 
 
 def test_negatives_are_windows_where_the_latent_is_silent_and_hard_ones_where_a_neighbour_fires(
-    world, near, exam
+    world, near, scoring_set
 ) -> None:
     cache, codes, _, _, words, _ = world
     window = words.window_of(cache.document, cache.position)
     fires = {j: set(window[codes.dense[:, j] > 0].tolist()) for j in range(5)}
-    for side, slots in exam.pools.items():
+    for side, slots in scoring_set.pools.items():
         for latent in range(5):
             assert (
-                exam.silent[side][latent] == [w not in fires[latent] for w in exam.windows[slots].tolist()]
+                scoring_set.silent[side][latent]
+                == [w not in fires[latent] for w in scoring_set.windows[slots].tolist()]
             ).all()
-    assert (exam.hard >= 0).any()
+    assert (scoring_set.hard >= 0).any()
     for latent in range(5):
-        chosen = exam.windows[exam.hard[latent][exam.hard[latent] >= 0]].tolist()
+        chosen = scoring_set.windows[scoring_set.hard[latent][scoring_set.hard[latent] >= 0]].tolist()
         others = set().union(*(fires[int(j)] for j in near.neighbour[near.latent == latent]))
         assert len(set(chosen)) == len(chosen)
         assert not set(chosen) & fires[latent] and set(chosen) <= others
@@ -166,8 +167,8 @@ def test_marked_words_are_the_latents_own_or_words_it_is_silent_on(world, fuzz) 
             assert (fuzz.latent[mine] == latent).all() and (fuzz.test[mine] == test).all()
 
 
-def test_true_labels_beat_others_in_every_test(exam, fuzz, encoder) -> None:
-    found = score_method(exam, fuzz, labels_of(TRUE), encoder)
+def test_true_labels_beat_others_in_every_test(scoring_set, fuzz, encoder) -> None:
+    found = score_method(scoring_set, fuzz, labels_of(TRUE), encoder)
     scores = found.scores.set_index(["latent", "test", "negatives"])
     assert scores.balanced_accuracy[1, "detection", "random"] > 0.9
     assert scores.balanced_accuracy[0, "fuzzing", "random"] == 1
@@ -178,27 +179,27 @@ def test_true_labels_beat_others_in_every_test(exam, fuzz, encoder) -> None:
     assert summary["detection", "random", "own"] > summary["detection", "random", "shuffled"] + 0.15
 
 
-def test_scores_match_a_plain_restatement(world, exam, fuzz, encoder) -> None:
+def test_scores_match_a_plain_restatement(world, scoring_set, fuzz, encoder) -> None:
     """One label after another, window after window."""
     _, _, _, _, words, _ = world
-    texts = [words.window_text(int(w)).lower() for w in exam.windows]
+    texts = [words.window_text(int(w)).lower() for w in scoring_set.windows]
     pair = ["the virus", "court."]
-    alike = encoder.embed(pair) @ exam.vectors.T
-    found = score_method(exam, fuzz, labels_of(pair), encoder).scores
-    other = score_method(exam, fuzz, labels_of(pair[::-1]), encoder).scores
+    alike = encoder.embed(pair) @ scoring_set.vectors.T
+    found = score_method(scoring_set, fuzz, labels_of(pair), encoder).scores
+    other = score_method(scoring_set, fuzz, labels_of(pair[::-1]), encoder).scores
     own = found[found.test == "detection"].set_index(["negatives", "latent"])
     swapped = other[other.test == "detection"].set_index(["negatives", "latent"]).balanced_accuracy
     for latent, label in enumerate([["the", "virus"], ["court", "."]]):
-        known = [w for w in label if w in exam.word_id]
-        rarity = np.array([exam.rarity[exam.word_id[w]] for w in known])
+        known = [w for w in label if w in scoring_set.word_id]
+        rarity = np.array([scoring_set.rarity[scoring_set.word_id[w]] for w in known])
         has = np.array([[w in text.replace(",", " , ").split() for w in known] for text in texts])
         near = alike[latent] + has @ (rarity / rarity.sum())
-        yes = {t: near[[s for s in exam.positives[t][latent] if s >= 0]] for t in (False, True)}
-        no = {t: near[exam.pools[t][exam.silent[t][latent]]] for t in (False, True)}
+        yes = {t: near[[s for s in scoring_set.positives[t][latent] if s >= 0]] for t in (False, True)}
+        no = {t: near[scoring_set.pools[t][scoring_set.silent[t][latent]]] for t in (False, True)}
         cuts = np.unique(np.r_[yes[False], no[False]])
         cuts = np.r_[cuts[0] - 1, (cuts[1:] + cuts[:-1]) / 2]
         cut = max(cuts, key=lambda t: ((yes[False] > t).mean() - (no[False] > t).mean(), -t))
-        hard = near[[s for s in exam.hard[latent] if s >= 0]]
+        hard = near[[s for s in scoring_set.hard[latent] if s >= 0]]
         for kind, wrong in (("random", no[True]), ("hard", hard)):
             row = own.loc[kind, latent]
             expected = ((yes[True] > cut).mean() + (wrong <= cut).mean()) / 2
@@ -206,16 +207,16 @@ def test_scores_match_a_plain_restatement(world, exam, fuzz, encoder) -> None:
             assert row.shuffled == pytest.approx(swapped[kind, latent], abs=1e-5)
 
 
-def test_without_enough_contexts_there_is_no_score(exam, fuzz, encoder) -> None:
-    found = score_method(exam, fuzz, labels_of(["dead", "court"], [4, 1]), encoder).scores
+def test_without_enough_contexts_there_is_no_score(scoring_set, fuzz, encoder) -> None:
+    found = score_method(scoring_set, fuzz, labels_of(["dead", "court"], [4, 1]), encoder).scores
     found = found[found.test == "detection"].groupby("latent").balanced_accuracy.count()
     assert found[4] == 0 and found[1] == 2
 
 
-def test_other_labels_are_of_the_same_method(world, near, exam, encoder) -> None:
+def test_other_labels_are_of_the_same_method(world, near, scoring_set, encoder) -> None:
     cache, codes, config, contexts, words, _ = world
     both = pd.concat([labels_of(TRUE), labels_of(["zebra"] * 2, [0, 1]).assign(method="llm:m")])
-    found = grade_labels(both, contexts, near, codes, cache, words, encoder, config)
+    found = score_labels(both, contexts, near, codes, cache, words, encoder, config)
     own = found.labels.set_index(["method", "latent"])
     assert own.score["llm:m", 0] == pytest.approx(own.score_shuffled["llm:m", 0])
     assert own.score["offline", 1] > own.score_shuffled["offline", 1]
@@ -226,7 +227,7 @@ def test_other_labels_are_of_the_same_method(world, near, exam, encoder) -> None
 
 def test_every_example_shows_the_text_it_was_judged_on(world, near, encoder) -> None:
     cache, codes, config, contexts, words, _ = world
-    found = grade_labels(labels_of(TRUE), contexts, near, codes, cache, words, encoder, config)
+    found = score_labels(labels_of(TRUE), contexts, near, codes, cache, words, encoder, config)
     shown = found.label_examples.merge(found.label_windows, on="window", validate="many_to_one")
     assert len(shown) == len(found.label_examples) > 0
     assert is_test(shown.document.to_numpy(), config).all()
@@ -242,9 +243,9 @@ def test_a_model_judges_beside_the_encoder_and_leaves_the_headline_alone(
 ) -> None:
     cache, codes, config, contexts, words, _ = world
     given = labels_of(TRUE), contexts, near, codes, cache, words, encoder, config
-    alone = grade_labels(*given)
+    alone = score_labels(*given)
     judge = partial(judge_labels, chat=Reader(broken="commas"), folder=tmp_path)
-    found = grade_labels(*given, judge=judge, judged=np.array([0, 2]))
+    found = score_labels(*given, judge=judge, judged=np.array([0, 2]))
     pd.testing.assert_frame_equal(found.labels, alone.labels)
     mine = found.label_scores[found.label_scores.scorer == "llm:reader"]
     assert set(mine.latent) == {0, 2} and set(mine.method) == {"offline"}
@@ -283,9 +284,9 @@ def test_health_counts_labels_whose_gain_may_be_nothing() -> None:
     assert rows.value["label_unreliable"] == 0.5 and rows.status["label_score"] == "warn"
 
 
-def test_words_the_corpus_lacks_count_for_nothing(exam) -> None:
-    weights = word_weights(exam.word_id, exam.rarity, ["virus zebra", "zebra"]).toarray()
-    assert weights.sum(axis=1).tolist() == [1, 0] and weights[0, exam.word_id["virus"]] == 1
+def test_words_the_corpus_lacks_count_for_nothing(scoring_set) -> None:
+    weights = word_weights(scoring_set.word_id, scoring_set.rarity, ["virus zebra", "zebra"]).toarray()
+    assert weights.sum(axis=1).tolist() == [1, 0] and weights[0, scoring_set.word_id["virus"]] == 1
 
 
 def test_words_of_meaning_are_left_out_of_the_judging() -> None:

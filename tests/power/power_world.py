@@ -1,4 +1,4 @@
-"""A planted pair without changes, a dictionary of its own features, and text laid to categories of unlike size."""
+"""A planted pair without changes, a dictionary of its own features, and text assigned to categories of unlike size."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mneme.attribution.held_activations import MemoryCache
 from mneme.crosscoder import Crosscoder
 from mneme.crosscoder.config import CrosscoderConfig
 from mneme.effects.categories import Category, Taxonomy
-from mneme.effects.side_effects import Laid
+from mneme.effects.side_effects import Assigned
 from mneme.effects.windows import Windows
 from mneme.organisms.planted import PlantedConfig, PlantedPair
 
@@ -62,7 +62,7 @@ def make_cache(n_documents: int, seed: int = 0) -> tuple[Cache, Crosscoder]:
     return cache, crosscoder
 
 
-def lay(cache: Cache, documents: dict[str, Any]) -> Laid:
+def lay(cache: Cache, documents: dict[str, Any]) -> Assigned:
     """Every category has the whole of its documents, with weight 1."""
     per = LENGTH // WINDOW
     owner = np.repeat(np.arange(cache.n_documents), per)
@@ -70,4 +70,4 @@ def lay(cache: Cache, documents: dict[str, Any]) -> Laid:
     windows = Windows(row_window, owner, np.bincount(row_window, minlength=len(owner)), [""] * len(owner))
     weights = np.stack([np.isin(owner, mine) for mine in documents.values()], axis=1).astype(np.float32)
     categories = tuple(Category(key, key, "all", "all", key, ()) for key in documents)
-    return Laid(Taxonomy("test", categories), np.zeros((len(categories), 1)), windows, weights, weights)
+    return Assigned(Taxonomy("test", categories), np.zeros((len(categories), 1)), windows, weights, weights)

@@ -37,7 +37,7 @@ def _one_thread():
 class World:
     def __init__(self, folder: Path) -> None:
         self.cache, self.crosscoder = make_cache(120)
-        self.laid = lay(self.cache, DOCUMENTS)
+        self.assigned = lay(self.cache, DOCUMENTS)
         self.latents = attribute(self.crosscoder, self.cache, folder, AttributionConfig()).latents
         self.codes = CodeCache(folder)
 
@@ -47,7 +47,7 @@ class World:
             cache or self.cache,
             self.codes,
             self.latents,
-            self.laid,
+            self.assigned,
             EffectsConfig(),
             AttributionConfig(),
             margin,
@@ -141,7 +141,7 @@ def test_nothing_fires_and_nothing_is_found(world: World, tmp_path: Path) -> Non
     try:
         latents = attribute(crosscoder, world.cache, tmp_path / "codes", AttributionConfig()).latents
         power = measure_power(
-            crosscoder, world.cache, CodeCache(tmp_path / "codes"), latents, world.laid, EffectsConfig(),
+            crosscoder, world.cache, CodeCache(tmp_path / "codes"), latents, world.assigned, EffectsConfig(),
             AttributionConfig(), 0.4, Settings(cases=2, outside=1),
         )  # fmt: skip
     finally:

@@ -40,13 +40,13 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.cache, self.crosscoder = make_cache(80)
-        self.laid = lay(self.cache, {"a": MINE})
+        self.assigned = lay(self.cache, {"a": MINE})
         self.found = attribute(self.crosscoder, self.cache, folder / "codes", CONFIG)
         self.codes = CodeCache(folder / "codes")
         geometry = make_geometry(self.crosscoder)
-        self.kept: KeptSums = keep_sums(geometry, self.cache, self.codes, self.laid.windows, MINE)
+        self.kept: KeptSums = keep_sums(geometry, self.cache, self.codes, self.assigned.windows, MINE)
         self.dictionary = Dictionary(self.crosscoder, geometry)
-        chosen = choose(self.laid.weights[:, 0], self.laid.windows, 10**6, np.random.default_rng(0))
+        chosen = choose(self.assigned.weights[:, 0], self.assigned.windows, 10**6, np.random.default_rng(0))
         self.text: Text = read_text(self.dictionary, self.cache, self.kept, chosen.row)
         self.caller: Caller = _caller(self.kept, self.found.latents, CONFIG)
 
@@ -99,10 +99,12 @@ def test_the_sums_answer_what_adding_the_displacement_answers(
 
     # the category: reach from what the latents called tell, with its interval
     said = directions(latents, changed_steps(latents).sum(0), world.crosscoder.raw_decoder())
-    held = hold_windows(cache, CodeCache(tmp_path / "codes"), world.laid.windows, said)
-    reach = reach_of(world.laid.weights, world.laid.windows, held.confirmed, world.kept.typical, EFFECTS)
-    confirmed = caller.confirmed(injection, world.text, raw, world.laid.windows)
-    weight, windows = world.laid.weights[:, 0], world.laid.windows
+    held = hold_windows(cache, CodeCache(tmp_path / "codes"), world.assigned.windows, said)
+    reach = reach_of(
+        world.assigned.weights, world.assigned.windows, held.confirmed, world.kept.typical, EFFECTS
+    )
+    confirmed = caller.confirmed(injection, world.text, raw, world.assigned.windows)
+    weight, windows = world.assigned.weights[:, 0], world.assigned.windows
     touched = saturated(confirmed / world.kept.typical, windows.n_rows.astype(float), EFFECTS.min_effect)
     found = reaches(weight, windows, touched[:, None], EFFECTS)
     for name in ("value", "low", "high"):
@@ -123,7 +125,7 @@ def test_the_latents_that_answer_most_decide_as_all_of_them_do(world: World) -> 
                 Injection(world.dictionary, world.kept, world.text, MINE[::2], direction, latents),
                 world.text,
                 size,
-                world.laid.windows,
+                world.assigned.windows,
             )
             for latents in (few, np.arange(world.crosscoder.n_latents))
         ]
@@ -138,10 +140,10 @@ def test_documents_that_stand_for_others_weigh_as_those_would(tmp_path: Path) ->
         np.repeat(np.arange(36), LENGTH),
         np.tile(cache.nll_tuned, 3),
     )
-    laid = lay(three, {"a": np.arange(36)})
+    assigned = lay(three, {"a": np.arange(36)})
     attribute(crosscoder, three, tmp_path / "codes", CONFIG)
     geometry = make_geometry(crosscoder)
-    kept = keep_sums(geometry, three, CodeCache(tmp_path / "codes"), laid.windows, np.arange(36))
+    kept = keep_sums(geometry, three, CodeCache(tmp_path / "codes"), assigned.windows, np.arange(36))
     dictionary = Dictionary(crosscoder, geometry)
     direction = dictionary.directions[3].astype(np.float64)
     latents = np.arange(crosscoder.n_latents)
@@ -159,7 +161,7 @@ def test_a_crosscoder_of_another_harvest_is_refused(world: World) -> None:
 
     short = Cache(world.cache.activations[:64], world.cache.document[:64], world.cache.nll_tuned[:64])
     with pytest.raises(ActivationError, match="another harvest"):
-        keep_sums(world.dictionary.geometry, short, world.codes, world.laid.windows, MINE)
+        keep_sums(world.dictionary.geometry, short, world.codes, world.assigned.windows, MINE)
 
 
 def test_directions_outside_a_span_are_orthogonal_to_it() -> None:

@@ -1,6 +1,6 @@
 """Many questions to one model, paid for once each, within a budget, whatever happens meanwhile.
 
-A question whose reply is kept (receipts.py) costs nothing. 429 (Retry-After), 5xx, time-outs and lost connections
+A question whose reply is kept (response_cache.py) costs nothing. 429 (Retry-After), 5xx, time-outs and lost connections
 are waited out, exponentially, all questions together. A reply is kept as soon as it arrives, before it is read: a run
 that was killed pays for nothing twice. A reply that can't be used is asked for once more by a later run, then never
 again. Every question ends in `answers` or, with the reason, in `reasons`.
@@ -20,7 +20,7 @@ from typing import Generic, NamedTuple, TypeVar
 from mneme._util.errors import LabelError
 from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.interpret.clients.base import CHARACTERS, Chat, Reply, ReplyError
-from mneme.interpret.clients.response_cache import Prompt, Receipt, Receipts, receipt_of
+from mneme.interpret.clients.response_cache import CachedResponse, Prompt, ResponseCache, cached_response
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -75,8 +75,8 @@ class Answer(NamedTuple, Generic[T]):
     """What was read from a reply."""
 
     value: T
-    receipt: str
-    """Name of its receipt."""
+    response: str
+    """Name of its response."""
 
 
 @dataclass
@@ -105,9 +105,9 @@ def ask_all(
     """Ask about each key, in this order.
 
     `read`: reply's text -> what it says; it raises LabelError for a reply that can't be used. `folder`: where
-    receipts are kept. `wait`: seconds of the first back-off.
+    responses are kept. `wait`: seconds of the first back-off.
     """
-    asking = _Asking(chat, Receipts(folder), read, budget or Budget(), wait)
+    asking = _Asking(chat, ResponseCache(folder), read, budget or Budget(), wait)
     found: dict[K, Answer[T]] = {}
     reasons: dict[K, str] = {}
     same: dict[Prompt, list[K]] = {}  # one question, asked for several keys, is paid for once
@@ -145,9 +145,9 @@ class _Asking(Generic[T]):
     """What the threads of one run share."""
 
     def __init__(
-        self, chat: Chat, receipts: Receipts, read: Callable[[str], T], budget: Budget, wait: float
+        self, chat: Chat, responses: ResponseCache, read: Callable[[str], T], budget: Budget, wait: float
     ) -> None:
-        self.chat, self.receipts, self.read, self.budget, self.wait = chat, receipts, read, budget, wait
+        self.chat, self.responses, self.read, self.budget, self.wait = chat, responses, read, budget, wait
         self.usage = Usage()
         self._reserved = [0.0, 0.0]  # prompt and reply tokens of the questions on their way
         self._guessed = 1  # tokens of the prompts answered so far, as estimated
@@ -160,7 +160,7 @@ class _Asking(Generic[T]):
     def ask(self, prompt: Prompt) -> Answer[T]:
         """The answer, kept or new. Raises LabelError."""
         key = prompt.key(self.chat.identity)
-        kept = self.receipts.get(key)
+        kept = self.responses.get(key)
         if kept is not None:
             try:
                 answer = Answer(self._use(kept), key)
@@ -168,20 +168,20 @@ class _Asking(Generic[T]):
                 if kept.attempts >= ATTEMPTS:
                     raise
             else:
-                self.receipts.unmark(key)  # killed between keeping and unmarking
+                self.responses.unmark(key)  # killed between keeping and unmarking
                 with self._lock:
                     self.usage.cached += 1
                 return answer
-        if (lost := self.receipts.marked(key)) is not None:
+        if (lost := self.responses.marked(key)) is not None:
             self._charge_unsure(lost)
-            self.receipts.unmark(key)
+            self.responses.unmark(key)
         began = time.monotonic()
         reply = self._send(key, prompt)
-        receipt = receipt_of(
+        response = cached_response(
             self.chat.method, prompt, reply, time.monotonic() - began, 1 + (kept.attempts if kept else 0)
         )
-        self.receipts.keep(key, receipt)
-        return Answer(self._use(receipt), key)
+        self.responses.keep(key, response)
+        return Answer(self._use(response), key)
 
     def stop(self, reason: str) -> None:
         """Send nothing any more."""
@@ -199,10 +199,10 @@ class _Asking(Generic[T]):
                 parts.append(f"cost {self.budget.prices.cost(usage.prompt_tokens, usage.reply_tokens):.4f}")
             return ", ".join([*parts, f"{failed} failed"])
 
-    def _use(self, receipt: Receipt) -> T:
-        if receipt.refused:
+    def _use(self, response: CachedResponse) -> T:
+        if response.refused:
             raise LabelError("the model refused")
-        return self.read(receipt.reply)
+        return self.read(response.reply)
 
     def _send(self, key: str, prompt: Prompt) -> Reply:
         """A new reply, within the budget."""
@@ -211,7 +211,7 @@ class _Asking(Generic[T]):
             guess = estimated_tokens(prompt)
             expected = self._reserve(guess)
             try:
-                self.receipts.mark(key, guess)
+                self.responses.mark(key, guess)
                 reply = self.chat.reply(prompt.system, prompt.user)
                 with self._lock:
                     self.usage.asked += 1
@@ -223,7 +223,7 @@ class _Asking(Generic[T]):
             except ReplyError as error:
                 if error.maybe_paid:
                     self._charge_unsure(guess)
-                self.receipts.unmark(key)
+                self.responses.unmark(key)
                 pause = error.wait if error.wait is not None else self.wait * 2**turn * random.uniform(1, 1.5)
                 if pause > _LONGEST_WAIT:
                     reason = f"{error} and asks to wait {pause:,.0f} s: label again then"

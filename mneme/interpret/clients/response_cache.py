@@ -1,7 +1,7 @@
 """What was asked of a model and what it replied, in a folder: one JSON file a question, named by all that decides it.
 
 The name is a SHA-256 of the model and where it runs, temperature, longest reply, instructions and data: the same
-question is paid for once, and a receipt can be shown beside what was made of it. A file is whole or not there, and
+question is paid for once, and a response can be shown beside what was made of it. A file is whole or not there, and
 has a SHA-256 of what it says: a damaged one is never taken for a reply. While
 a question is on its way, a mark lies beside it: found later, it says that a reply may have been paid for in vain.
 """
@@ -32,7 +32,7 @@ class Prompt(NamedTuple):
         return hashlib.sha256("\0".join((identity, self.system, self.user)).encode()).hexdigest()
 
 
-class Receipt(NamedTuple):
+class CachedResponse(NamedTuple):
     """One paid reply."""
 
     method: str
@@ -47,20 +47,20 @@ class Receipt(NamedTuple):
     """Replies paid for so far: a bad one is asked for once more."""
 
 
-class Receipts:
+class ResponseCache:
     """A folder of receipts."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
 
-    def get(self, key: str) -> Receipt | None:
-        """The receipt of this name; None where there is none. A damaged one, which was paid for, is put aside."""
+    def get(self, key: str) -> CachedResponse | None:
+        """The response of this name; None where there is none. A damaged one, which was paid for, is put aside."""
         file = self.folder / f"{key}.json"
         try:
             record = json.loads(file.read_text(encoding="utf-8"))
-            receipt = Receipt(**{name: record[name] for name in Receipt._fields})
-            if record.get("sha256", _digest(receipt)) == _digest(receipt):
-                return receipt
+            response = CachedResponse(**{name: record[name] for name in CachedResponse._fields})
+            if record.get("sha256", _digest(response)) == _digest(response):
+                return response
         except OSError:
             return None
         except (ValueError, KeyError, TypeError):
@@ -69,9 +69,9 @@ class Receipts:
             os.replace(file, file.with_suffix(".json.damaged"))
         return None
 
-    def keep(self, key: str, receipt: Receipt) -> None:
+    def keep(self, key: str, response: CachedResponse) -> None:
         """Write it, then take the mark away."""
-        write_text(self.folder / f"{key}.json", _text(receipt))
+        write_text(self.folder / f"{key}.json", _text(response))
         self.unmark(key)
 
     def mark(self, key: str, tokens: int) -> None:
@@ -91,19 +91,21 @@ class Receipts:
         (self.folder / f"{key}.asked").unlink(missing_ok=True)
 
 
-def _digest(receipt: Receipt) -> str:
+def _digest(response: CachedResponse) -> str:
     return hashlib.sha256(
-        json.dumps(receipt, ensure_ascii=False).encode("utf-8", "surrogatepass")
+        json.dumps(response, ensure_ascii=False).encode("utf-8", "surrogatepass")
     ).hexdigest()
 
 
-def _text(receipt: Receipt) -> str:
-    return json.dumps({**receipt._asdict(), "sha256": _digest(receipt)}, ensure_ascii=False)
+def _text(response: CachedResponse) -> str:
+    return json.dumps({**response._asdict(), "sha256": _digest(response)}, ensure_ascii=False)
 
 
-def receipt_of(method: str, prompt: Prompt, reply: Reply, seconds: float, attempts: int) -> Receipt:
-    """The receipt of a reply."""
-    return Receipt(
+def cached_response(
+    method: str, prompt: Prompt, reply: Reply, seconds: float, attempts: int
+) -> CachedResponse:
+    """The response of a reply."""
+    return CachedResponse(
         method,
         prompt.system,
         prompt.user,

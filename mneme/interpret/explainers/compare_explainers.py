@@ -11,7 +11,7 @@ import pandas as pd
 
 from mneme.interpret.clients.base import method_of
 from mneme.interpret.clients.factory import identity
-from mneme.interpret.clients.response_cache import Prompt, Receipts
+from mneme.interpret.clients.response_cache import Prompt, ResponseCache
 from mneme.interpret.explainers.names import OFFLINE, budget_of
 from mneme.interpret.label_config import LabelConfig
 
@@ -42,7 +42,7 @@ def compare_explainers(
     category is the nearest. Scores are means over the latents that every method with labels has a score on, with a
     95% interval over latents; costs are of all that the labels took, whenever it was paid.
     """
-    receipts, latents = Receipts(folder), list(prompts)
+    responses, latents = ResponseCache(folder), list(prompts)
     names = {OFFLINE if name == OFFLINE else method_of(name): name for name in config.compare}
     methods = list(names)
     mine = labels[labels.latent.isin(latents) & labels.method.isin(methods)]
@@ -65,7 +65,7 @@ def compare_explainers(
                 "ci_low": low,
                 "ci_high": high,
                 "score_shuffled": _mean(scores["score_shuffled"][method].loc[both].to_numpy()),
-                **_cost(name, prompts, receipts, config),
+                **_cost(name, prompts, responses, config),
             }
         )
     return Comparison(pd.DataFrame(rows), _agreement(mine, methods, embed, categories))
@@ -95,13 +95,13 @@ def _agreement(
 
 
 def _cost(
-    name: str, prompts: Mapping[int, Prompt], receipts: Receipts, config: LabelConfig
+    name: str, prompts: Mapping[int, Prompt], responses: ResponseCache, config: LabelConfig
 ) -> dict[str, float | int | None]:
     """Of the replies that are kept. seconds: of the requests, one after the other."""
     if name == OFFLINE:
         return {"tokens": 0, "money": 0.0, "seconds": None}
     whose, prices = identity(name), budget_of(name, config).prices
-    paid = [r for r in (receipts.get(p.key(whose)) for p in prompts.values()) if r is not None]
+    paid = [r for r in (responses.get(p.key(whose)) for p in prompts.values()) if r is not None]
     prompt, reply = sum(r.prompt_tokens for r in paid), sum(r.reply_tokens for r in paid)
     return {
         "tokens": prompt + reply,

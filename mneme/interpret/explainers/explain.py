@@ -1,4 +1,4 @@
-"""Labels by a language model: each latent is one question (prompt.py), asked as asking.py asks."""
+"""Labels by a language model: each latent is one question (prompt.py), asked as clients/asking.py asks."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def explain(
     wait: float = 0.5,
     progress: Progress = NULL_PROGRESS,
 ) -> LabelRun:
-    """Ask about each latent, in this order. `folder`: where receipts are kept.
+    """Ask about each latent, in this order. `folder`: where replies are kept.
 
     Latents beyond the budget, and those left when the server refuses the key or the model, are failures too.
     """
@@ -57,7 +57,7 @@ def explain(
         progress=progress,
     )
     labels = [
-        (latent, answer.value.label, chat.method, _detail(answer.value, answer.receipt))
+        (latent, answer.value.label, chat.method, _detail(answer.value, answer.response))
         for latent, answer in asked.answers.items()
     ]
     failures = [(latent, chat.method, reason) for latent, reason in asked.reasons.items()]
@@ -89,11 +89,11 @@ def explain_all(
     ]
 
 
-def _detail(found: Explanation, receipt: str) -> str:
+def _detail(found: Explanation, response: str) -> str:
     values = {
         "sentence": found.sentence,
         "role": found.role,
         "confidence": found.confidence,
-        "receipt": receipt,
+        "receipt": response,
     }
     return json.dumps(values, ensure_ascii=False)

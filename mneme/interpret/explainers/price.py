@@ -9,7 +9,7 @@ from mneme._util.errors import LabelError
 from mneme.interpret.clients.asking import ATTEMPTS, estimated_tokens
 from mneme.interpret.clients.base import REPLY_TOKENS, method_of
 from mneme.interpret.clients.factory import identity
-from mneme.interpret.clients.response_cache import Prompt, Receipts
+from mneme.interpret.clients.response_cache import Prompt, ResponseCache
 from mneme.interpret.explainers.names import budget_of, explainer_names, most_changed
 from mneme.interpret.explainers.prompt import make_prompts, read_explanation
 from mneme.interpret.label_config import LabelConfig
@@ -56,8 +56,8 @@ def expected(run: Run, config: LabelConfig, name: str | None) -> Estimate:
 def _estimate(name: str | None, prompts: dict[int, Prompt], folder: Path, config: LabelConfig) -> Estimate:
     left = list(prompts.values())
     if name is not None:
-        receipts, whose = Receipts(folder), identity(name)
-        left = [prompt for prompt in left if not _kept(receipts, prompt.key(whose))]
+        responses, whose = ResponseCache(folder), identity(name)
+        left = [prompt for prompt in left if not _kept(responses, prompt.key(whose))]
     tokens = sum(map(estimated_tokens, left)), REPLY_TOKENS * len(left)
     prices = budget_of(name or "", config).prices
     return Estimate(
@@ -69,9 +69,9 @@ def _estimate(name: str | None, prompts: dict[int, Prompt], folder: Path, config
     )
 
 
-def _kept(receipts: Receipts, key: str) -> bool:
+def _kept(responses: ResponseCache, key: str) -> bool:
     """Whether asking costs nothing: there is a good reply, or too many bad ones."""
-    found = receipts.get(key)
+    found = responses.get(key)
     if found is None or found.attempts >= ATTEMPTS:
         return found is not None
     try:

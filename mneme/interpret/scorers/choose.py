@@ -15,14 +15,14 @@ from mneme.interpret.explainers.names import budget_of
 from mneme.interpret.label_config import LabelConfig
 from mneme.interpret.scorers.judge_items import Item
 from mneme.interpret.scorers.likelihood import judge_by_likelihood
-from mneme.interpret.scorers.llm_scorer import Judged, judge_labels
+from mneme.interpret.scorers.llm_scorer import LLMScores, judge_labels
 from mneme.interpret.scorers.score_labels import Judge
 
 
 def choose_judge(
     names: Sequence[str], config: LabelConfig, folder: Path, progress: Progress = NULL_PROGRESS
 ) -> Judge | None:
-    """The first of the explainers `names`, where labels.llm_score asks for one. `folder`: where receipts are kept.
+    """The first of the explainers `names`, where labels.llm_score asks for one. `folder`: where replies are kept.
 
     A server's model is asked for verdicts; a local one is read by its probabilities.
     """
@@ -42,7 +42,7 @@ def choose_judge(
 
 
 def _by_likelihood(
-    labels: dict[int, str], sheets: dict[int, list[Item]], *, chat: LocalChat, progress: Progress
-) -> Judged:
-    scores, examples = judge_by_likelihood(labels, sheets, chat, progress=progress)
-    return Judged(scores, examples, pd.DataFrame({"latent": [], "method": [], "reason": []}))
+    labels: dict[int, str], judge_items: dict[int, list[Item]], *, chat: LocalChat, progress: Progress
+) -> LLMScores:
+    scores, examples = judge_by_likelihood(labels, judge_items, chat, progress=progress)
+    return LLMScores(scores, examples, pd.DataFrame({"latent": [], "method": [], "reason": []}))

@@ -18,7 +18,7 @@ from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.interpret.encoder import SentenceEncoder
 from mneme.interpret.scorers import statistics as stats
 from mneme.interpret.scorers.fuzz import Fuzz, fuzz_fits
-from mneme.interpret.scorers.scoring_set import MIN_WINDOWS, Exam
+from mneme.interpret.scorers.scoring_set import MIN_WINDOWS, ScoringSet
 from mneme.interpret.scorers.statistics import Side
 from mneme.interpret.scorers.text_fit import content, fit, shuffled, word_weights
 
@@ -62,32 +62,36 @@ class _Task(NamedTuple):
 
 
 class _Judge:
-    """An exam and a fuzzing sheet, asked block by block."""
+    """A scoring set and a fuzzing items, asked block by block."""
 
-    def __init__(self, exam: Exam, fuzz: Fuzz, seed: int) -> None:
-        self.exam, self.fuzz = exam, fuzz
-        self.weights = stats.document_weights(exam.n_documents, seed)
+    def __init__(self, scoring_set: ScoringSet, fuzz: Fuzz, seed: int) -> None:
+        self.scoring_set, self.fuzz = scoring_set, fuzz
+        self.weights = stats.document_weights(scoring_set.n_documents, seed)
         self.fuzz_document = np.unique(fuzz.document, return_inverse=True)[1]
         self.fuzz_weights = stats.document_weights(int(self.fuzz_document.max(initial=-1)) + 1, seed)
 
     def tasks(self, latents: np.ndarray, vectors: np.ndarray, wanted: sparse.csr_matrix) -> Iterator[_Task]:
         """Each test of labels (L, e), (L, V), judged on these latents (L,)."""
-        exam = self.exam
-        near = fit(vectors, wanted, exam.vectors, exam.holds)
+        scoring_set = self.scoring_set
+        near = fit(vectors, wanted, scoring_set.vectors, scoring_set.holds)
 
         def windows(slots: np.ndarray) -> Side:
-            return Side(np.take_along_axis(near, np.maximum(slots, 0), 1), slots >= 0, exam.document[slots])
+            return Side(
+                np.take_along_axis(near, np.maximum(slots, 0), 1), slots >= 0, scoring_set.document[slots]
+            )
 
         def pool(side: bool) -> Side:
-            slots = exam.pools[side]
-            return Side(near[:, slots], exam.silent[side][latents], exam.document[slots])
+            slots = scoring_set.pools[side]
+            return Side(near[:, slots], scoring_set.silent[side][latents], scoring_set.document[slots])
 
-        yes = {side: windows(exam.positives[side][latents]) for side in (False, True)}
+        yes = {side: windows(scoring_set.positives[side][latents]) for side in (False, True)}
         threshold = stats.best_thresholds(yes[False], pool(False))
-        enough = (yes[False].mask.sum(1) >= MIN_WINDOWS) & (exam.silent[False][latents].sum(1) >= MIN_WINDOWS)
+        enough = (yes[False].mask.sum(1) >= MIN_WINDOWS) & (
+            scoring_set.silent[False][latents].sum(1) >= MIN_WINDOWS
+        )
         threshold = np.where(enough, threshold, np.nan)
-        positives, hard = exam.positives[True][latents], exam.hard[latents]
-        common = np.where(exam.silent[True][latents], exam.pools[True], -1)
+        positives, hard = scoring_set.positives[True][latents], scoring_set.hard[latents]
+        common = np.where(scoring_set.silent[True][latents], scoring_set.pools[True], -1)
         yield _Task(TESTS[0], threshold, yes[True], pool(True), (positives, common), self.weights)
         yield _Task(TESTS[1], threshold, yes[True], windows(hard), (positives, hard), self.weights)
         sides = {side: self._marked(side, latents, vectors, wanted) for side in (False, True)}
@@ -112,7 +116,7 @@ class _Judge:
 
 
 def score_method(
-    exam: Exam,
+    scoring_set: ScoringSet,
     fuzz: Fuzz,
     labels: pd.DataFrame,
     encoder: SentenceEncoder,
@@ -128,12 +132,12 @@ def score_method(
     latents = labels.latent.to_numpy(np.int64)
     texts = [content(label) for label in labels.label]
     vectors = encoder.embed(texts)
-    wanted = word_weights(exam.word_id, exam.rarity, texts)
+    wanted = word_weights(scoring_set.word_id, scoring_set.rarity, texts)
     # Which label is judged on which latent: its own, then some others'.
     judged = np.stack([np.arange(n), *(shuffled(n, seed + turn) for turn in range(min(GUESSES, n - 1)))])
-    judge = _Judge(exam, fuzz, seed)
+    judge = _Judge(scoring_set, fuzz, seed)
     rows: list[pd.DataFrame] = []
-    receipts: list[pd.DataFrame] = []
+    window_rows: list[pd.DataFrame] = []
     totals = {test: _Total() for test in TESTS}
     with progress.task("score labels", total=n, unit="labels") as task:
         for begin in range(0, n, _BLOCK):
@@ -143,14 +147,14 @@ def score_method(
                 for test in judge.tasks(latents[here], vectors[which], wanted[which]):
                     found[test.name].append(_marks(test))
                     if turn == 0:
-                        receipts.append(_receipts(test, latents[here]))
+                        window_rows.append(_window_rows(test, latents[here]))
             for name, (own, *others) in found.items():
                 rows.append(_rows(latents[here], name, own, others))
                 totals[name].add(own, others)
             task.advance(len(here))
     frames = (
         pd.concat(rows, ignore_index=True),
-        pd.concat(receipts, ignore_index=True),
+        pd.concat(window_rows, ignore_index=True),
         pd.DataFrame([row for name, total in totals.items() for row in total.rows(name)]),
     )
     return Scores(*(frame.assign(method=labels.method.iloc[0], scorer=SCORER) for frame in frames))
@@ -193,7 +197,7 @@ def _rows(latents: np.ndarray, name: tuple[str, str], own: Marks, others: list[M
     )
 
 
-def _receipts(task: _Task, latents: np.ndarray) -> pd.DataFrame:
+def _window_rows(task: _Task, latents: np.ndarray) -> pd.DataFrame:
     """A few windows of each kind, each with what was made of it."""
     parts = []
     for positive, side, window in zip(

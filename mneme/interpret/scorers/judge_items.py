@@ -1,4 +1,4 @@
-"""The exam as texts to read, a few windows of each kind for each label: for judges that are asked, not computed."""
+"""The scoring set as texts to read, a few windows of each kind per label: for scorers that are asked, not computed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mneme.interpret.corpus_words import Words
 from mneme.interpret.scorers import statistics as stats
 from mneme.interpret.scorers.detection import TESTS
 from mneme.interpret.scorers.fuzz import Fuzz
-from mneme.interpret.scorers.scoring_set import MIN_WINDOWS, Exam
+from mneme.interpret.scorers.scoring_set import MIN_WINDOWS, ScoringSet
 from mneme.interpret.scorers.statistics import Side
 from mneme.interpret.selection import uniform_hash
 
@@ -28,24 +28,28 @@ class Item(NamedTuple):
     held_out: bool
     positive: bool
     at: int
-    """Its slot in the exam, or its item in the fuzzing sheet."""
+    """Its slot in the scoring set, or its item in the fuzzing items."""
     document: int
     text: str
 
 
-def sheet(exam: Exam, fuzz: Fuzz, words: Words, latent: int, *, train: bool = False) -> list[Item]:
+def judge_items_of(
+    scoring_set: ScoringSet, fuzz: Fuzz, words: Words, latent: int, *, train: bool = False
+) -> list[Item]:
     """The windows of one latent, held-out ones, and with `train` those that choose a threshold too."""
     items: list[Item] = []
     for side in (False, True) if train else (True,):
-        pool = exam.pools[side][exam.silent[side][latent]]
+        pool = scoring_set.pools[side][scoring_set.silent[side][latent]]
         pool = pool[np.argsort(uniform_hash(latent, pool.astype(np.int64)), kind="stable")]
-        kinds = [(TESTS[0], True, exam.positives[side][latent]), (TESTS[0], False, pool)]
+        kinds = [(TESTS[0], True, scoring_set.positives[side][latent]), (TESTS[0], False, pool)]
         if side:
-            kinds.append((TESTS[1], False, exam.hard[latent]))
+            kinds.append((TESTS[1], False, scoring_set.hard[latent]))
         for (test, negatives), positive, slots in kinds:
             for slot in slots[slots >= 0][:PER_KIND].tolist():
-                text = words.window_text(int(exam.windows[slot]))
-                items.append(Item(test, negatives, side, positive, slot, int(exam.document[slot]), text))
+                text = words.window_text(int(scoring_set.windows[slot]))
+                items.append(
+                    Item(test, negatives, side, positive, slot, int(scoring_set.document[slot]), text)
+                )
         mine = fuzz.items[side][latent]
         for at in mine[mine >= 0][:PER_KIND].tolist():
             for odd in (0, 1):
@@ -68,8 +72,8 @@ def marked_text(fuzz: Fuzz, words: Words, item: int) -> str:
     return "".join(out).replace(_CLOSE + _OPEN, "")
 
 
-def sheet_scores(
-    sheets: dict[int, list[Item]],
+def score_judge_items(
+    judge_items: dict[int, list[Item]],
     fits: dict[int, list[float | None]],
     others: dict[int, list[float | None]],
     *,
@@ -81,8 +85,8 @@ def sheet_scores(
     `fits`: per latent, what the judge says of each of its items, None where it said nothing; `others`: the same for
     another latent's label, or nothing. `threshold` None: chosen on the items that aren't held out.
     """
-    latents = list(sheets)
-    n_documents = 1 + max((i.document for items in sheets.values() for i in items), default=0)
+    latents = list(judge_items)
+    n_documents = 1 + max((i.document for items in judge_items.values() for i in items), default=0)
     weights = stats.document_weights(n_documents, seed)
 
     def side(
@@ -91,7 +95,7 @@ def sheet_scores(
         rows = [
             [
                 (fit, item.document)
-                for item, fit in zip(sheets[j], said.get(j, ()), strict=False)
+                for item, fit in zip(judge_items[j], said.get(j, ()), strict=False)
                 if fit is not None
                 and (item.test, item.held_out, item.positive) == (test, held_out, positive)
                 and (positive or item.negatives == negatives)
@@ -143,7 +147,7 @@ def sheet_scores(
             )
         )
         for i, j in enumerate(latents):
-            for item, fit in zip(sheets[j], fits.get(j, ()), strict=False):
+            for item, fit in zip(judge_items[j], fits.get(j, ()), strict=False):
                 if fit is not None and item.held_out and (item.test, item.negatives) == (test, negatives):
                     examples.append((j, test, negatives, item.positive, item.at, bool(fit > cut[i]), fit))
     columns = ["latent", "test", "negatives", "positive", "at", "judged", "fit"]

@@ -1,6 +1,7 @@
 """Labels judged by a local language model's own doubt: how much likelier it holds "yes" than "no".
 
-Small models rarely reply with the array that judge.py asks for, yet their next-token probabilities tell texts apart.
+Small models rarely reply with the array that llm_scorer.py asks for, yet their next-token probabilities tell texts
+apart.
 The fit is ln p(yes) - ln p(no) after one window and the question; as with the sentence encoder, a threshold is
 chosen on training documents.
 """
@@ -16,7 +17,7 @@ import torch
 
 from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.interpret.clients.local import LocalChat
-from mneme.interpret.scorers.judge_items import Item, sheet_scores
+from mneme.interpret.scorers.judge_items import Item, score_judge_items
 from mneme.interpret.scorers.text_fit import shuffled
 
 _QUESTIONS = {
@@ -28,7 +29,7 @@ _BATCH = 16
 
 def judge_by_likelihood(
     labels: Mapping[int, str],
-    sheets: dict[int, list[Item]],
+    judge_items: dict[int, list[Item]],
     chat: LocalChat,
     *,
     seed: int = 0,
@@ -36,7 +37,7 @@ def judge_by_likelihood(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Rows of label_scores and label_examples (`at` for window) for labels of one method, by latent.
 
-    `sheets`: the windows of those latents, training ones too.
+    `judge_items`: the windows of those latents, training ones too.
     """
     latents = list(labels)
     other = shuffled(len(latents), seed) if len(latents) > 1 else np.zeros(0, dtype=np.int64)
@@ -45,11 +46,11 @@ def judge_by_likelihood(
     others: dict[int, list[float | None]] = {}
     with progress.task(f"scores by {chat.method}", total=len(latents), unit="labels") as task:
         for latent in latents:
-            fits[latent] = [*doubts(chat, labels[latent], sheets[latent])]
+            fits[latent] = [*doubts(chat, labels[latent], judge_items[latent])]
             if guessed:
-                others[latent] = [*doubts(chat, guessed[latent], sheets[latent])]
+                others[latent] = [*doubts(chat, guessed[latent], judge_items[latent])]
             task.advance()
-    scores, examples = sheet_scores(sheets, fits, others, threshold=None, seed=seed)
+    scores, examples = score_judge_items(judge_items, fits, others, threshold=None, seed=seed)
     return scores.assign(scorer=chat.method), examples.assign(scorer=chat.method)
 
 

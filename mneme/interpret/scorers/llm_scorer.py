@@ -1,7 +1,7 @@
 """Labels judged by a language model: it says of each window whether a feature of that label would be active in it.
 
 One request holds a label and its windows of one test, positives and negatives mixed, as JSON data; the reply is a JSON
-array of 0s and 1s, checked. Replies are kept and paid for once (labels/asking.py). A request without a usable reply is
+array of 0s and 1s, checked. Replies are kept and paid for once (clients/asking.py). A request without a usable reply is
 listed with its reason and counts for nothing.
 """
 
@@ -21,14 +21,14 @@ from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.interpret.clients.asking import Budget, ask_all
 from mneme.interpret.clients.base import Chat
 from mneme.interpret.clients.response_cache import Prompt
-from mneme.interpret.scorers.judge_items import Item, sheet_scores
+from mneme.interpret.scorers.judge_items import Item, score_judge_items
 from mneme.interpret.scorers.text_fit import shuffled
 from mneme.interpret.selection import uniform_hash
 
 _PROMPTS = {"detection": "detect.txt", "fuzzing": "fuzz.txt"}
 
 
-class Judged(NamedTuple):
+class LLMScores(NamedTuple):
     """Rows of label_scores, label_examples (`at` for window) and label_failures."""
 
     scores: pd.DataFrame
@@ -38,7 +38,7 @@ class Judged(NamedTuple):
 
 def judge_labels(
     labels: Mapping[int, str],
-    sheets: dict[int, list[Item]],
+    judge_items: dict[int, list[Item]],
     chat: Chat,
     folder: str | Path,
     *,
@@ -46,10 +46,11 @@ def judge_labels(
     concurrency: int = 4,
     seed: int = 0,
     progress: Progress = NULL_PROGRESS,
-) -> Judged:
+) -> LLMScores:
     """Ask about each latent's label, and about another latent's label on the same windows.
 
-    `labels`: of one method, by latent. `sheets`: windows of those latents (`sheet`); it reads the held-out ones.
+    `labels`: of one method, per latent. `judge_items`: windows of those latents (`judge_items_of`); the held-out ones
+    are read.
     """
     latents = list(labels)
     other = shuffled(len(latents), seed) if len(latents) > 1 else np.zeros(0, dtype=np.int64)
@@ -62,12 +63,12 @@ def judge_labels(
     order: dict[tuple[int, str], list[int]] = {}
     for latent in latents:
         for test in _PROMPTS:
-            mine = [i for i, item in enumerate(sheets[latent]) if item.held_out and item.test == test]
+            mine = [i for i, item in enumerate(judge_items[latent]) if item.held_out and item.test == test]
             if not mine:
                 continue
             turn = uniform_hash(seed + 1, np.full(len(mine), latent, np.int64), np.array(mine, np.int64))
             order[latent, test] = [mine[i] for i in np.argsort(turn, kind="stable")]
-            texts = [sheets[latent][i].text for i in order[latent, test]]
+            texts = [judge_items[latent][i].text for i in order[latent, test]]
             for who, names in said.items():
                 user = json.dumps({"label": names[latent], "texts": texts}, ensure_ascii=False)
                 prompts[who, latent, test] = Prompt(_instructions(test), user)
@@ -88,15 +89,15 @@ def judge_labels(
         if len(answer.value) != len(places):
             reasons[who, latent, test] = f"the reply has {len(answer.value)} verdicts, not {len(places)}"
             continue
-        into = fits[who].setdefault(latent, [None] * len(sheets[latent]))
+        into = fits[who].setdefault(latent, [None] * len(judge_items[latent]))
         for place, verdict in zip(places, answer.value, strict=True):
             into[place] = float(verdict)
-    scores, examples = sheet_scores(sheets, fits["own"], fits["other"], threshold=0.5, seed=seed)
+    scores, examples = score_judge_items(judge_items, fits["own"], fits["other"], threshold=0.5, seed=seed)
     failures = [
         (latent, f"scored by {chat.method}", f"{test}, {who} label: {reason}")
         for (who, latent, test), reason in reasons.items()
     ]
-    return Judged(
+    return LLMScores(
         scores.assign(scorer=chat.method),
         examples.assign(scorer=chat.method, fit=np.nan),
         pd.DataFrame(failures, columns=["latent", "method", "reason"]),

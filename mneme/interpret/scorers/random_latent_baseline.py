@@ -1,8 +1,8 @@
 """The random-latent baseline: what does a label of nothing score?
 
 Made-up latents fire on tokens drawn at random, as often as real ones do and as strongly. They are put through the same
-contexts, the same offline explainer and the same exam. What their labels get above 0.5 the score gives for nothing.
-(Why such a baseline is needed: auto-interpretation scores random networks nearly as well, arXiv 2501.17727.)
+contexts, the same offline explainer and the same scoring set. What their labels get above 0.5 the score gives for
+nothing. (Why such a baseline is needed: auto-interpretation scores random networks nearly as well, arXiv 2501.17727.)
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from mneme.interpret.explainers.offline import offline_labels
 from mneme.interpret.neighbours import nearest_by_firing
 from mneme.interpret.scorers.detection import score_method
 from mneme.interpret.scorers.fuzz import set_fuzz
-from mneme.interpret.scorers.scoring_set import Exam, fill_exam, positive_windows
+from mneme.interpret.scorers.scoring_set import ScoringSet, fill_scoring_set, positive_windows
 
 LATENTS = 200
 _MOST_FIRINGS = 20_000  # of one made-up latent
@@ -46,8 +46,8 @@ class RandomCodes:
         yield 0, self.codes, self.n_tokens
 
 
-def score_nonsense(
-    exam: Exam,
+def random_latent_scores(
+    scoring_set: ScoringSet,
     n_active: np.ndarray,
     cache: Activations,
     words: Words,
@@ -66,7 +66,7 @@ def score_nonsense(
     chosen = positive_windows(contexts, words, config, budget=words.n_windows)
     near = nearest_by_firing(codes, contexts.n_active, n=config.neighbours)
     rows = cache.document, cache.position
-    own = fill_exam(exam, contexts, chosen, near, codes, rows, words)
+    own = fill_scoring_set(scoring_set, contexts, chosen, near, codes, rows, words)
     fuzz = set_fuzz(contexts, words, encoder, config.seed)
     found = score_method(own, fuzz, labels, encoder, seed=config.seed).summary
     return found[found.labels == "own"].assign(labels="random latent")

@@ -1,4 +1,4 @@
-"""All labels of a run through the exam, method by method, with the baseline of latents that fire at random."""
+"""All labels of a run through the scoring_set, method by method, with the baseline of latents that fire at random."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from mneme.interpret.corpus_words import Words
 from mneme.interpret.encoder import SentenceEncoder
 from mneme.interpret.scorers.detection import SCORER, score_method
 from mneme.interpret.scorers.fuzz import Fuzz, set_fuzz
-from mneme.interpret.scorers.judge_items import Item, sheet
-from mneme.interpret.scorers.llm_scorer import Judged
-from mneme.interpret.scorers.random_latent_baseline import score_nonsense
-from mneme.interpret.scorers.scoring_set import Exam, set_exam
+from mneme.interpret.scorers.judge_items import Item, judge_items_of
+from mneme.interpret.scorers.llm_scorer import LLMScores
+from mneme.interpret.scorers.random_latent_baseline import random_latent_scores
+from mneme.interpret.scorers.scoring_set import ScoringSet, make_scoring_set
 from mneme.interpret.selection import Codes
 
 _TEXT = 300  # characters kept of a window
 _ALL_EXAMPLES = 400_000  # rows of label_examples; above, only the first latents asked for have theirs
 
 
-class Graded(NamedTuple):
+class LabelScores(NamedTuple):
     """Frames with the columns of the run's tables; `labels` is what was given, with its scores."""
 
     labels: pd.DataFrame
@@ -37,11 +37,11 @@ class Graded(NamedTuple):
     """latent, method, reason: what a judging model was asked and did not say."""
 
 
-Judge = Callable[[dict[int, str], dict[int, list[Item]]], Judged]
+Judge = Callable[[dict[int, str], dict[int, list[Item]]], LLMScores]
 """Labels by latent and the windows to judge them on -> what a language model says."""
 
 
-def grade_labels(
+def score_labels(
     labels: pd.DataFrame,
     contexts: Contexts,
     neighbours: pd.DataFrame,
@@ -56,7 +56,7 @@ def grade_labels(
     judge: Judge | None = None,
     judged: np.ndarray | None = None,
     progress: Progress = NULL_PROGRESS,
-) -> Graded:
+) -> LabelScores:
     """Score labels (columns latent, label, method, ...).
 
     `neighbours`: columns latent, kind, rank, neighbour. `first`: latents whose examples are kept before others'.
@@ -64,32 +64,36 @@ def grade_labels(
     `judged` too.
     """
     rows = cache.document, cache.position
-    exam = set_exam(contexts, neighbours, codes, rows, words, encoder, config, progress, most=most)
+    scoring_set = make_scoring_set(
+        contexts, neighbours, codes, rows, words, encoder, config, progress, most=most
+    )
     fuzz = set_fuzz(contexts, words, encoder, config.seed, progress)
     found = [
-        score_method(exam, fuzz, own.reset_index(drop=True), encoder, seed=config.seed, progress=progress)
+        score_method(
+            scoring_set, fuzz, own.reset_index(drop=True), encoder, seed=config.seed, progress=progress
+        )
         for _, own in labels.groupby("method", sort=True)
     ]
     scores, examples, summary = (pd.concat(frames, ignore_index=True) for frames in zip(*found, strict=True))
     with progress.task("score labels of random latents", total=None):
-        nonsense = score_nonsense(exam, contexts.n_active, cache, words, encoder, config)
+        random_latent = random_latent_scores(scoring_set, contexts.n_active, cache, words, encoder, config)
     failures = pd.DataFrame({"latent": [], "method": [], "reason": []})
     if judge is not None and judged is not None and len(judged):
-        sheets = {int(j): sheet(exam, fuzz, words, int(j), train=True) for j in judged}
+        judge_items = {int(j): judge_items_of(scoring_set, fuzz, words, int(j), train=True) for j in judged}
         for method, own in labels[labels.latent.isin(judged)].groupby("method", sort=True):
             named = dict(zip(own.latent.astype(int).tolist(), own.label.tolist(), strict=True))
-            said = judge(named, {j: sheets[j] for j in named})
+            said = judge(named, {j: judge_items[j] for j in named})
             scores = pd.concat([scores, said.scores.assign(method=method)], ignore_index=True)
             examples = pd.concat([said.examples.assign(method=method), examples], ignore_index=True)
             summary = pd.concat([summary, mean_scores(said.scores).assign(method=method)], ignore_index=True)
             failures = pd.concat([failures, said.failures], ignore_index=True)
-    examples, windows = with_windows(keep_examples(examples, first), exam, fuzz, words)
-    return Graded(
+    examples, windows = with_windows(keep_examples(examples, first), scoring_set, fuzz, words)
+    return LabelScores(
         with_headline(labels, scores),
         scores,
         examples,
         windows,
-        pd.concat([summary, nonsense], ignore_index=True),
+        pd.concat([summary, random_latent], ignore_index=True),
         failures,
     )
 
@@ -131,13 +135,13 @@ def keep_examples(
 
 
 def with_windows(
-    examples: pd.DataFrame, exam: Exam, fuzz: Fuzz, words: Words
+    examples: pd.DataFrame, scoring_set: ScoringSet, fuzz: Fuzz, words: Words
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The rows of label_examples and of label_windows."""
     at = examples["at"].to_numpy(np.int64)
     fuzzing = (examples.test == "fuzzing").to_numpy()
     window = np.empty(len(examples), dtype=np.int64)
-    window[~fuzzing] = exam.windows[at[~fuzzing]]
+    window[~fuzzing] = scoring_set.windows[at[~fuzzing]]
     items = at[fuzzing]
     window[fuzzing] = words.window_of(fuzz.document[items], fuzz.position[items])
     chosen = fuzz.marked[items]

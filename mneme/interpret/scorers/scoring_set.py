@@ -30,7 +30,7 @@ LOWEST_DECILE = 6
 _BLOCK = 4096  # latents whose hard negatives are chosen at a time
 
 
-class Exam(NamedTuple):
+class ScoringSet(NamedTuple):
     """W windows and who fires in them. Slots are indices into `windows`, -1 is none."""
 
     windows: np.ndarray
@@ -58,7 +58,7 @@ class Exam(NamedTuple):
         return int(self.document.max(initial=-1)) + 1
 
 
-def set_exam(
+def make_scoring_set(
     contexts: Contexts,
     neighbours: pd.DataFrame,
     codes: Codes,
@@ -69,7 +69,7 @@ def set_exam(
     progress: Progress = NULL_PROGRESS,
     *,
     most: int = 6000,
-) -> Exam:
+) -> ScoringSet:
     """Choose and embed the windows, `most` at most.
 
     `rows`: document and position of each of the N tokens. `neighbours`: columns latent, kind, rank, neighbour.
@@ -94,7 +94,7 @@ def set_exam(
             task.advance(len(part))
     holds = words_in_windows(words)
     rarity = np.log(words.n_windows / np.maximum(np.asarray(holds.sum(axis=0)).ravel(), 1))
-    empty = Exam(
+    empty = ScoringSet(
         windows,
         np.unique(document[windows], return_inverse=True)[1],
         np.concatenate(vectors),
@@ -106,38 +106,38 @@ def set_exam(
         {},
         np.zeros((0, HARD), np.int32),
     )
-    return fill_exam(empty, contexts, chosen, neighbours, codes, rows, words)
+    return fill_scoring_set(empty, contexts, chosen, neighbours, codes, rows, words)
 
 
-def fill_exam(
-    exam: Exam,
+def fill_scoring_set(
+    scoring_set: ScoringSet,
     contexts: Contexts,
     chosen: pd.DataFrame,
     neighbours: pd.DataFrame,
     codes: Codes,
     rows: tuple[np.ndarray, np.ndarray],
     words: Words,
-) -> Exam:
-    """The exam's windows for the latents of these contexts and codes. `chosen`: latent, window, test."""
+) -> ScoringSet:
+    """The scoring set's windows for the latents of these contexts and codes. `chosen`: latent, window, test."""
     n_latents = len(contexts.n_active)
-    chosen = chosen[np.isin(chosen.window, exam.windows)]
+    chosen = chosen[np.isin(chosen.window, scoring_set.windows)]
     chosen = chosen[chosen.groupby(["latent", "test"]).cumcount() < POSITIVES]
-    slot = np.searchsorted(exam.windows, chosen.window)
+    slot = np.searchsorted(scoring_set.windows, chosen.window)
     positives = {
         side: padded(chosen.latent.to_numpy()[mine], slot[mine], n_latents, POSITIVES)
         for side in (False, True)
         for mine in [chosen.test.to_numpy() == side]
     }
-    fired = firing_keys(codes, rows, words, exam.windows, n_latents)
+    fired = firing_keys(codes, rows, words, scoring_set.windows, n_latents)
     silent = {}
-    for side, pool in exam.pools.items():
-        place = np.full(len(exam.windows), -1, dtype=np.int32)
+    for side, pool in scoring_set.pools.items():
+        place = np.full(len(scoring_set.windows), -1, dtype=np.int32)
         place[pool] = np.arange(len(pool))
-        latent, at = fired // len(exam.windows), place[fired % len(exam.windows)]
+        latent, at = fired // len(scoring_set.windows), place[fired % len(scoring_set.windows)]
         silent[side] = np.ones((n_latents, len(pool)), dtype=bool)
         silent[side][latent[at >= 0], at[at >= 0]] = False
-    hard = hard_negatives(positives[True], neighbours, fired, len(exam.windows), n_latents)
-    return exam._replace(positives=positives, silent=silent, hard=hard)
+    hard = hard_negatives(positives[True], neighbours, fired, len(scoring_set.windows), n_latents)
+    return scoring_set._replace(positives=positives, silent=silent, hard=hard)
 
 
 def positive_windows(contexts: Contexts, words: Words, config: InterpretConfig, budget: int) -> pd.DataFrame:

@@ -28,7 +28,7 @@ def effects_stage(context: RunContext) -> StageResult:
     latents = context.run.sql("SELECT * FROM latents ORDER BY latent")
     labels = telling_labels(context.run)
     outcomes = context.outcomes
-    laid = text_of(context)
+    assigned = text_of(context)
     named = named_categories(
         latents,
         labels,
@@ -48,10 +48,10 @@ def effects_stage(context: RunContext) -> StageResult:
         labels=labels,
         named=named.weights if named else None,
         outcomes=outcomes,
-        laid=laid,
+        assigned=assigned,
         progress=context.progress,
     )
-    power = power_of(context, latents, laid)
+    power = power_of(context, latents, assigned)
     tables = {**found._asdict(), "power": power.table}
     if outcomes is not None:
         tables["outcomes"] = outcomes

@@ -15,7 +15,7 @@ from tiny_models import changed_in_layer, save, tiny_llama
 from mneme._util.errors import ModelError, UserError
 from mneme.attribution.scaling import latent_scaling
 from mneme.probe.chat import read_chat
-from mneme.probe.job_files import Board
+from mneme.probe.job_files import JobFiles
 from mneme.probe.probe import MAX_TOKENS, Prober
 from mneme.store.run import Run
 
@@ -120,19 +120,19 @@ def test_a_worker_answers_goes_on_after_errors_and_ends(
     run = tmp_path / "run"
     shutil.copytree(whole_run.path, run, ignore=shutil.ignore_patterns("activations", "codes", "probe"))
     monkeypatch.setenv("MNEME_PROBE_IDLE", "3")
-    board = Board(run)
-    bad, good, withdrawn = board.ask("b" * 2000), board.ask(TEXT), board.ask("never mind")
-    board.cancel(withdrawn)
-    assert [r.id for r in board.waiting()] == [bad, good]
-    board.start_worker()
-    board.start_worker()  # one is enough
+    job_files = JobFiles(run)
+    bad, good, withdrawn = job_files.ask("b" * 2000), job_files.ask(TEXT), job_files.ask("never mind")
+    job_files.cancel(withdrawn)
+    assert [r.id for r in job_files.waiting()] == [bad, good]
+    job_files.start_worker()
+    job_files.start_worker()  # one is enough
     deadline = time.monotonic() + 120
-    while board.answer(good) is None or board.worker() is not None:
-        assert time.monotonic() < deadline, board.last_words()
+    while job_files.answer(good) is None or job_files.worker() is not None:
+        assert time.monotonic() < deadline, job_files.last_words()
         time.sleep(0.1)
-    assert "shorten" in board.answer(bad)["error"]
-    assert board.answer(good)["tokens"][1] == "t" and board.answer(withdrawn) is None
-    assert board.ask(TEXT) == good and not board.waiting(), "the same text is answered already"
-    assert board.asked(good).text == TEXT
+    assert "shorten" in job_files.answer(bad)["error"]
+    assert job_files.answer(good)["tokens"][1] == "t" and job_files.answer(withdrawn) is None
+    assert job_files.ask(TEXT) == good and not job_files.waiting(), "the same text is answered already"
+    assert job_files.asked(good).text == TEXT
     os.utime(run / "crosscoder" / "model.safetensors")
-    assert board.ask(TEXT) != good, "another dictionary is asked again"
+    assert job_files.ask(TEXT) != good, "another dictionary is asked again"
