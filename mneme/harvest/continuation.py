@@ -13,8 +13,7 @@ from nnsight import TransformersModel
 from torch import Tensor
 
 from mneme._util.errors import ModelError
-from mneme._util.memory import is_out_of_memory
-from mneme.harvest.forward import PairReader
+from mneme.harvest.forward import PairReader, started_midway
 from mneme.models.layers import layer_of_parameter, residual
 from mneme.models.traced import handle
 
@@ -69,15 +68,9 @@ class Continuation:
         ids = self.reader.few_tokens()
         whole = self.reader.read(ids, logits=True)
         assert whole.base_logits is not None
-        try:
-            found = self.logits(self.pair.base, ids, whole.base, torch.ones_like(ids, dtype=torch.bool))
-        except (
-            Exception
-        ) as error:  # whatever a model raises for want of what the layers before would have left it
-            if is_out_of_memory(error):
-                raise
-            return False
-        return torch.equal(found, whole.base_logits[0])
+        where = torch.ones_like(ids, dtype=torch.bool)
+        found = started_midway(lambda: self.logits(self.pair.base, ids, whole.base, where))
+        return found is not None and torch.equal(found, whole.base_logits[0])
 
     def _tails_agree(self) -> bool:
         """Whether both models make the same of the same stream: nothing after the layer was changed."""

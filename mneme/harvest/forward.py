@@ -7,7 +7,8 @@ over what the first changed layer shares too (shared_prefix.py).
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from nnsight import TransformersModel
@@ -20,6 +21,7 @@ from mneme.models.remote import told
 from mneme.models.traced import handle
 
 _FEW = 32
+Found = TypeVar("Found")
 
 
 class PairOutput(NamedTuple):
@@ -41,6 +43,17 @@ class Prefix(NamedTuple):
     """Output of the last shared layer."""
     parts: tuple[Any, ...]
     """Outputs of the shared parts of the layer after it."""
+
+
+def started_midway(run: Callable[[], Found]) -> Found | None:
+    """What `run` gives, a pass that starts after some layers; None where the model can't: whatever it raises for want of
+    what those layers would have left it. Running out of memory is raised."""
+    try:
+        return run()
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise
+        return None
 
 
 class PairReader:
@@ -122,13 +135,8 @@ class PairReader:
         that nothing a model kept of that call stands in for what it was not given.
         """
         ids = self.few_tokens(first_token)
-        try:
-            shared = self.read(ids, logits=True)
-        except (
-            Exception
-        ) as error:  # whatever a model raises for want of what the layers before would have left it
-            if is_out_of_memory(error):
-                raise
+        shared = started_midway(lambda: self.read(ids, logits=True))
+        if shared is None:
             return False
         held, self.n_shared, self.parts = (self.n_shared, self.parts), 0, ()
         whole = self.read(ids, logits=True)

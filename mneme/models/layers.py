@@ -45,7 +45,7 @@ def anatomy(model: PreTrainedModel, seen: Observation | None = None) -> Anatomy:
     Raises ModelError for a model that has no such layers, or does not run on text alone.
     """
     if model not in _KNOWN:
-        if any(parameter.is_meta for parameter in model.parameters()):
+        if _is_elsewhere(model):
             _KNOWN[model] = _announced(model)
         else:
             _KNOWN[model] = _observed(model, seen or observe(model))
@@ -68,10 +68,17 @@ def layers_path(model: PreTrainedModel) -> str:
 
 
 def most_positions(model: PreTrainedModel) -> int | None:
-    """The longest text the model's positions reach over, by its config and its tables; None where they have no end."""
+    """The longest text the model's positions reach over, by its config and its tables; None where they have no end.
+
+    Known of models without one residual stream too, which can still write. Raises ModelError for one that does not run
+    on text alone.
+    """
     config = model.config.get_text_config(decoder=True)  # type: ignore[union-attr, operator]
     found = [getattr(config, name, None) for name in ("max_position_embeddings", "max_seq_len")]
-    found.append(anatomy(model).positions)
+    if model in _KNOWN:
+        found.append(_KNOWN[model].positions)
+    elif not _is_elsewhere(model):
+        found.append(_positions(model, observe(model)))
     return min((n for n in found if isinstance(n, int) and n > 0), default=None)
 
 
@@ -95,6 +102,11 @@ def layer_calls(seen: Observation, path: str) -> list[Call]:
 def layers_before(clock: int, calls: list[Call]) -> int:
     """How many of the layers had ended at that time: the first layer whose output it can touch."""
     return sum(call.end <= clock for call in calls)
+
+
+def _is_elsewhere(model: nn.Module) -> bool:
+    """Whether the weights aren't here (the meta device)."""
+    return any(parameter.is_meta for parameter in model.parameters())
 
 
 def _observed(model: PreTrainedModel, seen: Observation) -> Anatomy:

@@ -14,7 +14,7 @@ from tiny_models import VOCABULARY, changed_in_layer, tiny_llama, tiny_tokenizer
 
 from mneme.corpus import Corpus
 from mneme.harvest import harvest
-from mneme.harvest.forward import PairReader
+from mneme.harvest.forward import PairReader, started_midway
 from mneme.models import ModelPair, pair_models
 
 
@@ -97,3 +97,14 @@ def test_parts_are_not_shared_where_the_layer_keeps_more_than_it_gives(pair: Mod
     leaky = PairReader(pair_models(recurrent(tiny_llama()), recurrent(tuned), tiny_tokenizer()), 3)
     assert (leaky.n_shared, leaky.parts) == (2, ())
     assert PairReader(pair, 3).parts != ()
+
+
+@pytest.mark.parametrize("error", [MemoryError(), torch.OutOfMemoryError()])
+def test_a_model_out_of_memory_is_not_one_that_cannot_start_midway(error: Exception) -> None:
+    def fails(error: Exception) -> None:
+        raise error
+
+    assert started_midway(lambda: 3) == 3
+    assert started_midway(lambda: fails(KeyError("a cache that layer 0 fills"))) is None
+    with pytest.raises(type(error)):
+        started_midway(lambda: fails(error))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from conformance.architectures import tiny_model
 from tiny_models import save, tiny_llama, tiny_tokenizer
 from transformers import PreTrainedModel
 
@@ -50,6 +51,28 @@ def test_a_prompt_longer_than_the_model_reads_is_told_not_cut(folder, model) -> 
     longest = model.config.max_position_embeddings
     with pytest.raises(ReplyError, match=f"too long for a model of {longest}"):
         LocalChat(str(folder)).reply("a", "b " * longest)
+
+
+@pytest.mark.parametrize(("kind", "longest"), [("mpt", 128), ("roberta", 126)])
+def test_what_a_model_reads_is_not_only_what_its_config_calls_so(
+    kind: str, longest: int, tmp_path: Path
+) -> None:
+    """MPT calls it max_seq_len and ends there or fails; RoBERTa's table begins two rows late."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = TEMPLATE
+    chat = LocalChat(save(tiny_model(kind), tmp_path / kind, tokenizer), reply_tokens=8)
+    fits = longest - chat.reply_tokens - len("a  ")
+    assert chat.reply("a", "b" * fits).prompt_tokens == longest - chat.reply_tokens
+    with pytest.raises(ReplyError, match=f"too long for a model of {longest}"):
+        chat.reply("a", "b" * (fits + 1))
+
+
+def test_a_model_of_several_streams_may_write_labels(tmp_path: Path) -> None:
+    """mneme reads no such pair, but asks any that writes."""
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = TEMPLATE
+    chat = LocalChat(save(tiny_model("gemma3n_text"), tmp_path / "model", tokenizer), reply_tokens=4)
+    assert chat.reply("a", "b").reply_tokens > 0
 
 
 def test_a_model_without_a_chat_template_is_refused(model, tmp_path) -> None:

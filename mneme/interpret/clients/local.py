@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase, StoppingCriteria, StoppingCrit
 from mneme._util.errors import ModelError
 from mneme.interpret.clients.base import LOCAL, REPLY_TOKENS, Reply, ReplyError, local_identity, method_of
 from mneme.models import load_model, load_tokenizer
+from mneme.models.layers import most_positions
 
 
 class LocalChat:
@@ -27,7 +28,7 @@ class LocalChat:
         self.reply_tokens = reply_tokens
         self.method = method_of(LOCAL + spec)
         self.identity = local_identity(spec, reply_tokens)
-        self._longest = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        self._longest = most_positions(self.model)
         self._lock = threading.Lock()
 
     def reply(self, system: str, user: str) -> Reply:
