@@ -18,6 +18,7 @@ from mneme.cli.common import (
     ReplaceOption,
     RunArgument,
     SetOption,
+    TrustOption,
     app,
     out,
     print_summary,
@@ -149,6 +150,7 @@ def report(
 @app.command()
 def info(
     path: Annotated[str, typer.Argument(help="A run's folder, or a model.")],
+    trust: TrustOption = False,
 ) -> None:
     """Say what a run or a model is."""
     from mneme.store.run import open_run
@@ -161,7 +163,7 @@ def info(
         return
     from mneme.models import layers, load_model
 
-    model = load_model(path)
+    model = load_model(path, trust_remote_code=trust)
     config = model.config.get_text_config()
     print_facts(
         {

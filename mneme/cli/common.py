@@ -44,6 +44,13 @@ ReplaceOption = Annotated[
         "--replace", help="Other settings or inputs may replace what the folder's run has finished."
     ),
 ]
+TrustOption = Annotated[
+    bool,
+    typer.Option(
+        "--trust-remote-code",
+        help="Run Python code that comes with a model; it can do anything you can, so read it first.",
+    ),
+]
 CorpusOption = Annotated[str, typer.Option(help="Text: bundled, a file, a folder, hf:NAME.")]
 
 

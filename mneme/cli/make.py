@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from mneme._util.errors import ConfigError
-from mneme.cli.common import SetOption, app, out
+from mneme.cli.common import SetOption, TrustOption, app, out
 
 corpus_app = typer.Typer(no_args_is_help=True, help="Make text to compare on.")
 app.add_typer(corpus_app, name="corpus")
@@ -29,6 +29,7 @@ def organism(
         Path | None, typer.Option(help="MMLU's folder: measure what it did, into outcomes.csv.")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    trust: TrustOption = False,
     settings: SetOption = None,
 ) -> None:
     """Make a tuned model whose change is known: unlearning or fine-tuning, as a small delta."""
@@ -55,10 +56,11 @@ def organism(
         learn=learn or (),
         config=config,
         seed=seed,
+        trust_remote_code=trust,
         progress=progress,
     )
     if measure is not None:
-        measure_organism(made, measure, progress=progress)
+        measure_organism(made, measure, trust_remote_code=trust, progress=progress)
     out.print(f"Made {escape(str(made))}: compare with [bold]mneme run --tuned {escape(str(made))}[/]")
 
 
@@ -71,6 +73,7 @@ def corpus_sample(
     ] = None,
     tokens: Annotated[int, typer.Option(min=1000, help="About how many tokens.")] = 108_000,
     seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
+    trust: TrustOption = False,
 ) -> None:
     """Let a model write the text to compare on: no data set needed."""
     from mneme._util.console import RichProgress
@@ -78,8 +81,8 @@ def corpus_sample(
     from mneme.models import data_folder, load_model, load_tokenizer
 
     made = sample_corpus(
-        load_model(model),
-        load_tokenizer(model),
+        load_model(model, trust_remote_code=trust),
+        load_tokenizer(model, trust_remote_code=trust),
         topics or data_folder() / "corpus" / "topics.toml",
         file,
         SampleConfig(n_tokens=tokens, seed=seed),

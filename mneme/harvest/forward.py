@@ -46,8 +46,10 @@ class Prefix(NamedTuple):
 
 
 def started_midway(run: Callable[[], Found]) -> Found | None:
-    """What `run` gives, a pass that starts after some layers; None where the model can't: whatever it raises for want of
-    what those layers would have left it. Running out of memory is raised."""
+    """What `run` gives, a pass that starts after some layers; None where the model can't start there.
+
+    Whatever a model raises for want of what those layers would have left it means that; running out of memory does not.
+    """
     try:
         return run()
     except Exception as error:

@@ -159,5 +159,5 @@ def _config(source: Source, trust_remote_code: bool) -> PreTrainedConfig:
 def _untrusted(source: Source, file: str) -> str:
     return (
         f"{source.spec} brings Python code of its own (auto_map in {file}), which mneme does not run: read that code,"
-        " and set models.trust_remote_code=true if you trust it"
+        " and set models.trust_remote_code=true (or give --trust-remote-code) if you trust it"
     )

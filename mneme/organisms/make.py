@@ -67,12 +67,14 @@ def make_organism(
     learn: Sequence[str | Path] = (),
     config: Any = None,
     seed: int | None = None,
+    trust_remote_code: bool = False,
     progress: Progress = NULL_PROGRESS,
 ) -> Path:
     """Tune `base` by a method of METHODS and write the organism's folder `out`.
 
     forget, retain, learn: files of text (see `read_texts`; `FILE::even` takes every other text). `config` is
     the method's dataclass (its defaults when None); `seed`, when given, replaces the config's.
+    trust_remote_code: run Python code that comes with the base.
 
     Raises ConfigError for an unknown method, a missing kind of text or settings that can't be, CorpusError
     for text that can't be read, ModelError for a model that can't be used.
@@ -90,8 +92,9 @@ def make_organism(
     found = {kind: read_all(specs) for kind, specs in given.items()}
     data = TrainingData(**{kind: texts for kind, (texts, _) in found.items()})
 
-    model = load_model(base, dtype="float32")
-    names = chosen.run(model, load_tokenizer(base), data, config, progress)
+    model = load_model(base, dtype="float32", trust_remote_code=trust_remote_code)
+    tokenizer = load_tokenizer(base, trust_remote_code=trust_remote_code)
+    names = chosen.run(model, tokenizer, data, config, progress)
     folder = Path(out)
     recipe = _recipe(method, base, config, {kind: facts for kind, (_, facts) in found.items() if facts})
     with translate_os_errors(folder):
@@ -113,9 +116,12 @@ def measure_organism(
     per_category: int = 55,
     every: int = 2,
     first: int = 1,
+    trust_remote_code: bool = False,
     progress: Progress = NULL_PROGRESS,
 ) -> pd.DataFrame:
     """Measure an organism and its base on MMLU's odd rows (training takes even ones); writes outcomes.csv.
+
+    trust_remote_code: run Python code that comes with the base.
 
     Goes on after an interruption. Raises OutcomesError when the benchmark can't be read, ModelError when the
     organism can't.
@@ -123,13 +129,13 @@ def measure_organism(
     folder = Path(folder)
     recipe_text = (folder / "recipe.toml").read_text(encoding="utf-8")
     recipe = tomlkit.parse(recipe_text).unwrap()
-    base = load_model(recipe["base"])
+    base = load_model(recipe["base"], trust_remote_code=trust_remote_code)
     items = load_mmlu(mmlu, per_category=per_category, every=every, first=first)
     partial = folder / "outcomes.partial"
     frame = measure(
         base,
-        load_model(str(folder)),
-        load_tokenizer(recipe["base"]),
+        load_model(str(folder), trust_remote_code=trust_remote_code),
+        load_tokenizer(recipe["base"], trust_remote_code=trust_remote_code),
         items,
         source=f"mmlu test, rows {first}::{every}, at most {per_category} a subject",
         partial=partial,
