@@ -28,6 +28,17 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     monkeypatch.chdir(home)
 
 
+@pytest.fixture
+def own_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A model that brings Python code of its own; the code that is run is copied below tmp_path; nothing may ask."""
+    from tiny_models import save_with_own_code
+
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    monkeypatch.setattr("sys.path", [*sys.path])
+    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked on the terminal"))
+    return save_with_own_code(tmp_path / "own-code")
+
+
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     """Small matrices are faster with one thread, and sums are the same in every run."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 from pathlib import Path
 
 import torch
@@ -61,3 +62,32 @@ def save(model: PreTrainedModel, folder: Path, tokenizer: PreTrainedTokenizerFas
     if tokenizer is not None:
         tokenizer.save_pretrained(folder)
     return str(folder)
+
+
+OWN_CODE = """
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+class OwnConfig(LlamaConfig):
+    model_type = "own"
+class OwnForCausalLM(LlamaForCausalLM):
+    config_class = OwnConfig
+class OwnTokenizer(PreTrainedTokenizerFast):
+    pass
+"""
+
+
+def save_with_own_code(folder: Path) -> str:
+    """A model and a tokenizer of classes that only a Python file beside them has; its path."""
+    spec = save(tiny_llama(), folder, tiny_tokenizer())
+    (folder / "own.py").write_text(OWN_CODE)
+    models = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnForCausalLM"}
+    changes = {
+        "config.json": {"model_type": "own", "architectures": ["OwnForCausalLM"], "auto_map": models},
+        "tokenizer_config.json": {
+            "tokenizer_class": "OwnTokenizer",
+            "auto_map": {"AutoTokenizer": [None, "own.OwnTokenizer"]},
+        },
+    }
+    for name, change in changes.items():
+        file = folder / name
+        file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    return spec

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +22,7 @@ from transformers import (
 )
 
 from mneme._util.errors import ModelError
-from mneme.models import load_model
+from mneme.models import load_model, load_tokenizer
 from mneme.models.causality import check_causal
 
 SMALL: dict[str, Any] = {
@@ -130,22 +128,9 @@ def test_a_config_that_is_none_is_told_in_one_line(config: str, told: str, tmp_p
     assert "\n" not in str(caught.value)
 
 
-def test_code_that_comes_with_a_model_runs_only_when_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
-    monkeypatch.setattr("sys.path", [*sys.path])
-    monkeypatch.setattr("builtins.input", lambda *_: pytest.fail("asked on the terminal"))
-    spec = save(tiny_llama(), tmp_path / "model")
-    file = tmp_path / "model" / "config.json"
-    config = json.loads(file.read_text())
-    code = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnForCausalLM"}
-    file.write_text(json.dumps({**config, "model_type": "own", "auto_map": code}))
-    (tmp_path / "model" / "own.py").write_text(
-        "from transformers import LlamaConfig, LlamaForCausalLM\n"
-        "class OwnConfig(LlamaConfig):\n    model_type = 'own'\n"
-        "class OwnForCausalLM(LlamaForCausalLM):\n    config_class = OwnConfig\n"
-    )
-    with pytest.raises(ModelError, match=r"models\.trust_remote_code=true"):
-        load_model(spec, device="cpu")
-    assert type(load_model(spec, device="cpu", trust_remote_code=True)).__name__ == "OwnForCausalLM"
+def test_code_that_comes_with_a_model_runs_only_when_asked_for(own_code: str) -> None:
+    for load in (load_model, load_tokenizer):
+        with pytest.raises(ModelError, match=r"models\.trust_remote_code=true"):
+            load(own_code)
+    assert type(load_model(own_code, device="cpu", trust_remote_code=True)).__name__ == "OwnForCausalLM"
+    assert type(load_tokenizer(own_code, trust_remote_code=True)).__name__ == "OwnTokenizer"
