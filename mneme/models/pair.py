@@ -18,6 +18,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mneme._util.errors import PairError
 from mneme.models import layers
+from mneme.models.causality import check_causal, check_config
 from mneme.models.delta import replace_tensor, share_equal_parameters
 from mneme.models.load import Loading, has_tokenizer, load_source, tokenizer_of
 from mneme.models.observe import Observation, named_tensors, observe
@@ -81,7 +82,7 @@ def load_pair(
         check_tokenizers(tokenizer, tokenizer_of(after, trust_remote_code), base, tuned)
     base_model = load_source(before, how)
     tuned_model = load_source(after, how, base=(before, base_model))
-    pair = pair_models(base_model, tuned_model, tokenizer, base_id=base, tuned_id=tuned)
+    pair = _pair(base_model, tuned_model, tokenizer, base, tuned)
     return replace(pair, notes=tuple(how.notes))
 
 
@@ -95,8 +96,22 @@ def pair_models(
 ) -> ModelPair:
     """Make a pair of two models in memory. Equal parameters of `tuned` are replaced by the base's tensors.
 
-    Raises PairError when width, depth or vocabulary differ.
+    Raises ModelError for a model that is no causal decoder, PairError when width, depth or vocabulary differ.
     """
+    for model, model_id in ((base, base_id), (tuned, tuned_id)):
+        check_config(model.config, model_id)
+        check_causal(model, model_id)
+    return _pair(base, tuned, tokenizer, base_id, tuned_id)
+
+
+def _pair(
+    base: PreTrainedModel,
+    tuned: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    base_id: str,
+    tuned_id: str,
+) -> ModelPair:
+    """The pair of two causal decoders."""
     seen, written = _observed_apart(base, tuned)
     for what, measure in (("width", layers.width), ("layers", layers.n_layers)):
         if measure(base) != measure(tuned):

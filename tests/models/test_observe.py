@@ -78,22 +78,33 @@ def test_a_delta_may_replace_a_buffer(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("gemma3n_text", r"carries something of shape \(4, 2, 7, 32\)"),
+        ("deepseek_v4", r"carries something of shape \(2, 7, 4, 32\)"),
+        ("hrm_text", "more than once"),
+        ("reformer", "hands 2 streams"),
+        ("xlm", "does not give a layer what the one before made"),
+        ("mllama", "3 of the 4 layers"),
+    ],
+)
+def test_a_model_without_one_stream_is_refused_in_a_line(kind: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message) as caught:
+        pair_models(tiny_model(kind), tiny_model(kind), tiny_tokenizer())
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("kind", "settings", "message"),
     [
-        ("gemma3n_text", {}, r"carries something of shape \(4, 2, 7, 32\)"),
-        ("deepseek_v4", {}, r"carries something of shape \(2, 7, 4, 32\)"),
         ("xlnet", {}, r"carries something of shape \(7, 2, 32\)"),
-        ("hrm_text", {}, "more than once"),
-        ("reformer", {}, "hands 2 streams"),
-        ("xlm", {}, "does not give a layer what the one before made"),
-        ("mllama", {}, "3 of the 4 layers"),
         ("bert", {"is_decoder": False}, "no causal decoder"),
     ],
 )
-def test_a_model_without_one_stream_is_refused_in_a_line(kind: str, settings: dict, message: str) -> None:
-    with pytest.raises(ModelError, match=message) as caught:
-        pair_models(tiny_model(kind, **settings), tiny_model(kind, **settings), tiny_tokenizer())
-    assert "\n" not in str(caught.value)
+def test_what_the_layers_of_no_causal_decoder_show(kind: str, settings: dict, message: str) -> None:
+    """Told where such a model comes this far, which no pair's does."""
+    with pytest.raises(ModelError, match=message):
+        layers.layers_path(tiny_model(kind, **settings))
 
 
 def test_a_model_that_does_not_run_on_text_alone_is_refused_in_a_line() -> None:
