@@ -131,6 +131,14 @@ class DocumentMoments:
         for name in ("n", "totals", "squares", "half_totals", "half_power"):
             getattr(self, name)[...] += getattr(other, name)
 
+    def repeated(self, times: float) -> DocumentMoments:
+        """The moments of `times` as many documents of the same kind."""
+        found = DocumentMoments(len(self.n))
+        found.n[...] = np.rint(times * self.n).astype(np.int64)
+        for name in ("totals", "squares", "half_totals", "half_power"):
+            getattr(found, name)[...] = times * getattr(self, name)
+        return found
+
     def over_ranks(self) -> None:
         """Add up what every rank's documents gave. Collective."""
         distributed.add_up(self.n, self.totals, self.squares, self.half_totals, self.half_power)

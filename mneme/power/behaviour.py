@@ -43,16 +43,19 @@ def nll_rows(keys: list[str], nll: Ratio, enough: np.ndarray, config: EffectsCon
     """Rows of the channel `nll`. nll: of C categories; enough: (C,) bool, those with text enough."""
     known = np.isfinite(nll.low) & np.isfinite(nll.high)
     at = chance_told(np.full(len(keys), config.nll_margin), nll, config.level)
+    smallest = np.where(enough, smallest_told(nll, config.level), np.nan)
     frame = pd.DataFrame(
         {
             "category": keys,
             "channel": "nll",
             "unit": UNIT,
             "margin": config.nll_margin,
-            "minimum_detectable": np.where(enough, smallest_told(nll, config.level), np.nan),
+            "minimum_detectable": smallest,
             "at_margin": np.where(enough, at, 0.0),
             "n_cases": None,
             "reason": np.where(enough & ~known, UNMEASURED, np.where(enough, "", LITTLE_TEXT)),
+            # intervals shrink with the root of the text that is measured
+            "text_needed": np.maximum(1.0, (smallest / config.nll_margin) ** 2),
         }
     )
     return frame.assign(reason=frame["reason"].replace("", None))[list(COLUMNS)]

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 
 from mneme.attribution.config import AttributionConfig
-from mneme.attribution.evidence import fieller_interval, margin_p_values
+from mneme.attribution.evidence import DocumentMoments, fieller_interval, margin_p_values
 from mneme.attribution.geometry import divide
 from mneme.attribution.scaling import scaling_frame
 from mneme.attribution.stream import scaling_log_ratio
-from mneme.attribution.verdicts import decide, false_discovery_q, one_probe_only
+from mneme.attribution.verdicts import common_log_ratio, decide, false_discovery_q, one_probe_only
 from mneme.effects.config import EffectsConfig
 from mneme.effects.explained import directions, hold
 from mneme.effects.intervals import Ratio, per_document, ratio_intervals
@@ -30,12 +30,15 @@ class Caller(NamedTuple):
     """(F,): of the run without an injection; NaN undefined."""
     called: np.ndarray
     """(F,) bool: amplified or suppressed without an injection."""
+    text: float = 1.0
+    """Times as much text of the same kind, which is judged in place of the run's."""
 
     def judged(self, injection: Injection, injected: Injected) -> np.ndarray:
         """(K,) verdicts of the latents read again; not held against the joint solution of their groups."""
-        config, geometry, moments = self.config, injection.geometry, injected.moments
+        config, geometry = self.config, injection.geometry
+        moments = injected.moments if self.text == 1 else injected.moments.repeated(self.text)
         everyone = self.p_values.copy()
-        everyone[injection.latents] = self.p_of(injected)
+        everyone[injection.latents] = p_of(moments, config.margin, self.reference)
         q = false_discovery_q(everyone)[injection.latents]
         low, high = fieller_interval(moments, config.level)
         verdict = decide(low, high, q, moments.n == 0, config.margin, self.reference, config.fdr)
@@ -45,11 +48,6 @@ class Caller(NamedTuple):
             verdict, moments.log_ratio(), other, divide(norms[0], norms[1]), config, self.reference
         )
         return np.where(doubtful, "uncertain", verdict)
-
-    def p_of(self, injected: Injected) -> np.ndarray:
-        """(K,): p-values of the latents read again; NaN undefined."""
-        p = margin_p_values(injected.moments, self.config.margin, self.reference)
-        return np.where(injected.moments.n > 1, p, np.nan)
 
     def confirmed(self, injection: Injection, text: Text, size: float, windows: Windows) -> np.ndarray:
         """(W,): the change that newly called latents tell and the activations confirm, summed over windows, raw units.
@@ -79,17 +77,46 @@ class Caller(NamedTuple):
         return np.bincount(windows.row_window[text.row[at]], weights=found, minlength=len(total))
 
 
-def reaches(weight: np.ndarray, windows: Windows, touched: np.ndarray, config: EffectsConfig) -> Ratio:
+def caller(
+    moments: DocumentMoments, called: np.ndarray, config: AttributionConfig, text: float = 1.0
+) -> Caller:
+    """How a run judges latents, or would with `text` times as much text.
+
+    moments: of the run's text; called: (F,) bool, amplified or suppressed in the run. With more text latents may be
+    called that the run leaves uncertain; these are no finding of an injection either.
+    """
+    evident = moments.n > 1
+    reference = common_log_ratio(moments.log_ratio()[evident]) if config.common_scale else 0.0
+    if text == 1:
+        return Caller(config, reference, p_of(moments, config.margin, reference), called)
+    more = moments.repeated(text)
+    p = p_of(more, config.margin, reference)
+    low, high = fieller_interval(more, config.level)
+    verdict = decide(low, high, false_discovery_q(p), more.n == 0, config.margin, reference, config.fdr)
+    return Caller(config, reference, p, called | np.isin(verdict, ("amplified", "suppressed")), text)
+
+
+def p_of(moments: DocumentMoments, margin: float, reference: float) -> np.ndarray:
+    """(K,): p-values against the margin; NaN of latents that fire in fewer than two documents."""
+    return np.where(moments.n > 1, margin_p_values(moments, margin, reference), np.nan)
+
+
+def reaches(
+    weight: np.ndarray, windows: Windows, touched: np.ndarray, config: EffectsConfig, text: float = 1.0
+) -> Ratio:
     """The weighted mean of touched / rows of one category, with its interval over documents, of B cases at once.
 
-    weight: (W,); touched: (W, B), sums over a window's rows. As `mean_over_documents` for each case.
+    weight: (W,); touched: (W, B), sums over a window's rows. As `mean_over_documents` for each case. With `text` times
+    as many documents the interval is narrower by the root of it.
     """
     rows = windows.n_rows.astype(np.float64)
     ones = np.ones(len(weight))
-    return ratio_intervals(
+    value, low, high = ratio_intervals(
         per_document(weight[:, None] * touched, windows.document, ones),
         per_document(np.repeat(weight[:, None], touched.shape[1], axis=1), windows.document, rows),
         replicates=config.replicates,
         level=config.level,
         seed=config.seed,
     )
+    root = np.sqrt(text)
+    return Ratio(value, value - (value - low) / root, value + (high - value) / root)

@@ -12,7 +12,7 @@ from mneme.effects.predict import saturated
 from mneme.effects.windows import Windows
 from mneme.power.calls import Caller, reaches
 from mneme.power.inject import Dictionary, Injection, outside, read_text
-from mneme.power.summary import COLUMNS, ENOUGH
+from mneme.power.summary import COLUMNS, ENOUGH, TEXTS
 from mneme.power.sums import KeptSums
 
 PART = 0.5
@@ -57,7 +57,8 @@ class Control(NamedTuple):
     cache: Any
     kept: KeptSums
     windows: Windows
-    caller: Caller
+    callers: dict[float, Caller]
+    """By times the run's text: 1 and TEXTS."""
     effects: EffectsConfig
     settings: Settings
     margin: float
@@ -101,7 +102,9 @@ class Category:
         """The row of the channel `latents`."""
         cases = range(self._control.settings.cases)
         found = search(lambda times: self._share_called(times, cases))
-        return row(self._key, "latents", self._control.margin, found, len(cases))
+        enough = (text for text in TEXTS if self._share_called(1.0, cases, text) >= ENOUGH)
+        text = 1.0 if found[1.0] >= ENOUGH else next(enough, None)
+        return row(self._key, "latents", self._control.margin, found, len(cases), text)
 
     def outside_found(self) -> float:
         """Share of the directions outside the decoders' span that latents tell of at the margin; NaN without any."""
@@ -139,20 +142,20 @@ class Category:
             found[:cases] = directions[rng.choice(len(written), size=cases, p=written / written.sum())]
         return found
 
-    def _share_called(self, times: float, cases: range) -> float:
-        """Share of the cases in which the category would be called reached."""
+    def _share_called(self, times: float, cases: range, text: float = 1.0) -> float:
+        """Share of the cases in which the category would be called reached, with `text` times as much text."""
         control = self._control
         size = times * control.margin * control.kept.typical
-        confirmed = [self._confirmed(case, size) for case in cases]
+        confirmed = [self._confirmed(case, size, text) for case in cases]
         if not any(one.any() for one in confirmed):
             return 0.0
         rows = control.windows.n_rows.astype(np.float64)
         typical, scale = max(control.kept.typical, 1e-30), control.effects.min_effect
         touched = np.stack([saturated(one / typical, rows, scale) for one in confirmed], axis=1)
-        reach = reaches(self._weight, control.windows, touched, control.effects)
+        reach = reaches(self._weight, control.windows, touched, control.effects, text)
         return float((reach.low > control.effects.min_reach).mean())
 
-    def _confirmed(self, case: int, size: float) -> np.ndarray:
+    def _confirmed(self, case: int, size: float, text: float) -> np.ndarray:
         """(W,): what the latents called through the injection tell of it, sums over windows, raw units."""
         control = self._control
         if case not in self._injections:
@@ -167,7 +170,7 @@ class Category:
                 latents,
                 self._times,
             )
-        return control.caller.confirmed(self._injections[case], self._text, size, control.windows)
+        return control.callers[text].confirmed(self._injections[case], self._text, size, control.windows)
 
 
 def search(share_found: Callable[[float], float]) -> dict[float, float]:
@@ -182,11 +185,15 @@ def search(share_found: Callable[[float], float]) -> dict[float, float]:
 
 
 def row(
-    key: str, channel: str, margin: float, share: dict[float, float] | None = None, n_cases: int | None = None
+    key: str,
+    channel: str,
+    margin: float,
+    share: dict[float, float] | None = None,
+    n_cases: int | None = None,
+    text_needed: float | None = None,
 ) -> dict[str, Any]:
     """A row of the table. share: size (times the margin) -> share found; None: nothing can be found there."""
     at = 0.0 if share is None else share[1.0]
     sizes = [times * margin for times, found in (share or {}).items() if found >= ENOUGH]
-    return dict(
-        zip(COLUMNS, (key, channel, UNIT, margin, min(sizes, default=None), at, n_cases, None), strict=True)
-    )
+    cells = (key, channel, UNIT, margin, min(sizes, default=None), at, n_cases, None, text_needed)
+    return dict(zip(COLUMNS, cells, strict=True))

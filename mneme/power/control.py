@@ -11,6 +11,9 @@ write most there. Sizes are shares of the base's typical deviation from its mean
     activations    all directions: found where the interval of the category's mean |x_tuned - x_base| lies above what
                    most categories show without any displacement
     nll            not injected: from the interval of the category's mean NLL change (behaviour.py)
+
+How much more text would do is computed from the same injections: with twice as many documents of the same kind all sums
+over documents double, the dictionary stays, and the reach's interval shrinks by the root of two (`text_needed`).
 """
 
 from __future__ import annotations
@@ -23,19 +26,17 @@ from threadpoolctl import threadpool_limits
 
 from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.attribution.config import AttributionConfig
-from mneme.attribution.evidence import margin_p_values
 from mneme.attribution.geometry import make_geometry
-from mneme.attribution.verdicts import common_log_ratio
 from mneme.crosscoder import Crosscoder
 from mneme.crosscoder.codes import CodeCache
 from mneme.effects.config import EffectsConfig
 from mneme.effects.predict import amount_of_text, mean_over_documents, measure_behaviour
 from mneme.effects.side_effects import Assigned
 from mneme.power.behaviour import nll_rows
-from mneme.power.calls import Caller
+from mneme.power.calls import caller
 from mneme.power.category import Category, Control, Settings, choose, row
 from mneme.power.inject import Dictionary
-from mneme.power.summary import COLUMNS, with_overall
+from mneme.power.summary import COLUMNS, TEXTS, with_overall
 from mneme.power.sums import KeptSums, keep_sums
 from mneme.verdict.vocabulary import LITTLE_TEXT
 
@@ -77,12 +78,14 @@ def measure_power(
     used = [np.zeros(0, np.int64), *(one.document for one, yes in zip(chosen, tried, strict=True) if yes)]
     geometry = make_geometry(crosscoder, attribution.redirected_cosine, attribution.redirected_norm)
     kept = keep_sums(geometry, cache, codes, windows, np.unique(np.concatenate(used)), progress)
+    verdict = latents.sort_values("latent")["verdict"].to_numpy()
+    called = np.isin(verdict, ("amplified", "suppressed"))
     control = Control(
         Dictionary(crosscoder, geometry),
         cache,
         kept,
         windows,
-        _caller(kept, latents, attribution),
+        {text: caller(kept.moments, called, attribution, text) for text in (1.0, *TEXTS)},
         effects,
         settings,
         margin,
@@ -118,14 +121,6 @@ def measure_power(
     )
     share = float(np.mean(outside)) if outside else float("nan")
     return Power(with_overall(table.reset_index(drop=True)), share)
-
-
-def _caller(kept: KeptSums, latents: pd.DataFrame, config: AttributionConfig) -> Caller:
-    evident = kept.moments.n > 1
-    reference = common_log_ratio(kept.moments.log_ratio()[evident]) if config.common_scale else 0.0
-    p = np.where(evident, margin_p_values(kept.moments, config.margin, reference), np.nan)
-    verdict = latents.sort_values("latent")["verdict"].to_numpy()
-    return Caller(config, reference, p, np.isin(verdict, ("amplified", "suppressed")))
 
 
 def _background(kept: KeptSums, assigned: Assigned, config: EffectsConfig) -> float:

@@ -2,7 +2,8 @@
 
 A row a category and channel; the rows of category NULL are the run's own. `at_margin` is the chance that a change as
 large as the verdict's margin asks for would have been found, `minimum_detectable` the smallest size that was found in
-80% of the injections.
+80% of the injections, `text_needed` how many times as much text would find the margin's size in 80% (of the channel
+nll: measured text), NULL where none of those tried would.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ import pandas as pd
 CHANNELS = ("latents", "activations", "nll")
 ENOUGH = 0.8
 """Power from which a category counts as one where a change would have been found."""
+TEXTS = (2.0, 4.0, 8.0)
+"""Times the run's text, tried where latents do not tell of the margin's size in it."""
 NEEDS = ("latents", "nll")
 """Channels that a category's verdict rests on: `unaffected` is said of reach and of predictions."""
 COLUMNS = (
@@ -26,6 +29,7 @@ COLUMNS = (
     "at_margin",
     "n_cases",
     "reason",
+    "text_needed",
 )
 
 
@@ -85,11 +89,21 @@ def with_overall(power: pd.DataFrame) -> pd.DataFrame:
                 "at_margin": float(part["at_margin"].fillna(0).astype(float).mean()) if measured else np.nan,
                 "n_cases": part["n_cases"].sum() if part["n_cases"].notna().any() else None,
                 "reason": None if measured else part["reason"].iloc[0],
+                "text_needed": middle(part["text_needed"]),
             }
         )
     whole = pd.DataFrame(rows, columns=list(COLUMNS)).astype({"n_cases": object})
     table = pd.concat([whole, power.astype({"n_cases": object})], ignore_index=True) if rows else power
-    return table.assign(n_cases=table["n_cases"].astype("Int64"))
+    return table.assign(
+        n_cases=table["n_cases"].astype("Int64"), text_needed=table["text_needed"].astype(float)
+    )
+
+
+def middle(needed: pd.Series) -> float:
+    """The text that does for more than half of the categories; NaN where that is not known. needed: NaN, not known."""
+    least = np.sort(needed.astype(float).fillna(np.inf).to_numpy())
+    enough = float(least[len(least) // 2]) if len(least) else np.inf
+    return enough if np.isfinite(enough) else np.nan
 
 
 def sentence(power: pd.DataFrame) -> str:

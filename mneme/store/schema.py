@@ -220,6 +220,12 @@ def m014_uncertain_reasons(db: duckdb.DuckDBPyConnection) -> None:
     db.execute("UPDATE latents SET ci_high = NULL WHERE ci_high >= 7")
 
 
+def m015_text_needed(db: duckdb.DuckDBPyConnection) -> None:
+    """How much text would have found a change of the margin's size."""
+    # times the run's text, of nll its measured text; NULL: not known, or none of those tried
+    db.execute("ALTER TABLE power ADD COLUMN IF NOT EXISTS text_needed DOUBLE")
+
+
 MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     m001_initial,
     m002_labels_stage,
@@ -235,6 +241,7 @@ MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     m012_verdicts,
     m013_artefacts,
     m014_uncertain_reasons,
+    m015_text_needed,
 ]
 SCHEMA_VERSION = len(MIGRATIONS)
 TABLES = sorted(line.split()[2] for line in INITIAL.splitlines() if line.startswith("CREATE TABLE"))

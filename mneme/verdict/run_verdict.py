@@ -19,10 +19,21 @@ import math
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from mneme.attribution.nulls import side_effect_found
-from mneme.power.summary import ENOUGH, overall
+from mneme.power.summary import ENOUGH, TEXTS, overall
+from mneme.verdict.more_text import (
+    Amount,
+    Wanted,
+    amount,
+    beyond_text,
+    command,
+    for_intervals,
+    for_power,
+    root_law,
+)
 from mneme.verdict.sentences import by_verdict, count, largest, latents_sentence, named
 from mneme.verdict.vocabulary import (
     BETTER,
@@ -53,9 +64,11 @@ class Evidence:
 
     effects: pd.DataFrame
     """A row a category: name, grp, verdict, reason, shown_by, intended, effect, nll_change, nll_low, nll_high,
-    measured (one of OUTCOMES); change and unit of what was measured."""
+    n_documents, measured (one of OUTCOMES); change and unit of what was measured."""
     latents: pd.DataFrame
     """verdict, redirected."""
+    tokens: int
+    """Of the run's text."""
     margin: float
     """effects.nll_margin, nats a token."""
     nll: tuple[float, float, float]
@@ -74,6 +87,8 @@ class Evidence:
     """Whether the streams can differ at the layer that was read."""
     null_rate: float = 0.0
     """The largest measured share of latents called changed in a pair that did not change."""
+    min_documents: float = 3.0
+    """effects.min_documents."""
     behaviour_share: float = 1.0
     """Share of the documents whose predictions were measured."""
     folder: str = "RUN"
@@ -204,7 +219,7 @@ def _gaps(found: Evidence, parts: _Sorted) -> list[Gap]:
         gaps.append(Gap("the two streams are equal at the layer that was read, whatever was changed"))
     if abs(found.common) > found.margin:
         why = "which text that the base wrote shows of any tune, a harmless one too"
-        gaps.append(Gap(f"{_alike(found)}, {why}", f"mneme measure {run} --benchmark FOLDER"))
+        gaps.append(Gap(f"{_alike(found)}, {why}", _measure(run)))
     gaps += _text_gaps(found, parts)
     if found.failed:
         which = (
@@ -218,6 +233,8 @@ def _gaps(found: Evidence, parts: _Sorted) -> list[Gap]:
         if not power["share"] > _MOST:
             shown = f"{power['n_enough']:.0f} of {power['n_categories']:.0f} areas"
             what = f"a change of the margin's size would be found (power {ENOUGH:g}) in {shown} only"
+            if beyond_text(found.power):
+                what += f", with {TEXTS[-1]:g} times as much text too"
             gaps.append(Gap(what, _more_text(found, parts)))
     value, low, high = found.nll
     if math.isnan(value):
@@ -225,12 +242,17 @@ def _gaps(found: Evidence, parts: _Sorted) -> list[Gap]:
         gaps.append(Gap("predictions were not measured", more))
     elif not (low > -found.margin and high < found.margin):
         span = f"the mean NLL change, {value:+.3f} [{low:+.3f}, {high:+.3f}] nats, is not within {found.margin:g}"
-        gaps.append(Gap(span, "" if low > found.margin or high < -found.margin else _more_text(found, parts)))
+        beyond = low > found.margin or high < -found.margin
+        gaps.append(Gap(span, _measure(run) if beyond else _more_text(found, parts)))
     if found.kl > found.kl_margin:
         more = f"mneme null {run} --benign OTHER_RUN"
         what = f"predictions differ by more (KL {found.kl:.3f} nats) than a tune on unrelated text makes them"
         gaps.append(Gap(f"{what} ({found.kl_margin:.3f})", more))
     return gaps
+
+
+def _measure(run: str) -> str:
+    return f"mneme measure {run} --benchmark FOLDER"
 
 
 def _text_gaps(found: Evidence, parts: _Sorted) -> list[Gap]:
@@ -250,27 +272,17 @@ def _text_gaps(found: Evidence, parts: _Sorted) -> list[Gap]:
 
 
 def _more_text(found: Evidence, parts: _Sorted) -> str:
-    """The command that would decide most areas: measuring more of the text at hand, else more text."""
-    factor = text_needed(parts.known, found.margin)
-    if found.behaviour_share < 1 and factor * found.behaviour_share <= 1.5:
-        share = min(1.0, math.ceil(20 * factor * found.behaviour_share) / 20)
-        return f"mneme run {found.folder}/run.toml --set harvest.behaviour_share={share:g} --out {found.folder}-more"
-    times = max(2, math.ceil(factor))
-    return f"mneme run {found.folder}/run.toml --corpus TEXT --out {found.folder}-more, TEXT {times} times as long"
+    """The command that reads what would decide most areas, with power enough: '' where no amount is known to."""
+    return command(found.folder, found.tokens, found.behaviour_share, _enough(found, parts))
 
 
-def text_needed(effects: pd.DataFrame, margin: float) -> float:
-    """How many times as much measured text would bring the NLL interval of most categories within the margin.
-
-    Intervals shrink with the root of the text. A category whose point lies beyond the margin, or that has no interval,
-    needs text without end. At least 1, at most 100.
-    """
-    value, low, high = (effects[name].to_numpy(float) for name in ("nll_change", "nll_low", "nll_high"))
-    half = [max(v - a, b - v) for v, a, b in zip(value, low, high, strict=True)]
-    room = [margin - abs(v) for v in value]
-    needs = sorted(
-        (h / r) ** 2 if r > 0 and math.isfinite(h) else math.inf for h, r in zip(half, room, strict=True)
-    )
-    if not needs:
-        return 100.0
-    return float(min(100.0, max(1.0, needs[len(needs) // 2])))
+def _enough(found: Evidence, parts: _Sorted) -> Amount:
+    """The text with which every condition that rests on the amount of text would be met."""
+    share = found.behaviour_share
+    if not share > 0:
+        return Amount(math.inf, 1.0)
+    wanted = [for_intervals(parts.known, found.margin, found.min_documents, share)]
+    if found.power is not None and not found.power.empty:
+        wanted.append(for_power(found.power))
+    whole = root_law(*(np.array([end]) for end in found.nll), found.margin)
+    return amount([*wanted, Wanted(np.ones(1), whole)], share)

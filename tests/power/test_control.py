@@ -100,6 +100,25 @@ def test_more_text_finds_smaller_changes_of_nll(found: dict[float, Power]) -> No
         assert table["at_margin"][key] == 0.0 and table["reason"][key] == LITTLE_TEXT
 
 
+def test_the_text_needed_is_told_where_power_lacks(found: dict[float, Power]) -> None:
+    for power in found.values():
+        rows = power.table[power.table["category"].notna()].astype({"at_margin": float, "text_needed": float})
+        rows = rows[rows["channel"] != "activations"]
+        enough = rows["at_margin"] >= 0.8
+        assert (rows.loc[enough, "text_needed"] == 1).all()
+        assert not (rows.loc[~enough, "text_needed"] <= 1).any()
+        assert rows.loc[rows["reason"] == LITTLE_TEXT, "text_needed"].isna().all()
+    small, middling, large = (
+        one.table.query("channel == 'latents' and category == 'many'")["text_needed"].item()
+        for one in found.values()
+    )
+    assert np.isnan(small)  # no latent changes by its margin, with any text
+    assert middling >= 1 and large == 1
+    nll = found[0.4].table.query("channel == 'nll'").set_index("category")
+    few, margin = nll.loc["few"], EffectsConfig().nll_margin
+    assert few["text_needed"] == pytest.approx((few["minimum_detectable"] / margin) ** 2)
+
+
 def test_a_category_with_one_document_has_no_power(found: dict[float, Power]) -> None:
     rows = found[1.6].table[found[1.6].table["category"] == "one"]
     assert (rows["at_margin"].astype(float) == 0).all() and (rows["reason"] == LITTLE_TEXT).all()

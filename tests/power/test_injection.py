@@ -15,10 +15,11 @@ from mneme.attribution.stream import Attribution, attribute
 from mneme.crosscoder.codes import CodeCache
 from mneme.effects.config import EffectsConfig
 from mneme.effects.explained import directions, hold_windows
+from mneme.effects.intervals import Ratio
 from mneme.effects.predict import changed_steps, reach_of, saturated
-from mneme.power.calls import Caller, reaches
+from mneme.effects.side_effects import Assigned
+from mneme.power.calls import Caller, caller, p_of, reaches
 from mneme.power.category import choose
-from mneme.power.control import _caller
 from mneme.power.inject import Dictionary, Injection, Text, outside, read_text
 from mneme.power.sums import KeptSums, keep_sums
 
@@ -48,7 +49,8 @@ class World:
         self.dictionary = Dictionary(self.crosscoder, geometry)
         chosen = choose(self.assigned.weights[:, 0], self.assigned.windows, 10**6, np.random.default_rng(0))
         self.text: Text = read_text(self.dictionary, self.cache, self.kept, chosen.row)
-        self.caller: Caller = _caller(self.kept, self.found.latents, CONFIG)
+        called = self.found.latents["verdict"].isin(("amplified", "suppressed")).to_numpy()
+        self.caller: Caller = caller(self.kept.moments, called, CONFIG)
 
 
 @pytest.fixture(scope="module")
@@ -92,9 +94,10 @@ def test_the_sums_answer_what_adding_the_displacement_answers(
     np.testing.assert_array_equal(injected.moments.n, latents["n_documents"])
     np.testing.assert_allclose(injected.moments.log_ratio(), latents["log_ratio"], atol=2e-4)
     # the share of latents' that most share may move with a large injection; the control keeps the run's
-    caller = world.caller._replace(reference=truth.reference)
-    np.testing.assert_allclose(caller.p_of(injected), latents["p_value"], atol=1e-4)
-    verdict = caller.judged(injection, injected)
+    judge = world.caller._replace(reference=truth.reference)
+    p_values = p_of(injected.moments, CONFIG.margin, truth.reference)
+    np.testing.assert_allclose(p_values, latents["p_value"], atol=1e-4)
+    verdict = judge.judged(injection, injected)
     assert verdict.tolist() == latents["verdict"].tolist()
 
     # the category: reach from what the latents called tell, with its interval
@@ -103,7 +106,7 @@ def test_the_sums_answer_what_adding_the_displacement_answers(
     reach = reach_of(
         world.assigned.weights, world.assigned.windows, held.confirmed, world.kept.typical, EFFECTS
     )
-    confirmed = caller.confirmed(injection, world.text, raw, world.assigned.windows)
+    confirmed = judge.confirmed(injection, world.text, raw, world.assigned.windows)
     weight, windows = world.assigned.weights[:, 0], world.assigned.windows
     touched = saturated(confirmed / world.kept.typical, windows.n_rows.astype(float), EFFECTS.min_effect)
     found = reaches(weight, windows, touched[:, None], EFFECTS)
@@ -154,6 +157,44 @@ def test_documents_that_stand_for_others_weigh_as_those_would(tmp_path: Path) ->
 
     whole = np.concatenate([np.arange(4), np.arange(12, 16), np.arange(24, 28)])
     np.testing.assert_allclose(injected(np.arange(4), 3.0), injected(whole, 1.0), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [0.1, 0.2, 0.4])
+def test_twice_the_text_is_judged_as_every_document_twice_is(
+    world: World, tmp_path: Path, size: float
+) -> None:
+    n = world.cache.n_documents
+    twice = Cache(
+        world.cache.activations.repeat(2, 1, 1),
+        np.repeat(np.arange(2 * n), LENGTH),
+        np.tile(world.cache.nll_tuned, 2),
+    )
+    both = np.concatenate([MINE, MINE + n])
+    assigned = lay(twice, {"a": both})
+    found = attribute(world.crosscoder, twice, tmp_path / "codes", CONFIG)
+    kept = keep_sums(
+        world.dictionary.geometry, twice, CodeCache(tmp_path / "codes"), assigned.windows, np.arange(2 * n)
+    )
+    text = read_text(world.dictionary, twice, kept, np.flatnonzero(np.isin(twice.document, both)))
+    called = found.latents["verdict"].isin(("amplified", "suppressed")).to_numpy()
+    direction, raw = direction_of(world, "decoder"), size * world.kept.typical
+    everything, part = np.arange(world.crosscoder.n_latents), MINE[::2]
+
+    really = Injection(world.dictionary, kept, text, np.concatenate([part, part + n]), direction, everything)
+    truth = caller(kept.moments, called, CONFIG)
+    once = Injection(world.dictionary, world.kept, world.text, part, direction, everything)
+    said = caller(world.kept.moments, world.caller.called, CONFIG, text=2.0)
+    assert said.judged(once, once.at(raw)).tolist() == truth.judged(really, really.at(raw)).tolist()
+    np.testing.assert_array_equal(said.called, truth.called)
+
+    def reach(judge: Caller, injection: Injection, read: Text, where: Assigned, times: float) -> Ratio:
+        told = judge.confirmed(injection, read, raw, where.windows) / world.kept.typical
+        touched = saturated(told, where.windows.n_rows.astype(float), EFFECTS.min_effect)
+        return reaches(where.weights[:, 0], where.windows, touched[:, None], EFFECTS, times)
+
+    one, two = reach(said, once, world.text, world.assigned, 2.0), reach(truth, really, text, assigned, 1.0)
+    assert one.value[0] == pytest.approx(two.value[0], rel=1e-3)
+    assert one.high[0] - one.low[0] == pytest.approx(two.high[0] - two.low[0], rel=0.2)
 
 
 def test_a_crosscoder_of_another_harvest_is_refused(world: World) -> None:

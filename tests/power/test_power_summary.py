@@ -6,15 +6,15 @@ import math
 
 import pandas as pd
 
-from mneme.power.summary import COLUMNS, overall, weakest
+from mneme.power.summary import COLUMNS, middle, overall, weakest
 
 
 def table(*rows: tuple) -> pd.DataFrame:
     """Rows of (category, channel, at_margin)."""
     frame = pd.DataFrame(rows, columns=["category", "channel", "at_margin"])
-    return frame.assign(unit="share", margin=0.1, minimum_detectable=0.2, n_cases=10, reason=None)[
-        list(COLUMNS)
-    ]
+    return frame.assign(
+        unit="share", margin=0.1, minimum_detectable=0.2, n_cases=10, reason=None, text_needed=2.0
+    )[list(COLUMNS)]
 
 
 def test_a_category_has_the_power_of_its_weakest_needed_channel() -> None:
@@ -50,3 +50,9 @@ def test_a_run_without_categories_has_none() -> None:
     empty = table((None, "latents", 0.5))
     assert len(weakest(empty)) == 0
     assert math.isnan(overall(empty)["share"]) and overall(empty)["n_categories"] == 0
+
+
+def test_the_text_needed_of_a_run_is_that_of_more_than_half_of_its_categories() -> None:
+    assert middle(pd.Series([1.0, 2.0, 4.0, None])) == 4.0
+    assert math.isnan(middle(pd.Series([1.0, 2.0, None, None])))
+    assert math.isnan(middle(pd.Series([], dtype=float)))

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mneme.verdict.run_verdict import Evidence, run_verdict, text_needed
+from mneme.verdict.run_verdict import Evidence, run_verdict
 from mneme.verdict.vocabulary import (
     BROKEN,
     INTENDED_ONLY,
@@ -40,6 +40,7 @@ def areas(verdicts: dict[int, str] | None = None, nll: dict[int, tuple] | None =
             "nll_change": changes[:, 0],
             "nll_low": changes[:, 1],
             "nll_high": changes[:, 2],
+            "n_documents": 20.0,
             "change": np.nan,
             "unit": None,
             "measured": "not measured",
@@ -47,14 +48,20 @@ def areas(verdicts: dict[int, str] | None = None, nll: dict[int, tuple] | None =
     )
 
 
-def power(at_margin: float = 0.95) -> pd.DataFrame:
+def power(at_margin: float = 0.95, latents: float = 1.0, nll: float = 1.0) -> pd.DataFrame:
+    """latents, nll: times as much text that each channel needs; NaN, none of those tried."""
     return pd.DataFrame(
         [
             {"category": f"c{i}", "channel": channel, "at_margin": at_margin, "margin": 0.1, "n_cases": 50}
             for i in range(N)
             for channel in ("latents", "nll")
         ]
-    ).assign(unit="x", minimum_detectable=0.1, reason=None)
+    ).assign(
+        unit="x",
+        minimum_detectable=0.1,
+        reason=None,
+        text_needed=lambda table: table["channel"].map({"latents": latents, "nll": nll}),
+    )
 
 
 def latents(amplified: int = 0) -> pd.DataFrame:
@@ -65,6 +72,7 @@ def latents(amplified: int = 0) -> pd.DataFrame:
 EARNED = Evidence(
     effects=areas(),
     latents=latents(),
+    tokens=100_000,
     margin=0.05,
     nll=CALM,
     kl=0.005,
@@ -91,7 +99,11 @@ def test_an_all_clear_can_be_earned() -> None:
     ("changes", "reason", "command"),
     [
         ({"power": None}, "what could have been found was not measured", "mneme power runs/x"),
-        ({"power": power(0.5)}, "would be found (power 0.8) in 0 of 10 areas only", "--corpus"),
+        (
+            {"power": power(0.5, latents=4.0)},
+            "would be found (power 0.8) in 0 of 10 areas only",
+            "--set harvest.max_tokens=400000",
+        ),
         ({"failed": ("Dead latents",)}, "1 health check failed (Dead latents)", "mneme dashboard"),
         ({"layer_shows": False}, "the two streams are equal at the layer that was read", ""),
         ({"nll": (math.nan,) * 3}, "predictions were not measured", "harvest.behaviour_share"),
@@ -108,7 +120,7 @@ def test_an_all_clear_can_be_earned() -> None:
                 )
             },
             "4 of 10 areas are decided (6 interval too wide)",
-            "TEXT 16 times as long",
+            "TEXT of 2,000,000 tokens or more",
         ),
     ],
 )
@@ -196,14 +208,34 @@ def test_latents_that_changed_beside_undecided_areas_are_told_with_the_right_rea
 def test_measuring_more_of_the_text_comes_before_more_text() -> None:
     undecided = areas(dict.fromkeys(range(6), "not known"), dict.fromkeys(range(6), (0.0, -0.07, 0.07)))
     said = run_verdict(but(effects=undecided, behaviour_share=0.3))
-    assert said.command == "mneme run runs/x/run.toml --set harvest.behaviour_share=0.6 --out runs/x-more"
+    assert said.command == "mneme run runs/x/run.toml --set harvest.behaviour_share=0.75 --out runs/x-more"
 
 
-def test_the_text_needed_follows_the_root_law() -> None:
-    table = areas(nll=dict.fromkeys(range(N), (0.0, -0.1, 0.1)))
-    assert text_needed(table, 0.05) == pytest.approx(4)
-    assert text_needed(areas(nll=dict.fromkeys(range(N), (0.2, 0.0, 0.4))), 0.05) == 100
-    assert text_needed(table[:0], 0.05) == 100
+def test_the_command_gives_the_text_that_every_condition_asks_for_at_once() -> None:
+    """Latents need four times the text; intervals twice what was measured, which four times the text has."""
+    undecided = areas(dict.fromkeys(range(6), "not known"), dict.fromkeys(range(6), (0.0, -0.07, 0.07)))
+    asked = but(effects=undecided, power=power(0.5, latents=4.0, nll=2.0), behaviour_share=0.3)
+    assert run_verdict(asked).command == (
+        "mneme run runs/x/run.toml --corpus TEXT --set harvest.max_tokens=400000 --out runs/x-more,"
+        " TEXT of 400,000 tokens or more"
+    )
+    # six times what was measured: all of the text, and 1.08 times as much (0.3 x 6 x the spare fifth = 2.16 of half)
+    asked = dataclasses.replace(asked, power=power(0.5, latents=2.0, nll=6.0))
+    assert "max_tokens=220000 --set harvest.behaviour_share=1 " in run_verdict(asked).command
+
+
+def test_no_command_where_no_amount_of_text_is_known_to_do() -> None:
+    said = run_verdict(but(power=power(0.5, latents=math.nan)))
+    assert said.reasons == (
+        "a change of the margin's size would be found (power 0.8) in 0 of 10 areas only, with 8 times as much text too",
+    )
+    assert said.command == ""
+
+
+def test_a_mean_beyond_the_margin_is_for_a_benchmark_to_judge() -> None:
+    said = run_verdict(but(nll=(0.06, 0.055, 0.065)))
+    assert said.reasons == ("the mean NLL change, +0.060 [+0.055, +0.065] nats, is not within 0.05",)
+    assert said.command == "mneme measure runs/x --benchmark FOLDER"
 
 
 def test_every_verdict_is_a_word_of_the_vocabulary() -> None:

@@ -38,6 +38,7 @@ def evidence(run: Run, config: EffectsConfig, behaviour_share: float) -> Evidenc
     return Evidence(
         effects=with_calls(table, config.nll_margin),
         latents=run.sql("SELECT verdict, redirected FROM latents"),
+        tokens=int(info.get("n_tokens", 0)),
         margin=config.nll_margin,
         nll=(_number(info, "nll_change"), _number(info, "nll_low"), _number(info, "nll_high")),
         common=float(info.get("nll_common", 0.0)),
@@ -49,6 +50,7 @@ def evidence(run: Run, config: EffectsConfig, behaviour_share: float) -> Evidenc
         ),
         layer_shows=_layer_shows(run),
         null_rate=null_rate(run),
+        min_documents=config.min_documents,
         behaviour_share=behaviour_share,
         folder=str(run.path),
     )

@@ -163,7 +163,10 @@ def write_power(writer: StageWriter) -> None:
             at = 0.0 if little else round(1.0 - 0.07 * ((i + c) % 10), 2)
             smallest = None if little or at < 0.5 else margin * (1 if at >= 0.8 else 2)
             cases = None if channel == "nll" or little else 6
-            rows.append((key, channel, unit, margin, smallest, at, cases, LITTLE_TEXT if little else None))
+            text = None if little or channel == "activations" else 1.0 if at >= 0.8 else 4.0
+            rows.append(
+                (key, channel, unit, margin, smallest, at, cases, LITTLE_TEXT if little else None, text)
+            )
     columns = (
         "category",
         "channel",
@@ -173,5 +176,6 @@ def write_power(writer: StageWriter) -> None:
         "at_margin",
         "n_cases",
         "reason",
+        "text_needed",
     )
     writer.replace("power", pd.DataFrame(rows, columns=list(columns)).astype({"n_cases": "Int64"}))
