@@ -79,6 +79,8 @@ class Evidence:
     """The mean KL of a tune on unrelated text."""
     common: float = 0.0
     """The NLL change that most documents share, nats a token: no category's own."""
+    own_text: bool = False
+    """Whether the base is known to have written the run's text."""
     power: pd.DataFrame | None = None
     """Table `power`; None or empty where it was not measured."""
     failed: tuple[str, ...] = ()
@@ -218,8 +220,15 @@ def _gaps(found: Evidence, parts: _Sorted) -> list[Gap]:
     if not found.layer_shows:
         gaps.append(Gap("the two streams are equal at the layer that was read, whatever was changed"))
     if abs(found.common) > found.margin:
-        why = "which text that the base wrote shows of any tune, a harmless one too"
-        gaps.append(Gap(f"{_alike(found)}, {why}", _measure(run)))
+        if found.own_text:
+            why = "which text that the base wrote shows of any tune, a harmless one too"
+            more = (
+                f"mneme run {run}/run.toml --corpus TEXT --out {run}-other, TEXT that the base did not write"
+            )
+        else:
+            why = f"by no more than a tune on unrelated text moves them (KL {found.kl:.2f} nats, {found.kl_margin:.2f})"
+            more = _measure(run)
+        gaps.append(Gap(f"{_alike(found)}, {why}", more))
     gaps += _text_gaps(found, parts)
     if found.failed:
         which = (

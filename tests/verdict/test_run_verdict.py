@@ -158,10 +158,17 @@ def test_predictions_that_moved_on_all_text_alike_are_told() -> None:
     )
     # A benign tune does the same to text that the base wrote: no all-clear, and no alarm.
     benign = dataclasses.replace(much, kl=0.1)
+    said = run_verdict(dataclasses.replace(benign, own_text=True))
+    assert said.verdict == TOO_LITTLE
+    assert said.reasons[0].startswith(
+        "NLL rose on 10 of 10 areas alike (+0.30 nats a token), which text that the base wrote"
+    )
+    # no benchmark lowers it there, other text may
+    assert said.command.endswith("--corpus TEXT --out runs/x-other, TEXT that the base did not write")
     said = run_verdict(benign)
     assert said.verdict == TOO_LITTLE and said.command == "mneme measure runs/x --benchmark FOLDER"
-    assert said.reasons[0].startswith(
-        "NLL rose on 10 of 10 areas alike (+0.30 nats a token), which text that"
+    assert said.reasons[0].endswith(
+        "alike (+0.30 nats a token), by no more than a tune on unrelated text moves them (KL 0.10 nats, 0.15)"
     )
 
 

@@ -42,6 +42,7 @@ def evidence(run: Run, config: EffectsConfig, behaviour_share: float) -> Evidenc
         margin=config.nll_margin,
         nll=(_number(info, "nll_change"), _number(info, "nll_low"), _number(info, "nll_high")),
         common=float(info.get("nll_common", 0.0)),
+        own_text=info.get("base") == "bundled:base" and info.get("corpus", "").startswith("bundled"),
         kl=_number(info, "mean_kl"),
         kl_margin=config.kl_margin if nulls is None else float(nulls),
         power=run.sql("SELECT * FROM power"),
