@@ -102,9 +102,15 @@ class Category:
         """The row of the channel `latents`."""
         cases = range(self._control.settings.cases)
         found = search(lambda times: self._share_called(times, cases))
-        enough = (text for text in TEXTS if self._share_called(1.0, cases, text) >= ENOUGH)
-        text = 1.0 if found[1.0] >= ENOUGH else next(enough, None)
+        text = 1.0 if found[1.0] >= ENOUGH else self._text_needed(cases)
         return row(self._key, "latents", self._control.margin, found, len(cases), text)
+
+    def _text_needed(self, cases: range) -> float | None:
+        """The first of TEXTS with which enough of the cases are found; None where not even the last does."""
+        *fewer, most = TEXTS
+        if self._share_called(1.0, cases, most) < ENOUGH:
+            return None
+        return next((text for text in fewer if self._share_called(1.0, cases, text) >= ENOUGH), most)
 
     def outside_found(self) -> float:
         """Share of the directions outside the decoders' span that latents tell of at the margin; NaN without any."""

@@ -293,5 +293,6 @@ def _enough(found: Evidence, parts: _Sorted) -> Amount:
     wanted = [for_intervals(parts.known, found.margin, found.min_documents, share)]
     if found.power is not None and not found.power.empty:
         wanted.append(for_power(found.power))
-    whole = root_law(*(np.array([end]) for end in found.nll), found.margin)
+    value, low, high = np.array(found.nll)[:, None]
+    whole = root_law(value, low, high, found.margin)
     return amount([*wanted, Wanted(np.ones(1), whole)], share)
