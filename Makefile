@@ -22,7 +22,7 @@ help:
 	@echo "make test-bf16    the tests that depend on bfloat16, as on the other kind of processor"
 	@echo "make conformance  docs/conformance.md anew: every decoder of transformers, every kind of adapter; minutes"
 	@echo "make setup        only set up .venv"
-	@echo "make lint         ruff, mypy and deptry"
+	@echo "make lint         ruff, mypy, deptry and the order of the rooms"
 	@echo "make installed    a wheel in an environment of its own; INSTALLED=folder"
 	@echo "make bench        the benchmarks, each ends in one JSON line"
 	@echo "make bench-peers  benchmarks/peers.py, with the other packages in .venv-peers"
@@ -69,6 +69,7 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/deptry mneme dashboard
+	$(BIN)/lint-imports
 
 # A wheel, installed into a new environment (INSTALLED, outside the checkout) with the versions of requirements.lock.
 installed: setup

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mneme._util.lazy import lazy_exports
+from mneme._util.versions import __version__
 
 if TYPE_CHECKING:
     from mneme.attribution import latent_scaling
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from mneme.run.api import diff
     from mneme.store.run import Run, open_run
 
-__version__ = "0.2.0.dev0"
+
 __all__ = [
     "Crosscoder",
     "CrosscoderConfig",

@@ -14,10 +14,10 @@ from dashboard.components import (
     tables,
     words,
 )
+from mneme._util.vocabulary import CATEGORY_VERDICTS
 from mneme.effects.evaluate import OWN
 from mneme.store.queries import effects as queries
 from mneme.verdict.calls import calls_sentence
-from mneme.verdict.vocabulary import CATEGORY_VERDICTS
 
 run = state.need_run("Side effects", "attribution", "effects")
 effects = queries.effects(run)

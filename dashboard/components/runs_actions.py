@@ -10,8 +10,8 @@ import streamlit as st
 
 from dashboard.components import jobs, words
 from mneme.interpret.clients.server import named_model
-from mneme.interpret.explainers.price import expected
 from mneme.interpret.label_config import LabelConfig
+from mneme.run.label_price import expected
 from mneme.store.queries.runs import RunEntry
 from mneme.store.run import open_run
 

@@ -102,8 +102,9 @@ def power(
         return
     from mneme.power.summary import sentence
     from mneme.run.power import run_power
+    from mneme.store.queries.quality import power as power_table
 
-    table = run_power(run_folder, progress=RichProgress(out)).sql("SELECT * FROM power")
+    table = power_table(run_power(run_folder, progress=RichProgress(out)))
     columns = ("channel", "margin", "found at the margin", "smallest size found (80 %)")
     shown = Table(*columns, box=None, header_style="dim")
     for row in table[table["category"].isna()].to_dict("records"):

@@ -78,8 +78,9 @@ def run_stages(config: RunConfig, folder: Path, first: str | None = None, *, rep
 def print_summary(run: Run) -> None:
     """What each stage took, and the verdict."""
     table = Table("stage", "time", "peak memory", box=None, header_style="dim")
-    stages = "SELECT stage, seconds, peak_memory_mb FROM stages ORDER BY finished_at, rowid"
-    for stage, seconds, peak in run.rows(stages):
+    from mneme.store.queries.quality import stage_rows
+
+    for stage, seconds, peak, _ in stage_rows(run):
         # A stage that an earlier mneme did within another has no time of its own.
         taken = "–" if seconds is None else f"{seconds:.1f} s"
         table.add_row(stage, taken, "–" if peak is None else f"{peak / 1000:.2f} GB")

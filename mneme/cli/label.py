@@ -88,7 +88,7 @@ def label(
 
 
 def _print_estimate(run: Run, config: LabelConfig) -> None:
-    from mneme.interpret.explainers.price import estimate
+    from mneme.run.label_price import estimate
 
     found = estimate(run, config)
     if not found:
@@ -118,8 +118,9 @@ def _print_estimate(run: Run, config: LabelConfig) -> None:
 def _print_labels(run: Run) -> None:
     """How many came, what failed, and the comparison where there is one."""
     from mneme.store.queries import comparison
+    from mneme.store.queries.quality import label_counts
 
-    for method, n in run.rows("SELECT method, count(*) FROM labels GROUP BY 1 ORDER BY 1"):
+    for method, n in label_counts(run):
         out.print(f"{n:,} labels by {escape(method)}", highlight=False, soft_wrap=True)
     for method, reason, n in comparison.failures(run):
         out.print(

@@ -6,9 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mneme.effects.config import EffectsConfig
-from mneme.effects.intervals import Ratio
-from mneme.verdict.vocabulary import (
+from mneme._util.vocabulary import (
     BY_LATENTS,
     CHANGED_INSIDE,
     DEGRADED,
@@ -21,6 +19,8 @@ from mneme.verdict.vocabulary import (
     UNMEASURED,
     WIDE,
 )
+from mneme.effects.config import EffectsConfig
+from mneme.effects.intervals import Ratio
 
 
 class CategoryVerdicts(NamedTuple):

@@ -26,6 +26,7 @@ from mneme._util.errors import ConfigError
 from mneme._util.files import translate_os_errors, write_text
 from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme._util.settings import section_table, suggest
+from mneme._util.versions import versions
 from mneme.effects.outcomes import load_mmlu, measure, write_outcomes
 from mneme.models.load import load_model, load_tokenizer
 from mneme.organisms.finetune import FinetuneConfig, finetune
@@ -33,7 +34,6 @@ from mneme.organisms.npo import GradientAscentConfig, NPOConfig, gradient_ascent
 from mneme.organisms.readme import organism_readme
 from mneme.organisms.rmu import RMUConfig, rmu
 from mneme.organisms.texts import SourceFacts, TrainingData, read_all
-from mneme.store.manifest import versions
 
 
 class Method(NamedTuple):

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from mneme._util.vocabulary import LITTLE_TEXT, UNMEASURED
 from mneme.effects.config import EffectsConfig
 from mneme.effects.intervals import Ratio
 from mneme.power.summary import COLUMNS, ENOUGH
-from mneme.verdict.vocabulary import LITTLE_TEXT, UNMEASURED
 
 UNIT = "nats a token"
 

@@ -25,6 +25,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from mneme._util.progress import NULL_PROGRESS, Progress
+from mneme._util.vocabulary import LITTLE_TEXT
 from mneme.attribution.config import AttributionConfig
 from mneme.attribution.geometry import make_geometry
 from mneme.crosscoder import Crosscoder
@@ -38,7 +39,6 @@ from mneme.power.category import Category, Control, Settings, choose, row
 from mneme.power.inject import Dictionary
 from mneme.power.summary import COLUMNS, TEXTS, with_overall
 from mneme.power.sums import KeptSums, keep_sums
-from mneme.verdict.vocabulary import LITTLE_TEXT
 
 COMPETING = "with crosscoder.variant = topk latents compete, a few can't be read alone"
 

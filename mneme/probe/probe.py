@@ -24,12 +24,12 @@ from mneme.attribution.geometry import make_geometry
 from mneme.crosscoder import Crosscoder
 from mneme.harvest.behaviour import compare_predictions
 from mneme.harvest.forward import PairReader
-from mneme.harvest.pair_of_run import pair_of_run
 from mneme.interpret.tokens import TokenTexts
 from mneme.models import ModelPair
 from mneme.models.layers import most_positions
 from mneme.probe.chat import render_chat
 from mneme.run.finished import settings_of
+from mneme.run.pair_of_run import pair_of_run
 from mneme.store.run import open_run
 from mneme.store.seals import check_seals
 

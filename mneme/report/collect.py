@@ -20,7 +20,8 @@ from mneme.report.model import (
     Score,
     StageTime,
 )
-from mneme.store.queries.labels import BEST_LABEL_WHOLE
+from mneme.store.queries import quality
+from mneme.store.queries import report as queries
 from mneme.store.run import Run
 from mneme.verdict.calls import call, outcome
 
@@ -30,6 +31,7 @@ BINS = 50
 POINTS = 1500
 """Most unchanged or uncertain latents in the scatter; twice as many of the changed ones."""
 _TEXT, _TOKEN = 200, 40
+_CATEGORIES = 3  # of each latent
 
 
 def facts(run_name: str, info: dict[str, str]) -> Facts:
@@ -55,25 +57,18 @@ def facts(run_name: str, info: dict[str, str]) -> Facts:
 
 def stages(run: Run) -> tuple[StageTime, ...]:
     """Finished stages, in order."""
-    rows = run.rows(
-        "SELECT stage, seconds, peak_memory_mb, fingerprint FROM stages ORDER BY finished_at, rowid"
-    )
+    rows = quality.stage_rows(run)
     return tuple(StageTime(text(a), _real(b), _real(c), text(d)) for a, b, c, d in rows)
 
 
 def n_redirected(run: Run) -> int:
     """Live latents whose two decoders point in other directions."""
-    return int(run.rows("SELECT count(*) FROM latents WHERE redirected AND NOT dead")[0][0])
+    return queries.redirected_count(run)
 
 
 def verdict_counts(run: Run) -> tuple[tuple[str, int], ...]:
     """(verdict, latents), changed ones first."""
-    order = "['amplified', 'suppressed', 'uncertain', 'unchanged', 'dead']"
-    rows = run.rows(
-        "SELECT verdict, count(*) FROM latents WHERE verdict IS NOT NULL GROUP BY verdict"
-        f" ORDER BY list_position({order}, verdict)"
-    )
-    return tuple((text(verdict), n) for verdict, n in rows)
+    return tuple((text(verdict), n) for verdict, n in queries.verdict_counts(run))
 
 
 def effects(run: Run, margin: float) -> tuple[Effect, ...]:
@@ -81,13 +76,7 @@ def effects(run: Run, margin: float) -> tuple[Effect, ...]:
 
     margin: a smaller measured change of NLL is none, nats a token; the evaluation's own (mneme/effects/evaluate.py).
     """
-    rows = run.sql(
-        "SELECT e.*, coalesce(k.name, e.category) AS name, k.grp, o.change, o.ci_low AS change_low,"
-        " o.ci_high AS change_high, o.accuracy_base, o.accuracy_tuned, o.n AS n_items, o.source, o.unit"
-        " FROM effects e LEFT JOIN categories k USING (category) LEFT JOIN outcomes o USING (category)"
-        " ORDER BY effect DESC NULLS LAST, category"
-    )
-    return tuple(_effect(row, margin) for row in _records(rows))
+    return tuple(_effect(row, margin) for row in _records(queries.effects_with_outcomes(run)))
 
 
 def _effect(row: dict[str, Any], margin: float) -> Effect:
@@ -125,25 +114,12 @@ def _effect(row: dict[str, Any], margin: float) -> Effect:
 
 def latents(run: Run, limit: int, also: list[int]) -> tuple[Latent, ...]:
     """The most severe of each kind, and those of `also`; one that is changed and redirected is listed once."""
-    rows = run.sql(
-        "WITH kinds AS (SELECT *, CASE WHEN verdict IN ('amplified', 'suppressed') THEN verdict"
-        " WHEN redirected AND verdict <> 'dead' THEN 'redirected' END AS kind FROM latents)"
-        " SELECT *, row_number() OVER (PARTITION BY kind ORDER BY severity DESC NULLS LAST, latent) AS place"
-        " FROM kinds WHERE kind IS NOT NULL OR list_contains($also, latent)"
-        " QUALIFY place <= $limit OR list_contains($also, latent)"
-        " ORDER BY list_position(['amplified', 'suppressed', 'redirected'], kind), place",
-        {"limit": limit, "also": also},
-    )
+    rows = queries.most_severe(run, limit, also)
     ids = [int(i) for i in rows["latent"]]
-    best = run.sql(f"SELECT * FROM {BEST_LABEL_WHOLE} WHERE list_contains(?, latent)", [ids])
+    best = queries.labels_of(run, ids)
     labels = {r["latent"]: r for r in _records(best)}
     categories: dict[int, list[str]] = {}
-    for latent, name in run.rows(
-        "SELECT l.latent, coalesce(c.name, l.category) FROM latent_categories l LEFT JOIN categories c"
-        " USING (category) WHERE list_contains(?, l.latent) QUALIFY row_number() OVER"
-        " (PARTITION BY l.latent ORDER BY l.weight DESC) <= 3 ORDER BY l.latent, l.weight DESC",
-        [ids],
-    ):
+    for latent, name in queries.categories_of(run, ids, _CATEGORIES):
         categories.setdefault(latent, []).append(text(name))
     contexts = _contexts(run, ids)
     return tuple(
@@ -183,13 +159,7 @@ def _latent(
 
 
 def _contexts(run: Run, ids: list[int]) -> dict[int, list[Context]]:
-    rows = run.rows(
-        "SELECT c.latent, c.document, c.position, d.topic, c.tokens, c.activations FROM contexts c"
-        " LEFT JOIN documents d USING (document) WHERE list_contains(?, c.latent) AND c.quantile = 0"
-        " QUALIFY row_number() OVER (PARTITION BY c.latent ORDER BY c.rank, c.document) <= ?"
-        " ORDER BY c.latent, c.rank",
-        [ids, CONTEXTS],
-    )
+    rows = queries.contexts_of(run, ids, CONTEXTS)
     found: dict[int, list[Context]] = {}
     for latent, document, position, topic, tokens, activations in rows:
         pairs = list(zip(tokens or [], activations or [], strict=False))
@@ -207,65 +177,41 @@ def _contexts(run: Run, ids: list[int]) -> dict[int, list[Context]]:
 
 def health(run: Run) -> tuple[HealthCheck, ...]:
     """The worst status first."""
-    rows = run.rows(
-        "SELECT metric, title, value, unit, threshold, status, advice FROM health"
-        " ORDER BY list_position(['fail', 'warn', 'ok', 'info'], status) NULLS LAST, metric"
-    )
     return tuple(
         HealthCheck(text(m), text(t) or text(m), _real(v), text(u), text(h), text(s), text(a, 400))
-        for m, t, v, u, h, s, a in rows
+        for m, t, v, u, h, s, a in queries.health_rows(run)
     )
 
 
 def nulls(run: Run) -> tuple[Null, ...]:
     """What the method says of pairs that did not change."""
-    rows = run.rows(
-        "SELECT kind, n, n_false, rate, ci_low, ci_high, margin, n_categories, n_reached FROM nulls ORDER BY kind"
-    )
     return tuple(
         Null(
             text(kind), _whole(n), _whole(false), _real(a), _real(b), _real(c), _real(d), _whole(e), _whole(f)
         )
-        for kind, n, false, a, b, c, d, e, f in rows
+        for kind, n, false, a, b, c, d, e, f in queries.null_rows(run)
     )
 
 
 def scores(run: Run) -> tuple[Score, ...]:
     """The evaluation: by subset and metric, the crosscoder first."""
-    rows = run.rows(
-        "SELECT method, metric, subset, value, ci_low, ci_high, n FROM evaluation"
-        " ORDER BY subset, metric, method <> 'crosscoder', value DESC NULLS LAST"
-    )
     return tuple(
         Score(text(m), text(k), text(s), _real(v), _real(a), _real(b), _whole(n))
-        for m, k, s, v, a, b, n in rows
+        for m, k, s, v, a, b, n in queries.evaluation_rows(run)
     )
 
 
 def histogram(run: Run) -> tuple[Bin, ...]:
     """delta_norm of the live latents in BINS bars from 0 to 1; empty when none has one."""
-    rows = dict(
-        run.rows(
-            "SELECT least(greatest(floor(delta_norm * ?), 0), ? - 1)::INT, count(*) FROM latents"
-            " WHERE NOT coalesce(dead, false) AND isfinite(delta_norm) GROUP BY 1",
-            [BINS, BINS],
-        )
-    )
+    rows = queries.delta_norm_bins(run, BINS)
     return tuple(Bin(i / BINS, (i + 1) / BINS, rows.get(i, 0)) for i in range(BINS)) if rows else ()
 
 
 def points(run: Run) -> tuple[Point, ...]:
     """Betas of live latents: a fixed sample of the changed and of the other ones."""
-    rows = run.rows(
-        "WITH live AS (SELECT latent, beta_base, beta_tuned, verdict,"
-        " verdict IN ('amplified', 'suppressed') AS moved"
-        " FROM latents WHERE isfinite(beta_base) AND isfinite(beta_tuned) AND verdict <> 'dead')"
-        " SELECT latent, beta_base, beta_tuned, verdict FROM live"
-        " QUALIFY row_number() OVER (PARTITION BY moved ORDER BY hash(latent)) <= if(moved, 2, 1) * ?"
-        " ORDER BY latent",
-        [POINTS],
+    return tuple(
+        Point(int(i), float(b), float(t), text(v)) for i, b, t, v in queries.beta_points(run, POINTS)
     )
-    return tuple(Point(int(i), float(b), float(t), text(v)) for i, b, t, v in rows)
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:

@@ -282,7 +282,7 @@ class Report:
     verdict: str
     """the verdict in a sentence"""
     run_verdict: str
-    """the verdict in a word (mneme/verdict/vocabulary.py); '' before it is known"""
+    """the verdict in a word (mneme/_util/vocabulary.py); '' before it is known"""
     facts: Facts
     versions: tuple[Entry, ...]
     seeds: tuple[Entry, ...]

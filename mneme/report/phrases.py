@@ -6,13 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mneme._util.vocabulary import NOT_LOCALISED
 from mneme.analyst import standing
 from mneme.report.analyst import OWN
 from mneme.report.format import ABSENT, bounded, count, interval, number, percent, visible
 from mneme.report.method import METHOD_NAMES, METRICS, SUBSETS
 from mneme.report.model import Comparison, Context, Effect, Latent, Missing, Remark, Report, Score
 from mneme.verdict.calls import calls_sentence
-from mneme.verdict.vocabulary import NOT_LOCALISED
 
 CALLS = {
     "confirmed": "✓ confirmed",

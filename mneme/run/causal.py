@@ -23,10 +23,11 @@ from mneme.harvest.batch_memory import reading_advice
 from mneme.harvest.continuation import Continuation
 from mneme.harvest.forward import PairReader
 from mneme.harvest.limits import logits_batch_tokens, within_limits
-from mneme.harvest.pair_of_run import pair_of_run
 from mneme.harvest.text import Text, TextReader
 from mneme.run.finished import finished_context, tell_findings
+from mneme.run.pair_of_run import pair_of_run
 from mneme.store.queries import causal as queries
+from mneme.store.queries import tables
 from mneme.store.writing import writing
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def run_causal(
         )
     if context.remote:
         raise ModelError("patching needs the models' weights here, and a server runs this run's pair")
-    table = run.sql("SELECT * FROM latents ORDER BY latent")
+    table = tables.latents(run)
     changed = np.flatnonzero(changed_steps(table).sum(0) > 0)
     chosen = _chosen(run, table, changed, latents, limit)
     with writing(run.path):

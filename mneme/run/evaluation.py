@@ -29,6 +29,7 @@ from mneme.effects.side_effects import Assigned, assign_text
 from mneme.effects.sums import sum_activations
 from mneme.run.context import RunContext
 from mneme.run.finished import finished_context, tell_findings
+from mneme.store.queries import tables
 from mneme.store.writing import writing
 
 RIVALS = ("mean_difference_lens", "difference_sae", "oracle")
@@ -54,7 +55,7 @@ def evaluate_run(
     """
     context, run = finished_context(folder, progress)
     config = context.config.effects
-    effects, outcomes, old = (run.sql(f"SELECT * FROM {t}") for t in ("effects", "outcomes", "baselines"))
+    effects, outcomes, old = tables.effects(run), tables.outcomes(run), tables.baselines(run)
     both = len(set(effects["category"]) & set(outcomes["category"]))
     if both < MINIMUM:
         raise OutcomesError(
@@ -133,7 +134,7 @@ def _oracle(context: RunContext, items: list[Any], keys: list[str], typical: flo
     cache = harvest(
         context.pair, corpus, settings, context.folder / "evaluation" / "oracle", context.progress
     )
-    latents = context.run.sql("SELECT * FROM latents ORDER BY latent")
+    latents = tables.latents(context.run)
     said = directions(latents, changed_steps(latents).sum(0), context.crosscoder.raw_decoder())
     rows = confirmed_rows(context.crosscoder, cache, said, context.progress)
     topics = [str(topic) for topic in cache.documents()["topic"]]

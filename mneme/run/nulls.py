@@ -15,6 +15,7 @@ import pandas as pd
 from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.run.context import RunContext
 from mneme.run.finished import finished_context, kept_crosscoder, tell_findings
+from mneme.store.queries.quality import health_values
 from mneme.store.writing import writing
 
 if TYPE_CHECKING:
@@ -42,15 +43,15 @@ def run_nulls(
     of one benign fine-tune, already analysed). Raises RunError for a folder that is no finished run.
     """
     from mneme.attribution.nulls import calibrated, null_row, rounding_null, shuffled_null
-    from mneme.attribution.post_label_health import null_health
     from mneme.attribution.stream import attribute
     from mneme.effects.predict import whole_behaviour
+    from mneme.run.post_label_health import null_health
 
     context, run = finished_context(folder, progress)
     others = [finished_context(other, progress)[0] for other in benign]
     config, effects = context.config.attribution, context.config.effects
-    common = run.rows("SELECT value FROM health WHERE metric = 'common_scale'")
-    reference = float(np.log(common[0][0])) if common and common[0][0] else 0.0
+    common = health_values(run).get("common_scale", 0.0)
+    reference = float(np.log(common)) if common > 0 else 0.0
 
     def row(kind: str, crosscoder: Crosscoder, cache: Any, text: RunContext) -> pd.DataFrame:
         found = attribute(crosscoder, cache, None, config, progress)

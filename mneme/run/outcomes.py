@@ -52,7 +52,7 @@ def measure_run(
     for models that have changed since the run.
     """
     from mneme.effects.outcomes import measure
-    from mneme.harvest.pair_of_run import pair_of_run
+    from mneme.run.pair_of_run import pair_of_run
 
     config = _settings(folder)
     items = load_benchmark(benchmark, per_category=per_category, every=every, first=first)

@@ -28,13 +28,13 @@ from mneme._util.errors import FinishedRunError, MnemeError, RunError
 from mneme._util.files import translate_os_errors, write_text
 from mneme._util.memory import give_back_freed_memory, keep_freed_memory
 from mneme._util.progress import NULL_PROGRESS, Progress
+from mneme._util.versions import versions
 from mneme.config import RunConfig
 from mneme.run.context import RunContext
 from mneme.run.preflight import preflight
 from mneme.run.replacing import Loss, check_loss, check_unchanged, give_up, loss, made_from
 from mneme.run.stage import Stage, StageResult
 from mneme.run.stages import STAGES
-from mneme.store.manifest import versions
 from mneme.store.queries.runs import read_progress
 from mneme.store.run import Run, StageWriter, open_run
 from mneme.store.seals import SETTINGS, check_seals, seal_folders, seal_settings
@@ -195,11 +195,8 @@ def _write(
 ) -> None:
     """The stage's tables, and nothing of the stages after it, which were made from what is now replaced."""
     later = STAGES[STAGES.index(stage) :]
-    for table in {table for each in later for table in each.tables}:
-        writer.connection.execute(f"DELETE FROM {table}")
-    for name in (SETTINGS, *(each.name for each in later)):
-        writer.connection.execute("DELETE FROM stages WHERE stage = ?", [name])
-        writer.connection.execute("DELETE FROM artefacts WHERE stage = ?", [name])
+    writer.clear({table for each in later for table in each.tables})
+    writer.forget_stages([SETTINGS, *(each.name for each in later)])
     writer.append("artefacts", seal_settings(folder))
     writer.append("artefacts", seal_folders(folder, stage.name, stage.rooms))
     for table, rows in result.tables.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,8 @@ from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.attribution.health_row import grade
 from mneme.effects.config import EffectsConfig
 from mneme.power.summary import overall
+from mneme.store.queries import tables
+from mneme.store.queries.quality import health_values
 
 if TYPE_CHECKING:
     from mneme.effects.side_effects import Assigned
@@ -24,15 +27,14 @@ _MARGIN = 0.3  # where the splice check was not made: shares of the typical devi
 _MOST = 0.5  # a smaller share of categories with power enough asks for a look
 
 
-def margin_of(health: pd.DataFrame, config: EffectsConfig, part: float) -> float:
+def margin_of(health: Mapping[str, float], config: EffectsConfig, part: float) -> float:
     """The displacement of `part` of a text that costs `nll_margin` on the whole of it, a share of typical.
 
     From the splice check: what the reconstruction misses is a displacement of known size (sqrt(1 - explained variance)
     of typical), and what it costs was measured; for small displacements the cost grows with the square of the size. It
-    is no less than `min_effect`. health: columns metric, value; where the check is missing, a fixed size.
+    is no less than `min_effect`. health: metric -> value; where the check is missing, a fixed size.
     """
-    value = dict(zip(health["metric"], health["value"].astype(float), strict=True))
-    missed, cost = 1 - value.get("explained_variance_base", np.nan), value.get("splice_nll_base", np.nan)
+    missed, cost = 1 - health.get("explained_variance_base", np.nan), health.get("splice_nll_base", np.nan)
     if not (missed > 0 and cost > 0):
         return max(_MARGIN, config.min_effect)
     return float(max(np.sqrt(missed * config.nll_margin / part / cost), config.min_effect))
@@ -67,7 +69,7 @@ def power_of(context: RunContext, latents: pd.DataFrame, assigned: Assigned) -> 
         assigned,
         effects,
         context.config.attribution,
-        margin_of(context.run.sql("SELECT metric, value FROM health"), effects, PART),
+        margin_of(health_values(context.run), effects, PART),
         Settings(seed=effects.seed),
         context.progress,
     )
@@ -124,7 +126,7 @@ def run_power(folder: str | Path, *, progress: Progress = NULL_PROGRESS) -> Run:
     check_ready(run)
     check_seals(run.path, ["attribution"], progress=progress)
     with writing(run.path):
-        latents = run.sql("SELECT * FROM latents ORDER BY latent")
+        latents = tables.latents(run)
         found = power_of(context, latents, text_of(context))
         with run.stage_writer() as writer:
             writer.replace("power", found.table)

@@ -24,6 +24,8 @@ from mneme.effects.predict import changed_steps, reach_of
 from mneme.effects.sums import sum_activations
 from mneme.power.category import PART, choose
 from mneme.power.inject import outside
+from mneme.store.queries import tables
+from mneme.store.queries.quality import health_values
 
 if TYPE_CHECKING:
     from mneme.effects.side_effects import Assigned
@@ -53,7 +55,7 @@ def run_retrained(
     context, run = finished_context(folder, progress)
     check_ready(run)
     config = context.config.effects
-    margin = margin_of(run.sql("SELECT metric, value FROM health"), config, PART)
+    margin = margin_of(health_values(run), config, PART)
     rng = np.random.default_rng(config.seed)
     found = []
     check_seals(run.path, ["attribution"], progress=progress)
@@ -63,7 +65,7 @@ def run_retrained(
         chosen = choose(assigned.weights[:, c], assigned.windows, context.cache.n, rng)
         part = rng.permutation(chosen.document)[: max(1, round(len(chosen.document) * PART))]
         row = chosen.row[np.isin(context.cache.document[chosen.row], part)]
-        direction = _direction(context, run.sql("SELECT * FROM latents ORDER BY latent"), rng)
+        direction = _direction(context, tables.latents(run), rng)
         typical = sum_activations(context.cache, assigned.windows, progress).typical
         for times in sizes:
             vector = times * margin * typical * direction

@@ -114,8 +114,7 @@ def give_up(run: Run, found: Loss) -> None:
     """The stages that are to be replaced count as finished no longer, so that a killed replacement goes on unasked."""
     if found.asks:
         with run.stage_writer() as writer:
-            for name in found.stages:
-                writer.connection.execute("DELETE FROM stages WHERE stage = ?", [name])
+            writer.forget_stages(found.stages, sealed=False)
 
 
 def _listed(names: Sequence[str]) -> str:

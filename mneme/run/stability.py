@@ -17,6 +17,7 @@ from mneme._util.errors import ConfigError
 from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.run.context import RunContext
 from mneme.run.finished import finished_context, kept_crosscoder, tell_findings
+from mneme.store.queries import tables
 from mneme.store.run import Run
 from mneme.store.writing import writing
 
@@ -33,14 +34,14 @@ def run_stability(
     a run with effects, `categories` (of the same verdict, mean over seeds).
     Raises ConfigError for fewer than one seed, RunError for a folder that is no finished run.
     """
-    from mneme.attribution.post_label_health import stability_health
     from mneme.attribution.stability import match_latents, pw_mcc, verdict_persistence
     from mneme.attribution.stream import attribute
+    from mneme.run.post_label_health import stability_health
 
     if seeds < 1:
         raise ConfigError("--seeds must be at least 1")
     context, run = finished_context(folder, progress)
-    latents = run.sql("SELECT * FROM latents ORDER BY latent")
+    latents = tables.latents(run)
     verdict = latents["verdict"].to_numpy(dtype=object)
     live = verdict != "dead"
     norm = np.hypot(*(latents[name].to_numpy(float) for name in ("norm_base", "norm_tuned")))

@@ -32,7 +32,9 @@ from mneme.models import load_model, load_tokenizer
 from mneme.organisms import METHODS, make_organism
 from mneme.run.pipeline import run_pipeline
 from mneme.scenarios.spec import HARMFUL, HH, Scenario, merged
+from mneme.store.queries import tables
 from mneme.store.queries.effects import effects
+from mneme.store.queries.quality import health_values
 from mneme.store.run import Run
 
 QUICK_RUN = {
@@ -278,9 +280,9 @@ def _measure(suite: Suite, scenario: Scenario, values: Mapping[str, Any], run_fo
 
 def _result(run: Run) -> dict[str, Any]:
     """What the results keep of a run."""
-    table = run.sql("SELECT method, metric, subset, value, ci_low, ci_high, n FROM evaluation")
+    table = tables.evaluation(run)
     called = effects(run)
-    health = dict(run.rows("SELECT metric, value FROM health"))
+    health = health_values(run)
     return {
         "verdict": run.info().get("verdict_sentence", ""),
         "categories": len(called),

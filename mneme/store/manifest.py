@@ -2,27 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import platform
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import mneme
 from mneme._util.files import sha256, write_text
 
 MANIFEST = "manifest.json"
-_VERSIONS = ("torch", "transformers", "nnsight", "numpy", "duckdb", "umap-learn")
-
-
-def versions() -> dict[str, str]:
-    """What computed the numbers: Python and the packages that matter."""
-    found = {"python": platform.python_version(), "mneme": mneme.__version__}
-    for name in _VERSIONS:
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            found[name] = metadata.version(name)
-    return found
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ INFO_KEYS = {
     "created_at": "ISO time",
     "mneme_version": "the version that wrote it",
     "verdict_sentence": "the run's verdict in one sentence",
-    "run_verdict": "the run's verdict in a word (mneme/verdict/vocabulary.py)",
+    "run_verdict": "the run's verdict in a word (mneme/_util/vocabulary.py)",
     "verdict_reasons": "of too little evidence: the conditions of an all-clear that are not met, a JSON list",
     "verdict_command": "what would give the evidence",
     "nll_change": "mean change of next-token NLL on the run's text, nats a token",
@@ -206,6 +206,18 @@ class StageWriter:
         """The table holds exactly these rows; columns are matched by name, missing ones are NULL."""
         self.connection.execute(f"DELETE FROM {table}")
         self.append(table, rows)
+
+    def clear(self, tables: Iterable[str]) -> None:
+        """No rows in these tables."""
+        for table in tables:
+            self.connection.execute(f"DELETE FROM {table}")
+
+    def forget_stages(self, names: Iterable[str], *, sealed: bool = True) -> None:
+        """These stages are not finished; `sealed`: nor is anything known of the files they left."""
+        for name in names:
+            self.connection.execute("DELETE FROM stages WHERE stage = ?", [name])
+            if sealed:
+                self.connection.execute("DELETE FROM artefacts WHERE stage = ?", [name])
 
     def append(self, table: str, rows: pd.DataFrame | pa.Table) -> None:
         """These rows too."""

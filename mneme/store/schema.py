@@ -173,7 +173,7 @@ def m011_power(db: duckdb.DuckDBPyConnection) -> None:
 
 
 def m012_verdicts(db: duckdb.DuckDBPyConnection) -> None:
-    """A category's verdict rests on intervals; the run's verdict is one of a few words (mneme/verdict/vocabulary.py).
+    """A category's verdict rests on intervals; the run's verdict is one of a few words (mneme/_util/vocabulary.py).
 
     What an earlier version said of the whole run is taken back: its all-clear was not earned.
     """

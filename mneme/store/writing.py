@@ -9,7 +9,8 @@ from typing import Any
 
 from mneme._util.errors import MnemeError, RunError
 from mneme._util.files import known_sha256, lock_file, translate_os_errors
-from mneme.store.manifest import read_manifest, versions, write_json
+from mneme._util.versions import versions
+from mneme.store.manifest import read_manifest, write_json
 from mneme.store.run import Run
 from mneme.store.seals import ROOMS, seals
 

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pandas as pd
 from scipy import stats
 
-from mneme.verdict.vocabulary import (
+from mneme._util.vocabulary import (
     BETTER,
     CALLS,
     CONFIRMED,

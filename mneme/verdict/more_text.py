@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from mneme._util.vocabulary import LITTLE_TEXT
 from mneme.power.summary import NEEDS
-from mneme.verdict.vocabulary import LITTLE_TEXT
 
 SPARE = 1.2
 """Times the text that the root law gives: met exactly, a margin is missed as often as not."""

@@ -22,20 +22,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from mneme.attribution.nulls import side_effect_found
-from mneme.power.summary import ENOUGH, TEXTS, overall
-from mneme.verdict.more_text import (
-    Amount,
-    Wanted,
-    amount,
-    beyond_text,
-    command,
-    for_intervals,
-    for_power,
-    root_law,
-)
-from mneme.verdict.sentences import by_verdict, count, largest, latents_sentence, named
-from mneme.verdict.vocabulary import (
+from mneme._util.vocabulary import (
     BETTER,
     BROKEN,
     CHANGED_INSIDE,
@@ -52,6 +39,19 @@ from mneme.verdict.vocabulary import (
     WIDE,
     WORSE,
 )
+from mneme.attribution.nulls import side_effect_found
+from mneme.power.summary import ENOUGH, TEXTS, overall
+from mneme.verdict.more_text import (
+    Amount,
+    Wanted,
+    amount,
+    beyond_text,
+    command,
+    for_intervals,
+    for_power,
+    root_law,
+)
+from mneme.verdict.sentences import by_verdict, count, largest, latents_sentence, named
 
 COLLAPSED = 2.0
 """Nats a token: a mean rise of NLL whose interval lies above it is the end of a language model."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from mneme.verdict.vocabulary import CHANGED_INSIDE, DEGRADED, IMPROVED
+from mneme._util.vocabulary import CHANGED_INSIDE, DEGRADED, IMPROVED
 
 NAMED = 4
 """Categories named in a list."""

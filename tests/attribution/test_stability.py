@@ -20,7 +20,6 @@ from mneme.attribution.nulls import (
     shuffled_null,
     side_effect_found,
 )
-from mneme.attribution.post_label_health import label_overlap_health, null_health, stability_health
 from mneme.attribution.stability import (
     match_latents,
     pw_mcc,
@@ -29,6 +28,7 @@ from mneme.attribution.stability import (
     verdict_persistence,
 )
 from mneme.attribution.stream import attribute
+from mneme.run.post_label_health import label_overlap_health, null_health, stability_health
 
 
 def dictionary(F=30, d=10, seed=0):

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from test_pages import open_page
 
-from mneme.interpret.explainers.price import expected
 from mneme.interpret.label_config import LabelConfig
+from mneme.run.label_price import expected
 from mneme.testing.synthetic import make_synthetic_run
 
 

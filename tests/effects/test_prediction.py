@@ -5,17 +5,7 @@ from effects_world import LATENTS, WordEncoder, decode, predict
 from scipy import sparse
 
 from mneme._util.errors import ActivationError
-from mneme.attribution.bootstrap import poisson_weights
-from mneme.crosscoder.codes import CodeCache
-from mneme.effects.baselines import random_steps
-from mneme.effects.category_verdicts import category_verdicts
-from mneme.effects.config import EffectsConfig
-from mneme.effects.intervals import Ratio, per_document, ratio_intervals
-from mneme.effects.predict import changed_steps, effective_documents, whole_behaviour
-from mneme.effects.side_effects import predict_effects
-from mneme.effects.sums import latent_steps, sum_activations, sum_codes
-from mneme.effects.windows import cut_windows
-from mneme.verdict.vocabulary import (
+from mneme._util.vocabulary import (
     BY_LATENTS,
     CHANGED_INSIDE,
     DEGRADED,
@@ -28,6 +18,16 @@ from mneme.verdict.vocabulary import (
     UNMEASURED,
     WIDE,
 )
+from mneme.attribution.bootstrap import poisson_weights
+from mneme.crosscoder.codes import CodeCache
+from mneme.effects.baselines import random_steps
+from mneme.effects.category_verdicts import category_verdicts
+from mneme.effects.config import EffectsConfig
+from mneme.effects.intervals import Ratio, per_document, ratio_intervals
+from mneme.effects.predict import changed_steps, effective_documents, whole_behaviour
+from mneme.effects.side_effects import predict_effects
+from mneme.effects.sums import latent_steps, sum_activations, sum_codes
+from mneme.effects.windows import cut_windows
 
 
 def run(world, taxonomy_file, **settings):

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, f1_score
 
-from mneme.attribution.post_label_health import label_scores_health
 from mneme.interpret.contexts import is_test
 from mneme.interpret.encoder import SentenceEncoder
 from mneme.interpret.neighbours import nearest_by_firing
@@ -20,6 +19,7 @@ from mneme.interpret.scorers.score_labels import keep_examples, score_labels
 from mneme.interpret.scorers.scoring_set import ScoringSet, make_scoring_set
 from mneme.interpret.scorers.statistics import Side
 from mneme.interpret.scorers.text_fit import content, shuffled, word_weights
+from mneme.run.post_label_health import label_scores_health
 
 from .fakes import Reader
 

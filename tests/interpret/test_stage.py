@@ -19,11 +19,11 @@ from mneme.interpret.encoder import SentenceEncoder
 from mneme.interpret.explainers.compare_explainers import compare_explainers
 from mneme.interpret.explainers.explain import explain_all
 from mneme.interpret.explainers.names import explainer_names
-from mneme.interpret.explainers.price import estimate, questions
 from mneme.interpret.explainers.prompt import make_prompts
 from mneme.interpret.label_config import LabelConfig
 from mneme.interpret.labelling import Labels, label_latents
 from mneme.interpret.tokens import TokenTexts
+from mneme.run.label_price import estimate, questions
 from mneme.store.queries.comparison import method_rows
 from mneme.store.queries.meaning import (
     found_contexts,

@@ -11,6 +11,7 @@ import pytest
 import torch
 from power_world import Cache, lay, make_cache
 
+from mneme._util.vocabulary import LITTLE_TEXT
 from mneme.attribution.config import AttributionConfig
 from mneme.attribution.stream import attribute
 from mneme.crosscoder.codes import CodeCache
@@ -21,7 +22,6 @@ from mneme.power.category import SIZES, Settings, search
 from mneme.power.control import COMPETING, Power, measure_power
 from mneme.power.summary import COLUMNS, overall, weakest
 from mneme.run.power import margin_of, power_health
-from mneme.verdict.vocabulary import LITTLE_TEXT
 
 DOCUMENTS = {"one": np.arange(1), "few": np.arange(1, 6), "many": np.arange(6, 86), "none": np.arange(0)}
 
@@ -192,12 +192,12 @@ def test_sizes_are_searched_from_the_margin() -> None:
 
 
 def test_the_margin_is_the_size_that_costs_the_margin_of_nll() -> None:
-    health = pd.DataFrame({"metric": ["explained_variance_base", "splice_nll_base"], "value": [0.84, 0.16]})
+    health = {"explained_variance_base": 0.84, "splice_nll_base": 0.16}
     config = EffectsConfig(nll_margin=0.04)
     assert margin_of(health, config, 0.5) == pytest.approx(0.4 * (0.08 / 0.16) ** 0.5)
     assert margin_of(health, config, 1.0) == pytest.approx(0.2)
     assert margin_of(health, EffectsConfig(min_effect=0.9), 0.5) == 0.9
-    assert margin_of(health.iloc[:1], config, 0.5) == 0.3
+    assert margin_of({"explained_variance_base": 0.84}, config, 0.5) == 0.3
 
 
 def test_health_grades_the_share_of_categories(found: dict[float, Power]) -> None:

@@ -1,4 +1,4 @@
-"""Verdicts held against outcomes, in the words of mneme/verdict/vocabulary.py."""
+"""Verdicts held against outcomes, in the words of mneme/_util/vocabulary.py."""
 
 from __future__ import annotations
 

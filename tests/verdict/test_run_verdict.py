@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mneme.verdict.run_verdict import Evidence, run_verdict
-from mneme.verdict.vocabulary import (
+from mneme._util.vocabulary import (
     BROKEN,
     INTENDED_ONLY,
     NO_SIDE_EFFECT,
@@ -18,6 +17,7 @@ from mneme.verdict.vocabulary import (
     SIDE_EFFECTS,
     TOO_LITTLE,
 )
+from mneme.verdict.run_verdict import Evidence, run_verdict
 
 N = 10
 CALM = (0.01, -0.005, 0.02)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from mneme._util.files import sha256
 from mneme.run.stage import Stage, StageResult
+from mneme.store.queries import tables
 
 if TYPE_CHECKING:
     from mneme.run.context import RunContext
@@ -15,17 +16,17 @@ if TYPE_CHECKING:
 
 def effects_stage(context: RunContext) -> StageResult:
     """Categories, predicted effects, baselines, measured outcomes and how well the one foretold the other."""
-    from mneme.attribution.post_label_health import category_answers_health
     from mneme.crosscoder import CodeCache
     from mneme.effects.llm_assignment import named_categories
     from mneme.effects.predict import whole_behaviour
     from mneme.effects.side_effects import predict_effects
     from mneme.harvest.layer import check_streams
+    from mneme.run.post_label_health import category_answers_health
     from mneme.run.power import power_health, power_of, text_of
     from mneme.store.queries.latent import telling_labels
 
     check_streams(context.cache)  # an earlier version's harvest didn't
-    latents = context.run.sql("SELECT * FROM latents ORDER BY latent")
+    latents = tables.latents(context.run)
     labels = telling_labels(context.run)
     outcomes = context.outcomes
     assigned = text_of(context)
@@ -52,16 +53,16 @@ def effects_stage(context: RunContext) -> StageResult:
         progress=context.progress,
     )
     power = power_of(context, latents, assigned)
-    tables = {**found._asdict(), "power": power.table}
+    written = {**found._asdict(), "power": power.table}
     if outcomes is not None:
-        tables["outcomes"] = outcomes
+        written["outcomes"] = outcomes
     whole = whole_behaviour(context.cache, context.config.effects)
     info = dict(zip(("nll_change", "nll_low", "nll_high"), whole.nll_change, strict=True))
     health = [power_health(power)]
     if named:
         health.append(category_answers_health(named.weights, named.reasons))
     return StageResult(
-        tables,
+        written,
         info={**info, "nll_common": whole.common, "mean_kl": whole.kl},
         health=pd.concat(health, ignore_index=True),
     )

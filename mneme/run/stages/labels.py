@@ -8,6 +8,7 @@ import pandas as pd
 
 from mneme.interpret.explainers.prompt import prompts_fingerprint
 from mneme.run.stage import Stage, StageResult
+from mneme.store.queries import tables
 
 if TYPE_CHECKING:
     from mneme.run.context import RunContext
@@ -15,11 +16,6 @@ if TYPE_CHECKING:
 
 def labels_stage(context: RunContext) -> StageResult:
     """Labels of the latents, from the contexts that the interpretation left, and their scores."""
-    from mneme.attribution.post_label_health import (
-        label_failures_health,
-        label_overlap_health,
-        label_scores_health,
-    )
     from mneme.crosscoder import CodeCache
     from mneme.effects.assign import category_vectors
     from mneme.effects.categories import load_taxonomy
@@ -27,13 +23,18 @@ def labels_stage(context: RunContext) -> StageResult:
     from mneme.interpret.explainers.compare_explainers import compare_explainers
     from mneme.interpret.explainers.explain import explain_all
     from mneme.interpret.explainers.names import explainer_names
-    from mneme.interpret.explainers.price import questions
     from mneme.interpret.labelling import label_latents
     from mneme.interpret.scorers.choose import choose_judge
     from mneme.interpret.tokens import TokenTexts
+    from mneme.run.label_price import questions
+    from mneme.run.post_label_health import (
+        label_failures_health,
+        label_overlap_health,
+        label_scores_health,
+    )
     from mneme.store.queries.meaning import found_contexts, near_latents, promoted_tokens
 
-    latents = context.run.sql("SELECT * FROM latents ORDER BY latent")
+    latents = tables.latents(context.run)
     config = context.config.labels
     names = explainer_names(config)
     prompts = questions(context.run, config) if names else {}
@@ -55,7 +56,7 @@ def labels_stage(context: RunContext) -> StageResult:
         encoder=context.encoder,
         progress=context.progress,
     )
-    tables = {"labels": found.labels, "label_failures": found.failures, **found.scores}
+    written = {"labels": found.labels, "label_failures": found.failures, **found.scores}
     if config.compare:
         compared = compare_explainers(
             found.labels,
@@ -66,11 +67,11 @@ def labels_stage(context: RunContext) -> StageResult:
             category_vectors(context.encoder, load_taxonomy(context.config.effects.taxonomy)),
             seed=context.config.interpret.seed,
         )
-        tables |= {"label_comparison": compared.methods, "label_agreement": compared.pairs}
+        written |= {"label_comparison": compared.methods, "label_agreement": compared.pairs}
     health = [label_failures_health(found.failures), label_overlap_health(found.overlap)]
     if found.scores:
         health.append(label_scores_health(found.labels, found.scores["label_summary"]))
-    return StageResult(tables, health=pd.concat(health, ignore_index=True))
+    return StageResult(written, health=pd.concat(health, ignore_index=True))
 
 
 STAGE = Stage(

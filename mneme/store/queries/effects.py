@@ -26,7 +26,7 @@ def nll_margin(run: Run) -> float:
 def effects(run: Run) -> pd.DataFrame:
     """A row a category, the largest effect first, with its outcome (`measured`) and whether the verdict holds (`call`).
 
-    The words are those of mneme/verdict/vocabulary.py.
+    The words are those of mneme/_util/vocabulary.py.
     """
     table = run.sql(
         "SELECT e.*, coalesce(k.name, e.category) AS name, k.grp, k.domain,"

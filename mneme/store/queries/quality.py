@@ -59,3 +59,21 @@ def stages(run: Run) -> pd.DataFrame:
 def finished_stages(run: Run) -> set[str]:
     """Names of the stages that are done."""
     return {name for (name,) in run.rows("SELECT stage FROM stages")}
+
+
+def stage_rows(run: Run) -> list[tuple[str, float, float, str]]:
+    """(stage, seconds, peak memory in MB, fingerprint), in the order they finished."""
+    return run.rows(
+        "SELECT stage, seconds, peak_memory_mb, fingerprint FROM stages ORDER BY finished_at, rowid"
+    )
+
+
+def health_values(run: Run) -> dict[str, float]:
+    """Metric -> value; without those for which there was nothing to measure."""
+    found = run.rows("SELECT metric, value FROM health WHERE value IS NOT NULL AND NOT isnan(value)")
+    return {str(metric): float(value) for metric, value in found}
+
+
+def label_counts(run: Run) -> list[tuple[str, int]]:
+    """(method, labels by it)."""
+    return run.rows("SELECT method, count(*) FROM labels GROUP BY 1 ORDER BY 1")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from mneme._util.vocabulary import BY_LATENTS, LITTLE_TEXT, NOT_KNOWN, NOT_LOCALISED, WIDE
 from mneme.effects.assign import NO_GROUP
 from mneme.store.run import StageWriter
 from mneme.testing.synthetic.texts import CATEGORIES, HOSTILE
-from mneme.verdict.vocabulary import BY_LATENTS, LITTLE_TEXT, NOT_KNOWN, NOT_LOCALISED, WIDE
 
 
 def write_effects(
