@@ -35,7 +35,7 @@ def triton_kernels(device: torch.device) -> ModuleType | None:
 
 
 def runs_fused(x: Tensor) -> bool:
-    """Whether the compiled loops for processors (fused.py) take such a tensor."""
+    """Whether the compiled loops for processors (fused_step.py) take such a tensor."""
     return (
         x.device.type == "cpu"
         and x.dtype in (torch.float32, torch.bfloat16)

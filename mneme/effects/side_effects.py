@@ -76,8 +76,9 @@ def predict_effects(
 
     cache: ActivationCache; codes: its CodeCache; latents: a row a latent, columns of table `latents` as
     attribution fills them; decoder: (2, F, d), raw units; decode: token ids -> text; labels: columns latent, label
-    (the first row of a latent counts); named: latent -> (C,) weights that a labelling model gave its label (ask.py);
-    outcomes: columns of table `outcomes`, to evaluate against; assigned: what `assign_text` gave, where it is known.
+    (the first row of a latent counts); named: latent -> (C,) weights that a labelling model gave its label
+    (llm_assignment.py); outcomes: columns of table `outcomes`, to evaluate against; assigned: what `assign_text`
+    gave, where it is known.
 
     Raises ConfigError for a bad taxonomy, ActivationError when cache, codes and latents don't fit together.
     """

@@ -1,7 +1,7 @@
 """Read both models on the corpus, shard by shard.
 
 For every shard of documents: batches of like length go through both models up to the layer, the activations land at
-their tokens' places, the prefixes of some documents go on to the end (prefixes.py), what should not be learned
+their tokens' places, the prefixes of some documents go on to the end (prefix_behaviour.py), what should not be learned
 from is left out (BOS and padding never get in; attention sinks, whose norm is many times the median, would dominate
 any squared loss), and the shard is written whole. A harvest that was stopped goes on after its last whole shard.
 
