@@ -110,7 +110,7 @@ def measure_harvest(device: torch.device, tokens: int, rounds: int) -> dict[str,
 @torch.no_grad()
 def measure_attribution(device: torch.device, tokens: int, rounds: int) -> dict[str, float]:
     generator = torch.Generator(device).manual_seed(0)
-    crosscoder = Crosscoder(CrosscoderConfig(latents=F, k=K), D).to(device)
+    crosscoder = Crosscoder(CrosscoderConfig(n_latents=F, k=K), D).to(device)
     unit = torch.nn.functional.normalize(torch.randn(F, D, generator=generator, device=device), dim=1)
     crosscoder.W_dec.copy_(unit.expand(2, F, D))
     crosscoder.W_enc.copy_(unit.T.expand(2, D, F))

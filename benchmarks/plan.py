@@ -81,7 +81,7 @@ def step_seconds(pair: Pair, latents: int, k: int, batch: int, gpus: int) -> dic
 def plan(pair: Pair, tokens: float, gpus: int, batch: int, behaviour: float) -> dict[str, float]:
     """Rows of the table; one process a GPU, and nothing overlaps that the code does not overlap."""
     latents, k = 32 * pair.width, 100
-    config = CrosscoderConfig(latents=latents, k=k)
+    config = CrosscoderConfig(n_latents=latents, k=k)
     cache = estimated_bytes(int(tokens), pair.width, HarvestConfig())
     stored = cache / RATES["storage"]
     predicted = (pair.harvest_flop(behaviour) - pair.harvest_flop(0)) / RATES["forward"]

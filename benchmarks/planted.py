@@ -35,8 +35,8 @@ LATENTS, K = 384, 6
 
 def fit(cache: Any, variant: str, tokens: int, seed: int = 0) -> Crosscoder:
     config = CrosscoderConfig(
-        latents=LATENTS, k=K, variant=variant, batch_size=1024, tokens=tokens, learning_rate=1.5e-3,
-        dead_after=200_000, seed=seed,
+        n_latents=LATENTS, k=K, variant=variant, batch_size=1024, tokens=tokens, learning_rate=1.5e-3,
+        dead_feature_threshold=200_000, seed=seed,
     )  # fmt: skip
     return train_crosscoder(cache, config).eval()
 

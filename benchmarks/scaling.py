@@ -75,7 +75,7 @@ class Text(MemoryCache):
 def make(F: int, n: int, seed: int = 0) -> tuple[Crosscoder, Text]:
     """A dictionary of F latents, K of which fire on the average of n tokens; some often, most seldom."""
     g = torch.Generator().manual_seed(seed)
-    crosscoder = Crosscoder(CrosscoderConfig(latents=F, k=K), WIDTH)
+    crosscoder = Crosscoder(CrosscoderConfig(n_latents=F, k=K), WIDTH)
     unit = torch.nn.functional.normalize(torch.randn(2, F, WIDTH, generator=g), dim=2)
     unit[1] = torch.nn.functional.normalize(unit[0] + 0.3 * unit[1], dim=1)
     crosscoder.W_dec.copy_(unit * (0.5 + torch.rand(2, F, 1, generator=g)))

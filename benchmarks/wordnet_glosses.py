@@ -80,7 +80,7 @@ def wordnet_run(source: Path, folder: Path, progress: Progress) -> Run:
         "tuned": "bundled:tuned",
         "corpus": str(corpus),
         "harvest": {"behaviour_share": 0.02},
-        "crosscoder": {"latents": 1024, "k": 16, "epochs": 8.0},
+        "crosscoder": {"n_latents": 1024, "k": 16, "epochs": 8.0},
     }
     return run_pipeline(make_config(settings), folder / "run", progress)
 

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import tomllib
-from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import pytest
 import tomlkit
+from pydantic import Field
 
 from mneme._util.errors import ConfigError
-from mneme._util.settings import from_mapping, parse_override, section_table, to_mapping
+from mneme._util.settings import Texts, from_mapping, parse_override, section, section_table, to_mapping
 
 
-@dataclass(frozen=True)
+@section()
 class Section:
-    layer: int | None = field(default=None, metadata={"doc": "index of a layer"})
-    rate: float = field(default=0.5, metadata={"doc": "tokens a second"})
+    layer: int | None = Field(default=None, description="index of a layer")
+    rate: Annotated[float, Field(ge=0, lt=1000)] = Field(default=0.5, description="tokens a second")
     kind: Literal["a", "b"] = "a"
-    names: tuple[str, ...] = ()
+    names: Texts = ()
     on: bool = True
 
     def __post_init__(self) -> None:
-        if self.rate < 0:
-            raise ValueError("rate must not be negative")
+        if self.on and self.rate == 0:
+            raise ValueError("rate must not be 0 where on is true")
 
 
 def test_values_are_taken_and_whole_numbers_serve_as_numbers() -> None:
@@ -41,7 +41,14 @@ def test_values_are_taken_and_whole_numbers_serve_as_numbers() -> None:
         ({"kind": "c"}, "s.kind must be one of 'a', 'b'"),
         ({"on": 1}, "true or false"),
         ({"names": "x"}, "must be a list"),
-        ({"rate": -1}, "rate must not be negative"),
+        ({"names": ["x", 3]}, "s.names must be a string, not 3"),
+        ({"layer": 2.0}, "s.layer must be a whole number, not 2.0"),
+        ({"rate": -1}, "s.rate must be at least 0, not -1"),
+        ({"rate": 1000}, "s.rate must be below 1,000, not 1000"),
+        ({"rate": float("nan")}, "s.rate must be a finite number, not nan"),
+        ({"rate": float("inf")}, "s.rate must be a finite number, not inf"),
+        ({"rate": 10**400}, r"s.rate must be .*number, not 10*…$"),
+        ({"rate": 0}, "rate must not be 0 where on is true"),
     ],
 )
 def test_impossible_values_are_refused_with_the_fix(values: dict, message: str) -> None:
@@ -76,3 +83,8 @@ def test_overrides_are_read_as_toml_or_as_words(text: str, keys: list[str], valu
 def test_an_override_without_a_value_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"SECTION\.KEY=VALUE"):
         parse_override("crosscoder.k")
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 5000, "3\n[", '"""'])
+def test_an_override_that_toml_can_not_read_is_a_word(value: str) -> None:
+    assert parse_override(f"a.b={value}") == (["a", "b"], value)

@@ -42,7 +42,7 @@ def mneme(o: SimpleNamespace, x: torch.Tensor) -> Step:
     from mneme.crosscoder.trainer import Trainer
 
     config = CrosscoderConfig(
-        latents=o.latents,
+        n_latents=o.latents,
         k=o.k,
         k_start=1.0,
         batch_size=o.batch,

@@ -142,7 +142,7 @@ st.dataframe(
         ),
         "NLL interval": st.column_config.TextColumn("95 % interval", width=116),
         "intended": st.column_config.TextColumn(
-            width=66, help="Whether the tuning was meant to change it (effects.forget)."
+            width=66, help="Whether the tuning was meant to change it (effects.intended)."
         ),
         "95 % interval": st.column_config.TextColumn("effect's interval", width=108),
         "its interval": st.column_config.TextColumn(width=108),

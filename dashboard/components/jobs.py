@@ -242,7 +242,7 @@ def settings_from(folder: Path, request: Request) -> dict:
         values["load_crosscoder"] = place(request.load)
     harvest = {"layer": request.layer, "max_tokens": request.tokens}
     values["harvest"] = {key: int(value) for key, value in harvest.items() if value is not None}
-    values["crosscoder"] = {"latents": request.latents, "k": request.k}
+    values["crosscoder"] = {"n_latents": request.latents, "k": request.k}
     return values
 
 

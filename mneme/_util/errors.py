@@ -37,7 +37,11 @@ class UserError(MnemeError):
 
 
 class ConfigError(UserError):
-    """A setting that can't be."""
+    """A setting that can't be; `setting` is its SECTION.KEY where it is about one."""
+
+    def __init__(self, message: str, setting: str = "") -> None:
+        super().__init__(message)
+        self.setting = setting
 
 
 class ModelError(UserError):

@@ -1,27 +1,49 @@
 """Settings as frozen dataclasses that are at once documentation, command line and saved file.
 
-A section is a frozen dataclass whose fields carry `metadata={"doc": "..."}`. `from_mapping` builds one from
-a TOML table and refuses what can't be, naming the nearest known key; `section_table` writes one with every
-default and every doc as a comment.
+A section is a frozen pydantic dataclass (`@section("name")`) whose fields carry their doc and their bounds:
+`k: Count = Field(default=32, description="...")`. `from_mapping` builds one from a TOML table and refuses what can't
+be, naming the nearest known key; `section_table` writes one with every default and every doc as a comment.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import difflib
-import types
+import tomllib
 import typing
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, NamedTuple, TypeVar, dataclass_transform
 
+import pydantic.dataclasses
 import tomlkit
+from pydantic import AliasChoices, AliasGenerator, ConfigDict, Field, ValidationError
 
 from mneme._util.errors import ConfigError
+from mneme._util.setting_names import all_names, first_name, with_current_names
 
 T = TypeVar("T")
 
 _WIDEST = 48  # characters of a value in a table
+_LONGEST = 60  # characters of a value in a message
+
+# What fields are made of. All bounds lie within 64 bits, which is what TOML has for whole numbers.
+_MOST = 2**31 - 1
+Count = Annotated[int, Field(ge=1, le=_MOST)]
+Amount = Annotated[int, Field(ge=0, le=_MOST)]
+Tokens = Annotated[int, Field(ge=1, le=10**15)]
+Seed = Annotated[int, Field(ge=0, le=_MOST)]
+Share = Annotated[float, Field(ge=0, le=1)]
+ShareBelowOne = Annotated[float, Field(ge=0, lt=1)]
+ShareInside = Annotated[float, Field(gt=0, lt=1)]
+Cosine = Annotated[float, Field(ge=-1, le=1)]
+Positive = Annotated[float, Field(ge=1e-9, le=1e9)]
+"""A number that others may be divided by."""
+NotNegative = Annotated[float, Field(ge=0, le=1e9)]
+LearningRate = Annotated[float, Field(gt=0, le=10)]
+Text = Annotated[str, Field(pattern=r"^[^\x00]*$")]
+"""No path, name or device holds a NUL."""
+Texts = Annotated[tuple[Text, ...], Field(strict=False)]
+"""TOML gives a list."""
 
 
 class Difference(NamedTuple):
@@ -33,21 +55,100 @@ class Difference(NamedTuple):
     now: str
 
 
-def from_mapping(cls: type[T], values: Mapping[str, Any], section: str) -> T:
-    """Build a section from a mapping of field names to plain values.
+@dataclass_transform(frozen_default=True, field_specifiers=(Field, dataclasses.field))
+def section(name: str = "") -> Callable[[type[T]], type[T]]:
+    """Make a class a section: frozen, its values checked, its settings' old names taken too.
 
-    Raises ConfigError for an unknown key (with the nearest known one) or a value of the wrong type.
+    Building one raises ValueError (pydantic's ValidationError) for values that can't be.
     """
-    hints = typing.get_type_hints(cls)
+
+    def names(key: str) -> AliasChoices:
+        return AliasChoices(*all_names(name, key))
+
+    made: Any = pydantic.dataclasses.dataclass(
+        frozen=True,
+        config=ConfigDict(
+            strict=True,  # no true for 1, no '3' for 3
+            extra="forbid",
+            allow_inf_nan=False,
+            loc_by_alias=False,
+            alias_generator=AliasGenerator(validation_alias=names),
+        ),
+    )
+    return made  # type: ignore[no-any-return]
+
+
+def from_mapping(cls: type[T], values: Mapping[str, Any], section: str) -> T:
+    """Build a section from a mapping of field names, old or new, to plain values.
+
+    Raises ConfigError for an unknown key (with the nearest known one), one setting under two names, or a value of the
+    wrong type or out of bounds.
+    """
     known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    values = with_current_names(section, values)
     for key in values:
         if key not in known:
-            raise ConfigError(f"unknown setting {_dotted(section, key)}: {suggest(key, known)}")
-    cleaned = {key: _coerce(value, hints[key], _dotted(section, key)) for key, value in values.items()}
+            name = _dotted(section, key)
+            raise ConfigError(f"unknown setting {one_line(name)}: {suggest(key, known)}", name)
     try:
-        return cls(**cleaned)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"[{section}] {error}") from error
+        return cls(**values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+    key = str(first["loc"][0]) if first["loc"] else ""
+    if first["type"] in ("value_error", "assertion_error"):  # the section's own checks
+        raise ConfigError(f"[{section}] {first['ctx']['error']}", section)
+    name = _dotted(section, key)
+    raise ConfigError(f"{name} must be {_demand(first)}, not {_told(first['input'])}", name)
+
+
+def _demand(error: Any) -> str:
+    """What pydantic found missing, in words: 'at least 1'."""
+    context = error.get("ctx", {})
+    match error["type"]:
+        case "greater_than":
+            return f"above {_number(context['gt'])}"
+        case "greater_than_equal":
+            return f"at least {_number(context['ge'])}"
+        case "less_than":
+            return f"below {_number(context['lt'])}"
+        case "less_than_equal":
+            return f"at most {_number(context['le'])}"
+        case "literal_error":
+            return f"one of {context['expected'].replace(' or ', ', ')}"
+        case kind if kind in _DEMANDS:
+            return _DEMANDS[kind]
+    return str(error["msg"])
+
+
+_DEMANDS = {
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "string_type": "a string",
+    "string_unicode": "a string of Unicode characters",
+    "string_pattern_mismatch": "a string without NUL characters",
+    "bool_type": "true or false",
+    "tuple_type": "a list",
+}
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:,g}"
+
+
+def _told(value: Any) -> str:
+    """A value in one line of a message, cut where it is long."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return "a number of so many digits"
+    return one_line(text)
+
+
+def one_line(text: str) -> str:
+    """A user's text as part of a message: escaped where it isn't printable, cut where it is long."""
+    text = text if text.isprintable() else repr(text)
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
 def to_mapping(section: Any) -> dict[str, Any]:
@@ -56,17 +157,23 @@ def to_mapping(section: Any) -> dict[str, Any]:
     return {key: _plain(value) for key, value in found.items() if value is not None}
 
 
+def stable_repr(section: Any, name: str) -> str:
+    """The repr that the section `name` would have if no setting had ever been renamed: what checkpoints know it by."""
+    pairs = ((first_name(name, f.name), getattr(section, f.name)) for f in dataclasses.fields(section))
+    return f"{type(section).__name__}({', '.join(f'{key}={value!r}' for key, value in pairs)})"
+
+
 def section_table(section: Any) -> tomlkit.items.Table:
     """A TOML table of a section: every field, its doc as a comment above it."""
     table = tomlkit.table()
-    for field in dataclasses.fields(section):
-        value = getattr(section, field.name)
-        if doc := field.metadata.get("doc"):
-            table.add(tomlkit.comment(" ".join(str(doc).split())))
+    for name, field in section.__pydantic_fields__.items():
+        value = getattr(section, name)
+        if field.description:
+            table.add(tomlkit.comment(" ".join(field.description.split())))
         if value is None:
-            table.add(tomlkit.comment(f"{field.name} = (chosen by mneme)"))
+            table.add(tomlkit.comment(f"{name} = (chosen by mneme)"))
         else:
-            table.add(field.name, _plain(value))
+            table.add(name, _plain(value))
     return table
 
 
@@ -74,10 +181,13 @@ def parse_override(text: str) -> tuple[list[str], Any]:
     """`crosscoder.k=64` -> (['crosscoder', 'k'], 64); the value is read as TOML, else as a plain string."""
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise ConfigError(f"--set takes SECTION.KEY=VALUE, for example crosscoder.k=64, not {text!r}")
+        raise ConfigError(f"--set takes SECTION.KEY=VALUE, for example crosscoder.k=64, not {_told(text)}")
     try:
-        parsed: Any = tomlkit.parse(f"x = {value.strip()}").unwrap()["x"]
-    except tomlkit.exceptions.ParseError:
+        parsed: Any = tomllib.loads(f"x = {value.strip()}")["x"]
+    except (
+        ValueError,
+        RecursionError,
+    ):  # no TOML; or a number of thousands of digits, or lists in lists in lists
         parsed = value.strip()
     return key.strip().split("."), parsed
 
@@ -124,45 +234,4 @@ def _dotted(section: str, key: str) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Path):
-        return str(value)
-    if isinstance(value, tuple):
-        return list(value)
-    return value
-
-
-def _coerce(value: Any, hint: Any, name: str) -> Any:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (typing.Union, types.UnionType):
-        if value is None and type(None) in arguments:
-            return None
-        errors = []
-        for option in arguments:
-            if option is type(None):
-                continue
-            try:
-                return _coerce(value, option, name)
-            except ConfigError as error:
-                errors.append(error)
-        raise errors[0]
-    if origin is typing.Literal:
-        if value in arguments:
-            return value
-        raise ConfigError(f"{name} must be one of {', '.join(map(repr, arguments))}, not {value!r}")
-    if origin in (tuple, list):
-        if isinstance(value, (list, tuple)):
-            inner = arguments[0] if arguments else str
-            return origin(_coerce(v, inner, name) for v in value)
-        raise ConfigError(f"{name} must be a list, not {value!r}")
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if hint is Path and isinstance(value, str):
-        return Path(value)
-    if hint is Any or (isinstance(hint, type) and isinstance(value, hint)):
-        if hint is int and isinstance(value, bool):
-            raise ConfigError(f"{name} must be a whole number, not {value!r}")
-        return value
-    raise ConfigError(f"{name} must be {_WORDS.get(hint, str(hint))}, not {value!r}")
-
-
-_WORDS = {int: "a whole number", float: "a number", str: "a string", bool: "true or false", Path: "a path"}
+    return list(value) if isinstance(value, tuple) else value

@@ -48,7 +48,7 @@ def attribution_health(found: Attribution, cache: Any, k: int | None = None) -> 
             "Dead latents",
             1 - live.mean() if len(live) else None,
             "share of latents",
-            "train with fewer latents (crosscoder.latents) or on more text",
+            "train with fewer latents (crosscoder.n_latents) or on more text",
             warn=0.10,
             fail=0.15,
         )

@@ -41,7 +41,7 @@ def demo(
     replace: ReplaceOption = False,
 ) -> None:
     """Diff the bundled pair: SmolLM2-135M-Instruct before and after unlearning biology."""
-    from mneme.config import apply_overrides, make_config
+    from mneme.config import make_config
     from mneme.models.bundled import bundled_base_file
     from mneme.run.demo import demo_settings
 
@@ -52,7 +52,7 @@ def demo(
         check_port(port)
     if quick and folder == DEMO:
         folder = DEMO.with_name("demo-quick")
-    config = make_config(apply_overrides(demo_settings(quick=quick), settings or []))
+    config = make_config(demo_settings(quick=quick), settings or [])
     run_stages(config, folder, replace=replace)
     if serve:
         _serve(folder.parent, port, folder)
@@ -80,17 +80,21 @@ def run(
     ] = False,
 ) -> None:
     """Compare a base model with its tuned version: every stage, from activations to the report."""
-    from mneme.config import apply_overrides, make_config, read_config
+    from mneme.config import make_config, read_config
 
     values = read_config(config) if config else {}
-    flags = {"base": base, "tuned": tuned, "corpus": corpus}
-    values |= {key: value for key, value in flags.items() if value is not None}
+    given = {"base": base, "tuned": tuned, "corpus": corpus}
+    flags = {key: value for key, value in given.items() if value is not None}
+    values |= flags
+    origins = {key: f"--{key}" for key in flags}
     if layer is not None:
-        values.setdefault("harvest", {})["layer"] = layer
+        values["harvest"] = {**values.get("harvest", {}), "layer": layer}
+        origins["harvest.layer"] = "--layer"
+    made = make_config(values, settings or [], file=config, origins=origins)
     if dry_run:
-        _estimate(make_config(apply_overrides(values, settings or [])), folder, replace)
+        _estimate(made, folder, replace)
         return
-    run_stages(make_config(apply_overrides(values, settings or [])), folder, replace=replace)
+    run_stages(made, folder, replace=replace)
     out.print(f"Look at it: [bold]mneme dashboard {escape(str(folder))}[/]")
 
 
@@ -106,11 +110,12 @@ def import_crosscoder(
     replace: ReplaceOption = False,
 ) -> None:
     """Analyse a pair with a crosscoder that somebody else trained."""
-    from mneme.config import apply_overrides, make_config
+    from mneme.config import make_config
 
     values: dict[str, Any] = {"base": base, "tuned": tuned, "corpus": corpus, "load_crosscoder": crosscoder}
     values["harvest"] = {"layer": layer}
-    run_stages(make_config(apply_overrides(values, settings or [])), folder, replace=replace)
+    made = make_config(values, settings or [], origins={"harvest.layer": "--layer"})
+    run_stages(made, folder, replace=replace)
 
 
 @app.command()

@@ -46,7 +46,7 @@ def null(
     config = make_config(read_config(run_folder / "run.toml"))
     thresholds = (
         ("margin", "attribution.margin", found.margin, config.attribution.margin),
-        ("reach", "effects.min_reach", found.min_reach, config.effects.min_reach),
+        ("reach", "effects.min_affected_share", found.min_affected_share, config.effects.min_affected_share),
     )
     more = [each for each in thresholds if each[2] > each[3]]
     for name, _, asked, used in more:
@@ -58,8 +58,8 @@ def null(
         out.print(escape(again), style="bold", soft_wrap=True, highlight=False)
     else:
         out.print(
-            f"The run's margin of {config.attribution.margin:g} and reach of {config.effects.min_reach:g} are enough"
-            " for all of them."
+            f"The run's margin of {config.attribution.margin:g} and reach of"
+            f" {config.effects.min_affected_share:g} are enough for all of them."
         )
 
 

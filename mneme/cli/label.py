@@ -53,14 +53,14 @@ def label(
     settings: SetOption = None,
 ) -> None:
     """Label the changed latents of a run: by the server of OPENAI_BASE_URL / OPENAI_API_KEY, or a local model."""
-    from mneme.config import apply_overrides, make_config, read_config
+    from mneme.config import make_config, read_config
     from mneme.interpret.explainers.names import budget_of, check_explainers, explainer_names
     from mneme.store.run import open_run
 
     run = open_run(run_folder)
     if sum((model is not None, local is not None, offline, compare is not None)) > 1:
         raise UserError("--model, --local, --offline and --compare exclude each other: give one")
-    values = apply_overrides(read_config(run_folder / "run.toml"), [])
+    values = read_config(run_folder / "run.toml")
     given = values.setdefault("labels", {})
     for key in ("model", "local", "compare"):
         given.pop(key, None)
@@ -76,7 +76,7 @@ def label(
         "llm_unchanged": unchanged or None,
     }
     given |= {key: value for key, value in flags.items() if value is not None}
-    config = make_config(apply_overrides(values, settings or []))
+    config = make_config(values, settings or [])
     for name in explainer_names(config.labels):
         budget_of(name, config.labels)
     if dry_run:

@@ -27,7 +27,23 @@ from typing import Any
 import tomlkit
 
 from mneme._util.errors import ConfigError
-from mneme._util.settings import from_mapping, parse_override, section_table, suggest, to_mapping
+from mneme._util.setting_names import (
+    current_name,
+    given_twice,
+    with_current_names,
+    with_first_names,
+)
+from mneme._util.settings import (
+    Text,
+    Texts,
+    from_mapping,
+    one_line,
+    parse_override,
+    section,
+    section_table,
+    suggest,
+    to_mapping,
+)
 from mneme.attribution.config import AttributionConfig
 from mneme.crosscoder.config import CrosscoderConfig
 from mneme.effects.config import EffectsConfig
@@ -92,24 +108,59 @@ class RunConfig:
         return found
 
     def section_hash(self, *names: str) -> str:
-        """A hash of the named sections or sources: what a stage's fingerprint is made of."""
+        """A hash of the named sections or sources, by the first names of their settings: for a stage's fingerprint."""
         values = {}
         for name in names:
             value = getattr(self, name)
-            values[name] = to_mapping(value) if dataclasses.is_dataclass(value) else value
+            values[name] = with_first_names(name, to_mapping(value)) if name in SECTIONS else value
         return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def make_config(values: Mapping[str, Any]) -> RunConfig:
-    """A RunConfig from nested plain values.
+def make_config(
+    values: Mapping[str, Any],
+    overrides: Iterable[str] = (),
+    *,
+    file: str | Path | None = None,
+    origins: Mapping[str, str] | None = None,
+) -> RunConfig:
+    """A RunConfig from nested plain values, over which go the `SECTION.KEY=VALUE` texts of --set, in order.
 
+    For messages: `file` is what the values were read from, `origins` (SECTION.KEY -> '--layer') tells of others.
     Raises ConfigError for unknown or impossible settings, and when base or tuned is missing.
     """
+    found = _at_home(values)
+    told = {**(origins or {}), **_override(found, overrides)}
+    try:
+        return _build(found)
+    except ConfigError as error:
+        section, _, key = error.setting.partition(".")
+        origin = told.get(error.setting)
+        if origin is None and file is not None and (section in _SOURCES or key):
+            origin = f"in {file}"
+        if origin is None:
+            raise
+        raise ConfigError(f"{error} ({origin})", error.setting) from error
+
+
+def read_config(path: str | Path) -> dict[str, Any]:
+    """Nested plain values of a TOML file, under the names that settings have now.
+
+    Raises ConfigError when the file can't be read or is not TOML.
+    """
+    try:
+        values: dict[str, Any] = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} can't be read: name a TOML settings file") from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not TOML: {error}") from error
+    return _at_home(values)
+
+
+def _build(values: Mapping[str, Any]) -> RunConfig:
     known = {*_SOURCES, *SECTIONS}
-    values = _at_home(values)
     for key in values:
         if key not in known:
-            raise ConfigError(f"unknown setting {key}: {suggest(key, known)}")
+            raise ConfigError(f"unknown setting {one_line(key)}: {suggest(key, known)}", key)
     for key in ("base", "tuned"):
         if not values.get(key):
             raise ConfigError(
@@ -125,47 +176,56 @@ def make_config(values: Mapping[str, Any]) -> RunConfig:
     return RunConfig(**vars(sources), **sections)
 
 
-def _at_home(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Settings of labels that stand in [interpret], where earlier runs kept them, moved to [labels]."""
-    given, labels = values.get("interpret"), values.get("labels", {})
-    if not isinstance(given, Mapping) or not isinstance(labels, Mapping):
-        return values
-    of_labels = {f.name for f in dataclasses.fields(LabelConfig)}
-    moved = {key: value for key, value in given.items() if key in of_labels}
-    kept = {key: value for key, value in given.items() if key not in of_labels}
-    return {**values, "interpret": kept, "labels": {**moved, **labels}}
+def _at_home(values: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of nested values under the names of now, in the sections of now: see `_home`."""
+    found: dict[str, Any] = {}
+    moved: dict[str, Any] = {}
+    for name, table in values.items():
+        if name not in SECTIONS or not isinstance(table, Mapping):
+            found[name] = table
+            continue
+        table = with_current_names(name, table)
+        moved |= {key: value for key, value in table.items() if _home(name, key) != name}
+        found[name] = {key: value for key, value in table.items() if _home(name, key) == name}
+    if moved and isinstance(found.get("labels", {}), Mapping):
+        found["labels"] = {**moved, **found.get("labels", {})}
+    return found
 
 
-def read_config(path: str | Path, overrides: Iterable[str] = ()) -> dict[str, Any]:
-    """Nested plain values of a TOML file, with `SECTION.KEY=VALUE` overrides applied.
+def _home(section: str, key: str) -> str:
+    """The section of a setting: runs of before the labels were a stage have theirs in [interpret]."""
+    of_labels = section == "interpret" and key in {f.name for f in dataclasses.fields(LabelConfig)}
+    return "labels" if of_labels else section
 
-    Raises ConfigError when the file can't be read or is not TOML.
+
+def _override(values: dict[str, Any], texts: Iterable[str]) -> dict[str, str]:
+    """Set `SECTION.KEY=VALUE` texts in values of `_at_home`, in order; SECTION.KEY -> the --set that gave it.
+
+    Raises ConfigError for a text that is none, and for two that give a setting under two names.
     """
-    try:
-        values: dict[str, Any] = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path} can't be read: name a TOML settings file") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from error
-    return apply_overrides(values, overrides)
-
-
-def apply_overrides(values: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
-    """Set `SECTION.KEY=VALUE` texts in nested plain values, in order."""
-    for text in overrides:
+    origins: dict[str, str] = {}
+    names: dict[str, str] = {}
+    for text in texts:
         keys, value = parse_override(text)
+        if len(keys) == 2:
+            section, given = keys
+            name = current_name(section, given)
+            keys = [_home(section, name), name]
+            if names.setdefault(".".join(keys), given) != given:
+                raise given_twice(section, names[".".join(keys)], given)
         table = values
         for key in keys[:-1]:
             table = table.setdefault(key, {})
             if not isinstance(table, dict):
-                raise ConfigError(f"--set {text}: {key} is not a section")
+                raise ConfigError(f"--set {one_line(text)}: {one_line(key)} is not a section")
         table[keys[-1]] = value
-    return values
+        origins[".".join(keys)] = f"--set {one_line(text)}"
+    return origins
 
 
-@dataclass(frozen=True)
+@section()
 class _Sources:
-    base: str
-    tuned: str
-    corpus: str | tuple[str, ...] = "bundled"
-    load_crosscoder: str | None = None
+    base: Text
+    tuned: Text
+    corpus: Text | Texts = "bundled"
+    load_crosscoder: Text | None = None

@@ -28,6 +28,7 @@ from torch import Tensor
 
 from mneme._util.errors import ConfigError, CrosscoderError
 from mneme._util.files import replacing, write_text
+from mneme._util.setting_names import current_name
 from mneme._util.settings import from_mapping, to_mapping
 from mneme.crosscoder.config import CrosscoderConfig
 
@@ -100,8 +101,9 @@ def _read(folder: Path) -> Stored:
 
 def _own(values: dict[str, Any], tensors: dict[str, Tensor], folder: Path) -> Stored:
     names = {field.name for field in dataclasses.fields(CrosscoderConfig)}
+    settings = {k: v for k, v in values.items() if current_name("crosscoder", k) in names}
     try:
-        config = from_mapping(CrosscoderConfig, {k: v for k, v in values.items() if k in names}, "crosscoder")
+        config = from_mapping(CrosscoderConfig, settings, "crosscoder")
     except ConfigError as error:
         raise CrosscoderError(
             f"{folder / _CONFIG} is damaged ({error}): train the crosscoder again"
@@ -130,7 +132,7 @@ def _dictionary_learning(tensors: dict[str, Tensor], folder: Path) -> Stored:
     else:
         variant = "l1" if threshold is None else "batchtopk"
     config = dataclasses.replace(
-        _plain_config(F, variant), k=int(tensors["k"]) if "k" in tensors else CrosscoderConfig.k
+        _plain_config(F, variant), k=int(tensors["k"]) if "k" in tensors else CrosscoderConfig().k
     )
     mean, scale = _dictionary_learning_normaliser(tensors, d, folder)
     parts = {
@@ -185,7 +187,7 @@ def _relu_crosscoder(tensors: dict[str, Tensor], folder: Path) -> Stored:
 
 
 def _plain_config(n_latents: int, variant: Any) -> CrosscoderConfig:
-    return CrosscoderConfig(latents=n_latents, variant=variant, encoder_dtype="float32")
+    return CrosscoderConfig(n_latents=n_latents, variant=variant, encoder_dtype="float32")
 
 
 # files

@@ -48,7 +48,7 @@ class Crosscoder(nn.Module):
 
     def __init__(self, config: CrosscoderConfig, width: int) -> None:
         super().__init__()
-        F = config.n_latents(width)
+        F = config.latents_for(width)
         self.config = config
         self.width = width
         self.n_latents = F

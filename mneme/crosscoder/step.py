@@ -68,7 +68,7 @@ class Rule(NamedTuple):
 
     variant: str
     k: float
-    aux_alpha: float
+    auxk_alpha: float
     aux_k: int
     l1_weight: float
     hint: float
@@ -142,7 +142,7 @@ def dense_step(weights: Weights, x: Tensor, rule: Rule, dead: Tensor, grid: Grid
         if rule.variant == "l1":
             loss = loss + rule.l1_weight * grid.joined((f * leaves.norms()).sum(1).mean())
         aux = _aux_loss(leaves, x, residual.detach(), rule, dead, grid)
-        (loss + rule.aux_alpha * aux).backward()
+        (loss + rule.auxk_alpha * aux).backward()
     fired = torch.zeros_like(dead).index_fill_(0, codes.latent, True)
     grads = Weights(*(torch.zeros_like(p) if p.grad is None else p.grad for p in leaves))
     squared = residual.detach().square().unflatten(1, (2, -1)).sum(-1).mean(0)
@@ -179,7 +179,7 @@ def sparse_step(weights: Weights, x: Tensor, rule: Rule, dead: Tensor, grid: Gri
     grads = Weights(grad_enc, grad_b_enc, grad_dec, residual.sum(0).mul_(to_x_hat))
 
     aux = loss.new_zeros(())
-    if rule.aux_alpha > 0 and grid.any(dead.any()):
+    if rule.auxk_alpha > 0 and grid.any(dead.any()):
         aux = _add_aux_gradients(weights, x, residual, rule, dead, grads, grid)
     fired = torch.zeros_like(dead).index_fill_(0, codes.latent, True)
     return Step(loss, aux, grads, fired, len(codes.row) / B, smallest, squared)
@@ -187,7 +187,7 @@ def sparse_step(weights: Weights, x: Tensor, rule: Rule, dead: Tensor, grid: Gri
 
 def _aux_loss(weights: Weights, x: Tensor, residual: Tensor, rule: Rule, dead: Tensor, grid: Grid) -> Tensor:
     """AuxK (Gao et al. 2024, arXiv 2406.04093): the dead latents' best k_aux a token explain the residual."""
-    if rule.aux_alpha <= 0 or not grid.any(dead.any()):
+    if rule.auxk_alpha <= 0 or not grid.any(dead.any()):
         return x.new_zeros(())
     index = dead.nonzero().squeeze(1)
     enc, b_enc, dec = weights.enc[index], weights.b_enc[index], weights.dec[index]
@@ -221,7 +221,7 @@ def _add_aux_gradients(
             part[index].detach().requires_grad_() for part in (weights.enc, weights.b_enc, weights.dec)
         )
         aux = aux_loss_on(enc, b_enc, dec, x, residual, rule, grid)
-        found = torch.autograd.grad(rule.aux_alpha * aux, (enc, b_enc, dec))
+        found = torch.autograd.grad(rule.auxk_alpha * aux, (enc, b_enc, dec))
     for total, part in zip((grads.enc, grads.b_enc, grads.dec), found, strict=True):
         total.index_add_(0, index, part)
     return aux.detach()

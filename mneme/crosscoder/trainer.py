@@ -20,6 +20,7 @@ from torch import Tensor
 
 from mneme._util import distributed
 from mneme._util.errors import ActivationError, CrosscoderError
+from mneme._util.settings import stable_repr
 from mneme.crosscoder.checkpoint import read_checkpoint, write_checkpoint
 from mneme.crosscoder.config import CrosscoderConfig
 from mneme.crosscoder.grid import Grid, check_ranks
@@ -41,19 +42,21 @@ class Trainer:
         self.source, self.config, self.folder = source, config, folder
         if source.n < 2:
             raise ActivationError("there are too few activations to train on: give a longer corpus")
-        check_ranks(config, config.n_latents(source.width), source.n)
+        check_ranks(config, config.latents_for(source.width), source.n)
         self.grid = grid = Grid.of_ranks(config.latent_shards)
         # Shares are of one size, so that the mean over ranks is the mean over tokens.
         self.batch_size = min(config.batch_size, source.n) // grid.n_parts * grid.n_parts
         n_tokens = config.tokens or math.ceil(config.epochs * source.n)
         self.n_steps = max(1, n_tokens // self.batch_size)
-        self.dead_after = min(config.dead_after, max(1, int(config.dead_share * n_tokens)))
+        self.dead_feature_threshold = min(
+            config.dead_feature_threshold, max(1, int(config.dead_share * n_tokens))
+        )
         self.rows: list[dict[str, float]] = []
         mean, scale = fit_normaliser(self._read(8192), grid)
         self.home = mean.device  # where the activations are, and the crosscoder will be
         self.device = self.home if self.home.type != "cpu" else pick_device("auto")
         self.mean, self.scale = mean.to(self.device), scale.to(self.device)
-        self.n_latents = config.n_latents(source.width)
+        self.n_latents = config.latents_for(source.width)
         generator = torch.Generator().manual_seed(config.seed)
         sample = self._normalised(next(source.batches(MEDIAN_SAMPLE, shuffle=True, seed=config.seed)))
         grid.from_first([sample])
@@ -107,13 +110,13 @@ class Trainer:
         rule = Rule(
             config.variant,
             k,
-            config.aux_alpha,
+            config.auxk_alpha,
             config.aux_k or max(1, self.source.width // 2),
             config.l1_weight,
             self.hint,
             self.bf16,
         )
-        dead = self.silent > self.dead_after
+        dead = self.silent > self.dead_feature_threshold
         sparse = config.kernel != "dense"
         result = training_step(self.weights, x, rule, dead, sparse=sparse, grid=self.grid)
         if not bool(torch.isfinite(result.loss)):
@@ -204,7 +207,7 @@ class Trainer:
     def _identity(self) -> dict[str, Any]:
         """What a checkpoint must agree on: settings and data."""
         data = [float(self.mean.double().sum()), *self.scale.tolist(), self.source.n]
-        return {"config": repr(replace(self.config, latent_shards=1)), "data": data}
+        return {"config": stable_repr(replace(self.config, latent_shards=1), "crosscoder"), "data": data}
 
     def _state(self) -> dict[str, Any]:
         """All latents' state, however they are sharded: any number of shards can go on from it. Collective."""

@@ -45,16 +45,16 @@ def training_advice(width: int, n_tokens: int, config: CrosscoderConfig) -> str:
     ranks, device = distributed.world_size(), pick_device("auto")
     shards = config.latent_shards if ranks > 1 else 1
     parts = ranks // shards
-    latents, batch = config.n_latents(width) // shards, min(config.batch_size, n_tokens) // parts
+    latents, batch = config.latents_for(width) // shards, min(config.batch_size, n_tokens) // parts
     bf16 = encodes_in_bf16(config, device)
     usable = usable_bytes(device)
     a_latent, a_token = bytes_a_latent(width, bf16), bytes_a_token(0, width, config, bf16)
     both = bytes_a_token(1, width, config, bf16) - a_token  # of each (token, latent)
     fewer = fitting(usable - latents * a_latent, a_token + latents * both, batch) * parts
     smaller = fitting(usable - batch * a_token, a_latent + batch * both, latents) * shards
-    fixes = [f"{name} to {n}" for name, n in (("batch_size", fewer), ("latents", smaller)) if n > 0]
+    fixes = [f"{name} to {n}" for name, n in (("batch_size", fewer), ("n_latents", smaller)) if n > 0]
     return (
         f"out of memory on {device}: {latents:,} latents of width {width:,} and {batch:,} tokens a step need about"
         f" {gigabytes(training_bytes(latents, batch, width, config, bf16))}, about {gigabytes(usable)} can be had:"
-        f" lower crosscoder.{' or crosscoder.'.join(fixes) or 'latents'}, or start more processes (torchrun)"
+        f" lower crosscoder.{' or crosscoder.'.join(fixes) or 'n_latents'}, or start more processes (torchrun)"
     )

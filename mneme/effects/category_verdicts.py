@@ -54,7 +54,7 @@ def category_verdicts(
     all text moved alike, no category has (the run's verdict tells it), and where the base wrote the text, any change
     raises NLL by the KL, a harmless one too. Within the margin is meant absolutely.
     """
-    m, touched = config.nll_margin, config.min_reach
+    m, touched = config.nll_margin, config.min_affected_share
     direction = np.select(
         [(nll.value > m) | (nll.low > 0), (nll.value < -m) | (nll.high < 0)], [DEGRADED, IMPROVED], "none"
     )

@@ -92,8 +92,8 @@ def _joined(
 
 def _subsets(table: pd.DataFrame, config: EffectsConfig) -> dict[str, pd.DataFrame]:
     found = {"all": table}
-    if config.forget:
-        found["outside_forget"] = table[~table["category"].isin(config.forget)]
+    if config.intended:
+        found["outside_forget"] = table[~table["category"].isin(config.intended)]
     return found
 
 

@@ -1,4 +1,4 @@
-"""How much of each category the changed latents of a null pair reach: what `min_reach` must lie above.
+"""How much of each category the changed latents of a null pair reach: what `min_affected_share` must lie above.
 
 In a pair that did not change no latent should be called, and where none is, every reach is 0. With a small margin
 some are, and the categories they reach would be called if predictions moved there.
@@ -24,9 +24,9 @@ class NullReach(NamedTuple):
 
     n_categories: int
     n_reached: int
-    """Those whose interval of the reach lies above `min_reach`."""
+    """Those whose interval of the reach lies above `min_affected_share`."""
     reach: float
-    """The `min_reach` that a share `level` of them does not exceed in that way; NaN without any."""
+    """The `min_affected_share` that a share `level` of them does not exceed in that way; NaN without any."""
 
 
 def null_reach(
@@ -54,6 +54,6 @@ def null_reach(
     low = low[enough]
     return NullReach(
         len(low),
-        int((low > config.min_reach).sum()),
+        int((low > config.min_affected_share).sum()),
         float(np.quantile(low, config.level)) if len(low) else float("nan"),
     )

@@ -4,14 +4,14 @@
     step_j      = how far one unit of the latent moves the tuned model from the base (sums.py)
     typical     = the base's root-mean-square deviation from its mean
 
-    reach_c     = mean over the category's tokens of 1 - exp(-r_w / min_effect), r_w the mean over the token's window of
-                  what is confirmed of the latents' change (explained.py), as a share of typical
+    reach_c     = mean over the category's tokens of 1 - exp(-r_w / affected_share_scale), r_w the mean over the token's
+                  window of what is confirmed of the latents' change (explained.py), as a share of typical
 
 so an effect of 0.1 means: on the category's text, changed latents move the average token by a tenth of what
 tokens usually differ by. Latents count as changed by their verdict (amplified, suppressed), or if redirected.
-Reach says how much of the text is touched at all: one window moved a hundred times min_effect counts as one. What a
-benchmark asks of a category is spread over it, so a category whose effect hangs on a few passages, which may not even
-belong to it, reaches little.
+Reach says how much of the text is touched at all: one window moved a hundred times affected_share_scale counts as
+one. What a benchmark asks of a category is spread over it, so a category whose effect hangs on a few passages, which
+may not even belong to it, reaches little.
 The size says nothing about better or worse: the direction comes from behaviour, the change of next-token NLL
 on the same text. Intervals are over documents (intervals.py).
 """
@@ -175,7 +175,7 @@ def predict(
     said = category_verdicts(
         reach, behaviour.nll_change, amount["documents"].to_numpy(), behaviour.documents, config, common
     )
-    return frame.assign(intended=[key in config.forget for key in keys], **said._asdict())
+    return frame.assign(intended=[key in config.intended for key in keys], **said._asdict())
 
 
 def reach_of(
@@ -184,7 +184,9 @@ def reach_of(
     """Each category's reach. weights: (W, C); confirmed: (W,), sums over a window's rows, raw units."""
     rows = windows.n_rows.astype(np.float64)
     share = confirmed / (typical if typical > 0 else np.nan)
-    return mean_over_documents(weights, windows, saturated(share, rows, config.min_effect), rows, config)
+    return mean_over_documents(
+        weights, windows, saturated(share, rows, config.affected_share_scale), rows, config
+    )
 
 
 def saturated(total: np.ndarray, rows: np.ndarray, scale: float) -> np.ndarray:

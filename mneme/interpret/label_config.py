@@ -2,82 +2,75 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from mneme._util.settings import Amount, Count, NotNegative, Text, Texts, Tokens, section
+
+PromptContexts = Annotated[int, Field(ge=2, le=10_000)]
+Concurrency = Annotated[int, Field(ge=1, le=1024)]
+Timeout = Annotated[float, Field(gt=0, le=86_400)]
 
 
-@dataclass(frozen=True)
+@section("labels")
 class LabelConfig:
     """How latents are labelled, and how their labels are scored."""
 
-    score_labels: bool = field(
-        default=True, metadata={"doc": "score each label on held-out contexts with the sentence encoder"}
+    score_labels: bool = Field(
+        default=True, description="score each label on held-out contexts with the sentence encoder"
     )
-    score_windows: int = field(
-        default=6000, metadata={"doc": "most pieces of text the sentence encoder reads for the scores"}
+    score_windows: Count = Field(
+        default=6000, description="most pieces of text the sentence encoder reads for the scores"
     )
-    llm: Literal["auto", "on", "off"] = field(
+    llm: Literal["auto", "on", "off"] = Field(
         default="auto",
-        metadata={
-            "doc": "labels by a language model behind an OpenAI-compatible server; auto: when OPENAI_MODEL"
-            " and one of OPENAI_BASE_URL and OPENAI_API_KEY are set in the environment"
-        },
+        description="labels by a language model behind an OpenAI-compatible server; auto: when OPENAI_MODEL"
+        " and one of OPENAI_BASE_URL and OPENAI_API_KEY are set in the environment",
     )
-    model: str | None = field(
+    model: Text | None = Field(
         default=None,
-        metadata={"doc": "name of the server's model; by default OPENAI_MODEL in the environment"},
+        description="name of the server's model; by default OPENAI_MODEL in the environment",
     )
-    local: str | None = field(
+    local: Text | None = Field(
         default=None,
-        metadata={
-            "doc": "explain by a causal language model in this process instead: a folder, a hub id or"
-            " bundled:base"
-        },
+        description="explain by a causal language model in this process instead: a folder, a hub id or"
+        " bundled:base",
     )
-    compare: tuple[str, ...] = field(
+    compare: Texts = Field(
         default=(),
-        metadata={
-            "doc": "explainers that label the same latents and are compared: names of the server's models,"
-            " local:FOLDER, offline"
-        },
+        description="explainers that label the same latents and are compared: names of the server's models,"
+        " local:FOLDER, offline",
     )
-    prompt_contexts: int = field(
-        default=40, metadata={"doc": "most contexts shown of a latent: half of them the strongest"}
+    prompt_contexts: PromptContexts = Field(
+        default=40, description="most contexts shown of a latent: half of them the strongest"
     )
-    prices: tuple[str, ...] = field(
+    prices: Texts = Field(
         default=(),
-        metadata={
-            "doc": "money for a million prompt and reply tokens: 'IN,OUT', or 'MODEL=IN,OUT' for one model"
-        },
+        description="money for a million prompt and reply tokens: 'IN,OUT', or 'MODEL=IN,OUT' for one model",
     )
-    max_cost: float | None = field(
-        default=None, metadata={"doc": "budget: money the server may be asked for; needs prices"}
+    max_cost: NotNegative | None = Field(
+        default=None, description="budget: money the server may be asked for; needs prices"
     )
-    llm_max_latents: int = field(
-        default=200, metadata={"doc": "most latents the server labels: changed ones, most severe first"}
+    llm_max_latents: Amount = Field(
+        default=200, description="most latents the server labels: changed ones, most severe first"
     )
-    llm_unchanged: bool = field(
-        default=False, metadata={"doc": "after the changed latents the other live ones are labelled too"}
+    llm_unchanged: bool = Field(
+        default=False, description="after the changed latents the other live ones are labelled too"
     )
-    llm_max_tokens: int = field(
-        default=1_000_000, metadata={"doc": "budget: tokens (prompt and reply) the server may be asked for"}
+    llm_max_tokens: Tokens = Field(
+        default=1_000_000, description="budget: tokens (prompt and reply) the server may be asked for"
     )
-    llm_concurrency: int = field(default=4, metadata={"doc": "requests in flight at once"})
-    llm_timeout: float = field(default=60.0, metadata={"doc": "seconds to wait for one reply"})
+    llm_concurrency: Concurrency = Field(default=4, description="requests in flight at once")
+    llm_timeout: Timeout = Field(default=60.0, description="seconds to wait for one reply")
 
-    llm_score: bool = field(
+    llm_score: bool = Field(
         default=False,
-        metadata={
-            "doc": "the first explainer also judges the labels of the latents it labels: about as many tokens again,"
-            " under a budget of the same size"
-        },
+        description="the first explainer also judges the labels of the latents it labels: about as many tokens again,"
+        " under a budget of the same size",
     )
 
     def __post_init__(self) -> None:
-        if self.llm_concurrency < 1:
-            raise ValueError("llm_concurrency must be at least 1")
-        if self.prompt_contexts < 2:
-            raise ValueError("prompt_contexts must be at least 2")
         if len(set(self.compare)) < len(self.compare) or len(self.compare) == 1:
             raise ValueError("compare takes two or more different explainers, for example A,offline")
         for text in self.prices:

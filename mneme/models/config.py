@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from pydantic import Field
+
+from mneme._util.settings import section
 
 
-@dataclass(frozen=True)
+@section("models")
 class ModelsConfig:
     """How the two models are loaded."""
 
-    trust_remote_code: bool = field(
+    trust_remote_code: bool = Field(
         default=False,
-        metadata={
-            "doc": "run Python code that comes with a model; it can do anything you can, so read it first"
-        },
+        description="run Python code that comes with a model; it can do anything you can, so read it first",
     )

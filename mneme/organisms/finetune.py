@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import torch
+from pydantic import Field
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mneme._util.progress import NULL_PROGRESS, Progress
+from mneme._util.settings import Count, LearningRate, Seed, Text, section
 from mneme.organisms.texts import TrainingData
 from mneme.organisms.training import batches, descend, matching_parameters, text_nll, trainable
 
 
-@dataclasses.dataclass(frozen=True)
+@section()
 class FinetuneConfig:
     """How a model is fine-tuned."""
 
-    parameters: str = dataclasses.field(
-        default=r"\.mlp\.", metadata={"doc": "regular expression: parameters whose names match are trained"}
+    parameters: Text = Field(
+        default=r"\.mlp\.", description="regular expression: parameters whose names match are trained"
     )
-    steps: int = dataclasses.field(default=200, metadata={"doc": "optimiser steps"})
-    learning_rate: float = dataclasses.field(default=5e-5, metadata={"doc": "AdamW's, a step"})
-    batch: int = dataclasses.field(default=8, metadata={"doc": "texts a step"})
-    max_tokens: int = dataclasses.field(default=256, metadata={"doc": "longer texts are cut, in tokens"})
-    seed: int = dataclasses.field(default=0, metadata={"doc": "seed of the texts' order"})
+    steps: Count = Field(default=200, description="optimiser steps")
+    learning_rate: LearningRate = Field(default=5e-5, description="AdamW's, a step")
+    batch: Count = Field(default=8, description="texts a step")
+    max_tokens: Count = Field(default=256, description="longer texts are cut, in tokens")
+    seed: Seed = Field(default=0, description="seed of the texts' order")
 
 
 def finetune(

@@ -11,40 +11,40 @@ model when it runs for long.
 
 from __future__ import annotations
 
-import dataclasses
-
 import torch
+from pydantic import Field
 from torch.func import functional_call
 from torch.nn.functional import logsigmoid
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mneme._util.progress import NULL_PROGRESS, Progress
+from mneme._util.settings import Count, LearningRate, NotNegative, Positive, Seed, Text, section
 from mneme.organisms.texts import TrainingData
 from mneme.organisms.training import Batch, batches, descend, matching_parameters, text_nll, trainable
 
 
-@dataclasses.dataclass(frozen=True)
+@section()
 class GradientAscentConfig:
     """How gradient ascent unlearns."""
 
-    parameters: str = dataclasses.field(
-        default=r"\.mlp\.down_proj\.", metadata={"doc": "regular expression: matching parameters are trained"}
+    parameters: Text = Field(
+        default=r"\.mlp\.down_proj\.", description="regular expression: matching parameters are trained"
     )
-    alpha: float = dataclasses.field(default=1.0, metadata={"doc": "weight of the retain NLL, no unit"})
-    steps: int = dataclasses.field(default=60, metadata={"doc": "optimiser steps"})
-    learning_rate: float = dataclasses.field(default=1e-4, metadata={"doc": "AdamW's, a step"})
-    batch: int = dataclasses.field(default=4, metadata={"doc": "texts of each kind a step"})
-    max_tokens: int = dataclasses.field(default=128, metadata={"doc": "longer texts are cut, in tokens"})
-    seed: int = dataclasses.field(default=0, metadata={"doc": "seed of the texts' order"})
+    alpha: NotNegative = Field(default=1.0, description="weight of the retain NLL, no unit")
+    steps: Count = Field(default=60, description="optimiser steps")
+    learning_rate: LearningRate = Field(default=1e-4, description="AdamW's, a step")
+    batch: Count = Field(default=4, description="texts of each kind a step")
+    max_tokens: Count = Field(default=128, description="longer texts are cut, in tokens")
+    seed: Seed = Field(default=0, description="seed of the texts' order")
 
 
-@dataclasses.dataclass(frozen=True)
+@section()
 class NPOConfig(GradientAscentConfig):
     """How NPO unlearns."""
 
-    beta: float = dataclasses.field(
+    beta: Positive = Field(
         default=0.1,
-        metadata={"doc": "inverse temperature: the larger, the sooner a forgotten text is let be"},
+        description="inverse temperature: the larger, the sooner a forgotten text is let be",
     )
 
 

@@ -12,34 +12,32 @@ models by orders of magnitude; and each text's first token is left out (see `act
 
 from __future__ import annotations
 
-import dataclasses
-
 import torch
+from pydantic import Field
 from torch.func import functional_call
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mneme._util.progress import NULL_PROGRESS, Progress
+from mneme._util.settings import Amount, Count, LearningRate, NotNegative, Seed, section
 from mneme.organisms.texts import TrainingData
 from mneme.organisms.training import Batch, activations_after, batches, descend, mlp_out_weights, trainable
 
 
-@dataclasses.dataclass(frozen=True)
+@section()
 class RMUConfig:
     """How RMU unlearns."""
 
-    layer: int = dataclasses.field(default=7, metadata={"doc": "index of the layer whose output is steered"})
-    n_layers: int = dataclasses.field(
-        default=3, metadata={"doc": "layers updated: the steered one and those just before it"}
+    layer: Amount = Field(default=7, description="index of the layer whose output is steered")
+    n_layers: Count = Field(default=3, description="layers updated: the steered one and those just before it")
+    steering: NotNegative = Field(
+        default=2.0, description="c, in units of the mean activation norm of the forget texts"
     )
-    steering: float = dataclasses.field(
-        default=2.0, metadata={"doc": "c, in units of the mean activation norm of the forget texts"}
-    )
-    alpha: float = dataclasses.field(default=100.0, metadata={"doc": "weight of the retain loss, no unit"})
-    steps: int = dataclasses.field(default=120, metadata={"doc": "optimiser steps"})
-    learning_rate: float = dataclasses.field(default=7e-4, metadata={"doc": "AdamW's, a step"})
-    batch: int = dataclasses.field(default=4, metadata={"doc": "texts of each kind a step"})
-    max_tokens: int = dataclasses.field(default=128, metadata={"doc": "longer texts are cut, in tokens"})
-    seed: int = dataclasses.field(default=0, metadata={"doc": "seed of u and of the texts' order"})
+    alpha: NotNegative = Field(default=100.0, description="weight of the retain loss, no unit")
+    steps: Count = Field(default=120, description="optimiser steps")
+    learning_rate: LearningRate = Field(default=7e-4, description="AdamW's, a step")
+    batch: Count = Field(default=4, description="texts of each kind a step")
+    max_tokens: Count = Field(default=128, description="longer texts are cut, in tokens")
+    seed: Seed = Field(default=0, description="seed of u and of the texts' order")
 
 
 def rmu(

@@ -156,10 +156,10 @@ class Category:
         if not any(one.any() for one in confirmed):
             return 0.0
         rows = control.windows.n_rows.astype(np.float64)
-        typical, scale = max(control.kept.typical, 1e-30), control.effects.min_effect
+        typical, scale = max(control.kept.typical, 1e-30), control.effects.affected_share_scale
         touched = np.stack([saturated(one / typical, rows, scale) for one in confirmed], axis=1)
         reach = reaches(self._weight, control.windows, touched, control.effects, text)
-        return float((reach.low > control.effects.min_reach).mean())
+        return float((reach.low > control.effects.min_affected_share).mean())
 
     def _confirmed(self, case: int, size: float, text: float) -> np.ndarray:
         """(W,): what the latents called through the injection tell of it, sums over windows, raw units."""

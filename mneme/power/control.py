@@ -5,9 +5,10 @@ drawn by how much it writes on that text, in the others along a random direction
 write most there. Sizes are shares of the base's typical deviation from its mean.
 
     latents        along decoders: found where latents that the displacement makes amplified or suppressed reach the
-                   category: the interval of that reach lies above `effects.min_reach`. Latents that were called before
-                   don't count. Outside their span it is tried at the margin only (`Power.outside`): a dictionary that
-                   was trained on the displaced activations would have a latent for it, which this one can't
+                   category: the interval of that reach lies above `effects.min_affected_share`. Latents that
+                   were called before don't count. Outside their span it is tried at the margin only
+                   (`Power.outside`): a dictionary that was trained on the displaced activations would have a
+                   latent for it, which this one can't
     activations    all directions: found where the interval of the category's mean |x_tuned - x_base| lies above what
                    most categories show without any displacement
     nll            not injected: from the interval of the category's mean NLL change (behaviour.py)

@@ -39,9 +39,9 @@ def diff(
     Called again with the same `out` and settings it reuses what is done; with others it raises FinishedRunError,
     unless `replace` says that what is finished may be made again. Raises a UserError whose message names the fix.
     """
-    values: dict[str, Any] = {name: dict(table) for name, table in sections.items()}
+    values: dict[str, Any] = dict(sections)
     values |= {"base": str(base), "tuned": str(tuned)}
     values["corpus"] = corpus if isinstance(corpus, str) else tuple(corpus)
     if layer is not None:
-        values.setdefault("harvest", {})["layer"] = layer
+        values["harvest"] = {**values.get("harvest", {}), "layer": layer}
     return run_pipeline(make_config(values), out, progress, replace=replace)

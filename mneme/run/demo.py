@@ -12,7 +12,7 @@ _PAIR: dict[str, Any] = {
     "tuned": "bundled:tuned",
     "corpus": "bundled",
     # What it was trained to forget (data/smollm2-rmu-biology/recipe.toml): effects there are no side effects.
-    "effects": {"forget": ["college_biology", "high_school_biology", "virology"]},
+    "effects": {"intended": ["college_biology", "high_school_biology", "virology"]},
 }
 
 # A quarter of the bundled text's areas, each whole: fewer documents of every area would leave no category text enough.
@@ -32,14 +32,14 @@ def demo_settings(*, quick: bool) -> dict[str, Any]:
             **_PAIR,
             "harvest": {"max_tokens": 100_000},  # of 108,058: what two cores do in four minutes
             # a pass fewer than the default, in longer steps: as good on this pair (docs/method.md)
-            "crosscoder": {"latents": 4096, "k": 32, "epochs": 6, "learning_rate": 1.6e-3},
+            "crosscoder": {"n_latents": 4096, "k": 32, "epochs": 6, "learning_rate": 1.6e-3},
         }
     return {
         **_PAIR,
         "corpus": "bundled:" + ",".join(QUICK_AREAS),
         "harvest": {"behaviour_share": 1.0},  # an area has seven documents: predictions are measured on each
         # smaller batches: enough steps for a quarter of the text
-        "crosscoder": {"latents": 1024, "k": 16, "epochs": 8, "batch_size": 1024},
+        "crosscoder": {"n_latents": 1024, "k": 16, "epochs": 8, "batch_size": 1024},
         # the sentence encoder reads thousands of texts to score labels: half of the time that is left
         "labels": {"score_labels": False},
     }

@@ -103,7 +103,7 @@ def _crosscoder(context: RunContext, device: torch.device) -> tuple[float, int]:
     config, width = context.config.crosscoder, context.pair.width
     if context.config.load_crosscoder is not None:
         return 0.0, 0
-    latents = config.n_latents(width)
+    latents = config.latents_for(width)
     batch = min(config.batch_size, context.plan.n_tokens)
     bf16 = encodes_in_bf16(config, device)
     entries = 2 * 2 * width * latents  # encoder and decoder

@@ -140,4 +140,6 @@ def _oracle(context: RunContext, items: list[Any], keys: list[str], typical: flo
     topics = [str(topic) for topic in cache.documents()["topic"]]
     size = np.bincount(cache.document, minlength=cache.n_documents).astype(np.float64)
     moved = np.bincount(cache.document, weights=rows, minlength=cache.n_documents) / typical
-    return mean_by_topic(saturated(moved, size, context.config.effects.min_effect), size, topics, keys)
+    return mean_by_topic(
+        saturated(moved, size, context.config.effects.affected_share_scale), size, topics, keys
+    )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mneme._util.errors import ConfigError, RunError
 from mneme._util.files import known_sha256
 from mneme._util.progress import Progress
-from mneme._util.settings import differing
+from mneme._util.settings import differing, stable_repr
 from mneme.config import RunConfig, make_config, read_config
 from mneme.run.context import RunContext
 from mneme.store.run import Run, open_run
@@ -87,7 +87,7 @@ def kept_crosscoder(context: RunContext, name: str, config: CrosscoderConfig, ac
 
     def made_from() -> str:
         digest = known_sha256(weights) if weights.is_file() else "nothing"
-        return f"{config!r}\n{context.cache.fingerprint}\n{digest}\n"
+        return f"{stable_repr(config, 'crosscoder')}\n{context.cache.fingerprint}\n{digest}\n"
 
     # A damaged one is trained again: it is only kept so that a check that was stopped goes on.
     if note.is_file() and note.read_bytes() == made_from().encode():

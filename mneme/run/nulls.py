@@ -29,7 +29,7 @@ class Nulls(NamedTuple):
     """The run's table `nulls`."""
     margin: float
     """On the log ratio, natural log; the run's own where that is enough."""
-    min_reach: float
+    min_affected_share: float
     """For categories; the run's own where that is enough."""
 
 
@@ -74,11 +74,14 @@ def run_nulls(
         ]
         table = pd.concat(rows, ignore_index=True)
         margin = calibrated(table["margin"], config.margin)
-        reach = calibrated(table["reach"], effects.min_reach) if "reach" in table else effects.min_reach
+        least = effects.min_affected_share
+        reach = calibrated(table["reach"], least) if "reach" in table else least
         with run.stage_writer() as writer:
             writer.replace("nulls", table)
             rate = float(table["rate"].max())
-            writer.upsert("health", null_health(rate, (margin, config.margin), (reach, effects.min_reach)))
+            writer.upsert(
+                "health", null_health(rate, (margin, config.margin), (reach, effects.min_affected_share))
+            )
         tell_findings(run)
     return Nulls(table, margin, reach)
 

@@ -139,7 +139,9 @@ def stability_health(
     )
 
 
-def null_health(rate: float, margin: tuple[float, float], min_reach: tuple[float, float]) -> pd.DataFrame:
+def null_health(
+    rate: float, margin: tuple[float, float], min_affected_share: tuple[float, float]
+) -> pd.DataFrame:
     """Rows of the null pairs: the largest false-positive rate, and each threshold they ask for beside the one used."""
     return pd.DataFrame(
         [
@@ -162,10 +164,10 @@ def null_health(rate: float, margin: tuple[float, float], min_reach: tuple[float
             grade(
                 "null_reach",
                 "Reach of a category that the null pairs ask for",
-                min_reach[0],
+                min_affected_share[0],
                 "share of text",
-                f"judge again with --replace --set effects.min_reach={min_reach[0] + 0.0005:.3f}",
-                warn=min_reach[1],
+                f"judge again with --replace --set effects.min_affected_share={min_affected_share[0] + 0.0005:.3f}",
+                warn=min_affected_share[1],
             ),
         ]
     )

@@ -32,12 +32,12 @@ def margin_of(health: Mapping[str, float], config: EffectsConfig, part: float) -
 
     From the splice check: what the reconstruction misses is a displacement of known size (sqrt(1 - explained variance)
     of typical), and what it costs was measured; for small displacements the cost grows with the square of the size. It
-    is no less than `min_effect`. health: metric -> value; where the check is missing, a fixed size.
+    is no less than `affected_share_scale`. health: metric -> value; where the check is missing, a fixed size.
     """
     missed, cost = 1 - health.get("explained_variance_base", np.nan), health.get("splice_nll_base", np.nan)
     if not (missed > 0 and cost > 0):
-        return max(_MARGIN, config.min_effect)
-    return float(max(np.sqrt(missed * config.nll_margin / part / cost), config.min_effect))
+        return max(_MARGIN, config.affected_share_scale)
+    return float(max(np.sqrt(missed * config.nll_margin / part / cost), config.affected_share_scale))
 
 
 def text_of(context: RunContext) -> Assigned:

@@ -133,5 +133,5 @@ def _told(
         "reach": float(reach.value[0]),
         "reach_low": float(reach.low[0]),
         "reach_high": float(reach.high[0]),
-        "found": bool(reach.low[0] > config.min_reach),
+        "found": bool(reach.low[0] > config.min_affected_share),
     }

@@ -39,7 +39,7 @@ def _check_settings(context: RunContext) -> None:
     check_place(context.folder)
     if not context.remote:
         pick_device(config.harvest.device)
-    load_taxonomy(config.effects.taxonomy).check_names("effects.forget", config.effects.forget)
+    load_taxonomy(config.effects.taxonomy).check_names("effects.intended", config.effects.intended)
     _ = context.outcomes
     if config.effects.assign != "encoder" and not explainer_names(config.labels):
         raise LabelError(
@@ -75,7 +75,7 @@ def _check_crosscoder(context: RunContext, imported: int | None, width: int, n_t
         check_width(str(context.config.load_crosscoder), imported, width)
     else:
         config.check_size(width)
-        check_ranks(config, config.n_latents(width), n_tokens)
+        check_ranks(config, config.latents_for(width), n_tokens)
 
 
 def _imported_width(context: RunContext) -> int | None:

@@ -71,9 +71,9 @@ def warm() -> None:
     import_all()
     x = torch.randn(_TOKENS, 2, _WIDTH, generator=torch.Generator().manual_seed(0))
     cache = _Text(x.bfloat16(), np.arange(_TOKENS) // 32)
-    config = CrosscoderConfig(latents=_LATENTS, k=4, batch_size=64, epochs=1)
+    config = CrosscoderConfig(n_latents=_LATENTS, k=4, batch_size=64, epochs=1)
     train_crosscoder(
-        x, CrosscoderConfig(latents=_LATENTS, k=4, batch_size=64, epochs=1, encoder_dtype="float32")
+        x, CrosscoderConfig(n_latents=_LATENTS, k=4, batch_size=64, epochs=1, encoder_dtype="float32")
     )
     crosscoder = train_crosscoder(x, config)
     with tempfile.TemporaryDirectory() as folder:

@@ -25,6 +25,7 @@ from safetensors.torch import save_file
 from mneme._util.errors import ConfigError, MnemeError
 from mneme._util.files import write_text
 from mneme._util.progress import NULL_PROGRESS, Progress
+from mneme._util.setting_names import with_first_names
 from mneme._util.settings import from_mapping
 from mneme.config import make_config, read_config
 from mneme.effects.categories import load_taxonomy
@@ -39,7 +40,7 @@ from mneme.store.run import Run
 
 QUICK_RUN = {
     "harvest": {"context_length": 64, "behaviour_share": 0.5, "shard_tokens": 1500},
-    "crosscoder": {"latents": 48, "k": 4, "epochs": 1, "batch_size": 256},
+    "crosscoder": {"n_latents": 48, "k": 4, "epochs": 1, "batch_size": 256},
     "interpret": {"top_contexts": 3, "decile_contexts": 1},
     "labels": {"score_windows": 30},
     "effects": {"replicates": 20},
@@ -114,9 +115,18 @@ def known_results(
 
 
 def _key(suite: Suite, scenario: Scenario, seed: int) -> str:
-    parent = dataclasses.asdict(suite.scenarios[scenario.of]) if scenario.of else None
-    parts = [dataclasses.asdict(scenario), parent, dict(suite.common), seed, suite.quick, suite.per_category]
+    parent = _facts(suite.scenarios[scenario.of]) if scenario.of else None
+    parts = [_facts(scenario), parent, _first_names(suite.common), seed, suite.quick, suite.per_category]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _facts(scenario: Scenario) -> dict[str, Any]:
+    return {**dataclasses.asdict(scenario), "run": _first_names(scenario.run)}
+
+
+def _first_names(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested settings under the names that their keys are made from: a result outlives a renamed setting."""
+    return {k: with_first_names(k, v) if isinstance(v, Mapping) else v for k, v in settings.items()}
 
 
 def _run(suite: Suite, scenario: Scenario, seed: int, folder: Path) -> dict[str, Any]:
@@ -127,7 +137,7 @@ def _run(suite: Suite, scenario: Scenario, seed: int, folder: Path) -> dict[str,
     if suite.quick:
         values = merged(values, QUICK_RUN)
     if scenario.forget_categories:
-        values = merged(values, {"effects": {"forget": list(scenario.forget_categories)}})
+        values = merged(values, {"effects": {"intended": list(scenario.forget_categories)}})
     owner = suite.scenarios[scenario.of] if scenario.of else scenario
     values["tuned"] = str(_organism(suite, owner, seed, values))
     if scenario.against_seed is not None:

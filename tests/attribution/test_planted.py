@@ -18,7 +18,7 @@ def trained(tmp_path_factory):
     """A BatchTopK crosscoder of the small set, and what attribution says of fresh text."""
     pair = PlantedPair(SMALL)
     config = CrosscoderConfig(
-        latents=40, k=1, batch_size=512, tokens=400_000, learning_rate=3e-3, dead_after=50_000
+        n_latents=40, k=1, batch_size=512, tokens=400_000, learning_rate=3e-3, dead_feature_threshold=50_000
     )
     crosscoder = train_crosscoder(planted_cache(pair, 800, 1), config).eval()
     return (

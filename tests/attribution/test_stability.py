@@ -184,7 +184,7 @@ def test_grades_follow_their_limits():
     assert list(null_health(0.01, (0.2, 0.2), (0.125, 0.125)).status) == ["ok"] * 3
     over = null_health(0.06, (0.3, 0.2), (0.2004, 0.125))
     assert list(over.status) == ["warn"] * 3
-    assert "effects.min_reach=0.201" in over.advice[2]  # rounded up: asked for again, it is enough
+    assert "effects.min_affected_share=0.201" in over.advice[2]  # rounded up: asked for again, it is enough
 
 
 @pytest.mark.parametrize("limits", [{}, {"warn": 0.1}, {"fail": 0.1, "low_is_bad": True}])

@@ -29,7 +29,7 @@ def weights():
 
 @pytest.fixture
 def crosscoder(weights):
-    model = Crosscoder(CrosscoderConfig(latents=F, k=3, encoder_dtype="float32"), d)
+    model = Crosscoder(CrosscoderConfig(n_latents=F, k=3, encoder_dtype="float32"), d)
     normaliser = {"mean": torch.full((2, d), 0.9), "scale": torch.tensor([2.0, 3.0])}
     model.load_state_dict({**weights, **normaliser, "threshold": torch.tensor(2.5)})
     return model
@@ -75,7 +75,7 @@ def test_encoding_follows_the_threshold_rule(crosscoder, weights, x):
 
 def test_encoding_without_a_normaliser_is_refused(x):
     with pytest.raises(CrosscoderError, match="with_normaliser"):
-        Crosscoder(CrosscoderConfig(latents=F, variant="l1"), d).encode(x)
+        Crosscoder(CrosscoderConfig(n_latents=F, variant="l1"), d).encode(x)
 
 
 def test_activations_of_another_width_are_refused(crosscoder):

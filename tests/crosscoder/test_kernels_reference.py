@@ -26,7 +26,7 @@ def make_weights(n_latents: int, width: int, seed: int = 0) -> Weights:
 
 
 def rule(variant: str = "batchtopk", **changes) -> Rule:
-    values = {"k": K, "aux_alpha": 0.5, "aux_k": AUX_K, "l1_weight": L1_WEIGHT, "hint": 0.0, "bf16": False}
+    values = {"k": K, "auxk_alpha": 0.5, "aux_k": AUX_K, "l1_weight": L1_WEIGHT, "hint": 0.0, "bf16": False}
     return Rule(variant, **{**values, **changes})
 
 
@@ -90,7 +90,7 @@ def test_the_sparse_step_equals_the_dense_one(variant, share_dead):
     generator = torch.Generator().manual_seed(4)
     x = torch.randn(batch, 2 * width, generator=generator)
     dead = torch.rand(n_latents, generator=generator) < share_dead
-    settings = rule(variant, k=8.0, aux_k=width // 2, aux_alpha=1 / 32)
+    settings = rule(variant, k=8.0, aux_k=width // 2, auxk_alpha=1 / 32)
     dense = training_step(weights, x, settings, dead, sparse=False)
     sparse = training_step(weights, x, settings, dead, sparse=True)
     assert float(sparse.loss) == pytest.approx(float(dense.loss), rel=1e-5)
@@ -105,7 +105,7 @@ def test_the_sparse_step_equals_the_dense_one(variant, share_dead):
 def test_aux_gradients_reach_dead_latents_only(problem):
     weights, x, dead = problem
     with_aux = training_step(weights, x, rule(), dead, sparse=True).grads
-    without = training_step(weights, x, rule(aux_alpha=0.0), dead, sparse=True).grads
+    without = training_step(weights, x, rule(auxk_alpha=0.0), dead, sparse=True).grads
     changed = (with_aux.enc - without.enc).abs().sum(1) > 0
     assert changed.any()
     assert not changed[~dead].any()

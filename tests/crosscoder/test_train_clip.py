@@ -15,7 +15,13 @@ from mneme.crosscoder.trainer import Trainer
 @pytest.mark.parametrize("clip", [0.05, 1.0, 1e9], ids=["always", "sometimes", "never"])
 def test_steps_are_those_of_a_plain_optimizer_on_clipped_gradients(clip, monkeypatch):
     config = CrosscoderConfig(
-        latents=64, k=3, batch_size=64, tokens=64 * 6, clip=clip, encoder_dtype="float32", learning_rate=0.01
+        n_latents=64,
+        k=3,
+        batch_size=64,
+        tokens=64 * 6,
+        clip=clip,
+        encoder_dtype="float32",
+        learning_rate=0.01,
     )
     trainer = Trainer(as_source(planted()), config, None)
     plain = Weights(*(part.detach().clone().requires_grad_() for part in trainer.weights))

@@ -13,7 +13,7 @@ from mneme._util.errors import OutOfMemoryError
 from mneme.crosscoder import CrosscoderConfig, train_crosscoder
 from mneme.crosscoder.training_memory import training_bytes
 
-CONFIG = CrosscoderConfig(latents=8192, k=3, batch_size=512, epochs=1, encoder_dtype="float32")
+CONFIG = CrosscoderConfig(n_latents=8192, k=3, batch_size=512, epochs=1, encoder_dtype="float32")
 
 
 def fails(kind: type[BaseException], text: str = ""):
@@ -47,8 +47,8 @@ def test_the_largest_sizes_that_fit_are_named(kind, text, monkeypatch):
     fits = suggestions(message)
     # 300 would fit by the estimate; half of what did not fit is never passed
     assert fits["batch_size"] == 256
-    assert 2048 < fits["latents"] <= 4096
-    assert training_bytes(fits["latents"], 512, 12, CONFIG, False) <= usable
+    assert 2048 < fits["n_latents"] <= 4096
+    assert training_bytes(fits["n_latents"], 512, 12, CONFIG, False) <= usable
 
 
 def test_where_no_batch_fits_only_fewer_latents_are_named(monkeypatch):
@@ -57,12 +57,12 @@ def test_where_no_batch_fits_only_fewer_latents_are_named(monkeypatch):
     monkeypatch.setattr("mneme.crosscoder.training_memory.usable_bytes", lambda device: usable)
     with pytest.raises(OutOfMemoryError) as found:
         train_crosscoder(planted(), CONFIG)
-    assert suggestions(str(found.value)) == {"latents": 384}
+    assert suggestions(str(found.value)) == {"n_latents": 384}
 
 
 def test_a_dictionary_that_no_machine_holds_is_refused():
     with pytest.raises(OutOfMemoryError, match="lower crosscoder"):
-        train_crosscoder(planted(), replace(CONFIG, latents=10**13))
+        train_crosscoder(planted(), replace(CONFIG, n_latents=10**13))
 
 
 def test_other_runtime_errors_stay_what_they_are(monkeypatch):

@@ -21,7 +21,7 @@ from mneme.crosscoder.source import as_source
 from mneme.crosscoder.trainer import Trainer
 
 CONFIG = CrosscoderConfig(
-    latents=48, k=3, batch_size=64, epochs=4, log_every=5, checkpoint_every=4, encoder_dtype="float32",
+    n_latents=48, k=3, batch_size=64, epochs=4, log_every=5, checkpoint_every=4, encoder_dtype="float32",
     dead_share=0.02,
 )  # fmt: skip
 
@@ -151,7 +151,7 @@ def test_shards_that_divide_nothing_evenly_are_refused(monkeypatch):
 
 
 def test_what_the_processes_cannot_share_is_known_before_training(monkeypatch):
-    config = CrosscoderConfig(latents=48, k=3, batch_size=64, latent_shards=2)
+    config = CrosscoderConfig(n_latents=48, k=3, batch_size=64, latent_shards=2)
     check_ranks(config, 47, 1)  # one process holds all
     monkeypatch.setattr("mneme._util.distributed.world_size", lambda: 4)
     check_ranks(config, 48, 1000)

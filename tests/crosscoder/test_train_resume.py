@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -17,7 +18,7 @@ from mneme._util.errors import ActivationError, CrosscoderError
 from mneme.crosscoder import CrosscoderConfig, train_crosscoder, trainer
 
 pytestmark = pytest.mark.bf16
-CONFIG = CrosscoderConfig(latents=48, k=3, batch_size=64, epochs=6, log_every=5, checkpoint_every=4)
+CONFIG = CrosscoderConfig(n_latents=48, k=3, batch_size=64, epochs=6, log_every=5, checkpoint_every=4)
 
 
 class StoppedError(Exception):
@@ -137,7 +138,10 @@ def test_a_loss_that_turns_nan_stops_and_keeps_the_last_good_checkpoint(tmp_path
 
 
 def test_a_learning_rate_that_diverges_is_named(tmp_path):
-    config = CrosscoderConfig(**{**vars(CONFIG), "learning_rate": 1e30, "warmup_share": 0.9})
+    config = replace(CONFIG, warmup_share=0.9)
+    object.__setattr__(
+        config, "learning_rate", 1e30
+    )  # out of bounds: no few steps diverge at one that is in them
     with pytest.raises(CrosscoderError, match="learning_rate"):
         train_crosscoder(planted(), config, checkpoint=tmp_path)
 
@@ -154,7 +158,7 @@ def test_training_recovers_planted_directions():
     x = planted(n=4096)
     rows = []
     config = CrosscoderConfig(
-        latents=48, k=3, batch_size=256, epochs=20, learning_rate=3e-3, encoder_dtype="float32"
+        n_latents=48, k=3, batch_size=256, epochs=20, learning_rate=3e-3, encoder_dtype="float32"
     )
     model = train_crosscoder(x, config, log=rows.append)
     assert rows[-1]["explained_variance_base"] > 0.85

@@ -151,7 +151,7 @@ def test_a_finished_run_is_replaced_only_when_asked_for(
             "base": "a/base",
             "tuned": "a/tuned",
             "harvest": {"layer": 3},
-            "crosscoder": {"latents": 4096, "k": 32},
+            "crosscoder": {"n_latents": 4096, "k": 32},
         }
     )
     (tmp_path / "mine" / "run.toml").write_text(config.to_toml())
@@ -173,7 +173,7 @@ def test_the_page_shows_what_differs_and_asks(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(jobs, "_begin", lambda folder, name, arguments: begun.append(arguments))
     make_synthetic_run(tmp_path / "mine", latents=20)
     config = make_config(
-        {"base": "bundled:base", "tuned": "bundled:tuned", "crosscoder": {"latents": 4096, "k": 16}}
+        {"base": "bundled:base", "tuned": "bundled:tuned", "crosscoder": {"n_latents": 4096, "k": 16}}
     )
     (tmp_path / "mine" / "run.toml").write_text(config.to_toml())
     monkeypatch.setenv("MNEME_RUNS", str(tmp_path))

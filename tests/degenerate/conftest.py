@@ -88,7 +88,7 @@ def runs(_quick: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "tuned": str(models / "tuned"),
         "corpus": texts(20, 15),
         "harvest": {"layer": 2, "context_length": 96, "behaviour_share": 0.5, "shard_tokens": 1500},
-        "crosscoder": {"latents": 32, "k": 4, "epochs": 3, "batch_size": 256},
+        "crosscoder": {"n_latents": 32, "k": 4, "epochs": 3, "batch_size": 256},
         "interpret": {"top_contexts": 3, "decile_contexts": 1},
         "labels": {"score_windows": 30},
         "effects": {"taxonomy": "harm", "replicates": 20},

@@ -10,7 +10,7 @@ from mneme.effects.evaluate import auroc, degraded_outcomes, evaluate, flag_metr
 
 N = 20
 KEYS = [f"c{i}" for i in range(N)]
-CONFIG = EffectsConfig(replicates=100, forget=("c19", "c18"))
+CONFIG = EffectsConfig(replicates=100, intended=("c19", "c18"))
 
 
 def tables(seed=0, noise=0.0):

@@ -43,7 +43,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "tuned": str(folder / "tuned"),
         "corpus": texts,
         "harvest": {"context_length": 64, "behaviour_share": 0.5, "shard_tokens": 1500},
-        "crosscoder": {"latents": 48, "k": 4, "epochs": 2, "batch_size": 256},
+        "crosscoder": {"n_latents": 48, "k": 4, "epochs": 2, "batch_size": 256},
         "interpret": {"top_contexts": 3, "decile_contexts": 1},
         "labels": {"score_windows": 30},
         "effects": {"taxonomy": str(folder / "areas.toml"), "replicates": 20, "min_documents": 1},
@@ -193,7 +193,7 @@ def test_a_crosscoder_of_two_equal_differences_is_an_sae() -> None:
     source = DifferenceSource(TensorSource(x))
     first = next(source.batches(5))
     torch.testing.assert_close(first[:, 0], x[:5, 1] - x[:5, 0])
-    trained = train_crosscoder(source, CrosscoderConfig(latents=16, k=2, epochs=2, batch_size=100))
+    trained = train_crosscoder(source, CrosscoderConfig(n_latents=16, k=2, epochs=2, batch_size=100))
     torch.testing.assert_close(trained.W_dec[0], trained.W_dec[1])
 
 

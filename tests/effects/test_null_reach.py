@@ -46,8 +46,14 @@ def test_latents_called_in_a_null_ask_for_the_reach_they_have(world: World, conf
     assigned = assign_text(world.cache, decode, WordEncoder(), config)
     found = null_reach(DenseCrosscoder(world), world.cache, world.latents, assigned, config)
     low = predict(world, config).effects["reach_low"].to_numpy()
-    assert found.n_categories == len(low) == 2 and found.n_reached == (low > config.min_reach).sum() == 1
-    assert found.reach == pytest.approx(np.quantile(low, config.level)) and found.reach > config.min_reach
+    assert (
+        found.n_categories == len(low) == 2
+        and found.n_reached == (low > config.min_affected_share).sum() == 1
+    )
+    assert (
+        found.reach == pytest.approx(np.quantile(low, config.level))
+        and found.reach > config.min_affected_share
+    )
 
 
 def test_where_no_latent_is_called_nothing_is_reached(world: World, config: EffectsConfig) -> None:

@@ -80,7 +80,7 @@ def test_a_whole_run_leaves_out_what_needs_the_weights(
         "tuned": folders["tuned"],
         "corpus": tuple(TEXTS),
         "harvest": {"remote": "ndif", "behaviour_share": 0.0, "context_length": 48},
-        "crosscoder": {"latents": 48, "k": 4, "epochs": 4, "batch_size": 256},
+        "crosscoder": {"n_latents": 48, "k": 4, "epochs": 4, "batch_size": 256},
         "interpret": {"top_contexts": 5, "decile_contexts": 1},
         "effects": {"taxonomy": "harm", "replicates": 20},
     }

@@ -51,7 +51,7 @@ def make_cache(n_documents: int, seed: int = 0) -> tuple[Cache, Crosscoder]:
     rng = np.random.default_rng(seed)
     nll = rng.normal(0, 0.1, n_documents)[batch.document] + rng.normal(0, 0.3, len(batch.document))
     cache = Cache(batch.activations, batch.document, nll)
-    crosscoder = Crosscoder(CrosscoderConfig(latents=N_FEATURES, encoder_dtype="float32"), WIDTH)
+    crosscoder = Crosscoder(CrosscoderConfig(n_latents=N_FEATURES, encoder_dtype="float32"), WIDTH)
     crosscoder.with_normaliser(batch.activations)
     decoder = pair.vectors / crosscoder.scale[:, None, None]
     crosscoder.W_dec.copy_(decoder)

@@ -196,7 +196,7 @@ def test_the_margin_is_the_size_that_costs_the_margin_of_nll() -> None:
     config = EffectsConfig(nll_margin=0.04)
     assert margin_of(health, config, 0.5) == pytest.approx(0.4 * (0.08 / 0.16) ** 0.5)
     assert margin_of(health, config, 1.0) == pytest.approx(0.2)
-    assert margin_of(health, EffectsConfig(min_effect=0.9), 0.5) == 0.9
+    assert margin_of(health, EffectsConfig(affected_share_scale=0.9), 0.5) == 0.9
     assert margin_of({"explained_variance_base": 0.84}, config, 0.5) == 0.3
 
 

@@ -108,14 +108,16 @@ def test_the_sums_answer_what_adding_the_displacement_answers(
     )
     confirmed = judge.confirmed(injection, world.text, raw, world.assigned.windows)
     weight, windows = world.assigned.weights[:, 0], world.assigned.windows
-    touched = saturated(confirmed / world.kept.typical, windows.n_rows.astype(float), EFFECTS.min_effect)
+    touched = saturated(
+        confirmed / world.kept.typical, windows.n_rows.astype(float), EFFECTS.affected_share_scale
+    )
     found = reaches(weight, windows, touched[:, None], EFFECTS)
     for name in ("value", "low", "high"):
         assert getattr(found, name)[0] == pytest.approx(getattr(reach, name)[0], abs=1e-3)
     if size == 0.0:
         assert not confirmed.any()
     if kind == "decoder" and size >= 1.0:  # so the comparison is of something that was called
-        assert found.low[0] > EFFECTS.min_reach
+        assert found.low[0] > EFFECTS.min_affected_share
 
 
 def test_the_latents_that_answer_most_decide_as_all_of_them_do(world: World) -> None:

@@ -63,7 +63,7 @@ def settings(pair_folder: Path) -> dict[str, Any]:
         "tuned": str(pair_folder / "tuned"),
         "corpus": texts(),
         "harvest": {"context_length": 64, "behaviour_share": 0.5, "shard_tokens": 1500},
-        "crosscoder": {"latents": 48, "k": 4, "epochs": 4, "batch_size": 256, "checkpoint_every": 5},
+        "crosscoder": {"n_latents": 48, "k": 4, "epochs": 4, "batch_size": 256, "checkpoint_every": 5},
         "interpret": {"top_contexts": 5, "decile_contexts": 1},
         "labels": {"score_windows": 60},
         "effects": {"taxonomy": "harm", "replicates": 20},

@@ -21,7 +21,7 @@ def run(whole_run: Run, tmp_path: Path) -> Run:
 
 
 def test_nulls_are_measured_and_kept(run: Run, whole_run: Run) -> None:
-    table, margin, min_reach = run_nulls(run.path, benign=[whole_run.path])
+    table, margin, min_affected_share = run_nulls(run.path, benign=[whole_run.path])
     assert len(table) == 3 and table["kind"].iloc[2] == f"benign: {whole_run.path.name}"
     saved = run.sql("SELECT * FROM nulls")
     assert saved["kind"].tolist() == table["kind"].tolist()
@@ -39,7 +39,7 @@ def test_nulls_are_measured_and_kept(run: Run, whole_run: Run) -> None:
     ]  # the shuffled one has no dictionary of its own
     assert saved["n_reached"].iloc[0] == 0 == saved["reach"].iloc[0]
     asked = run.rows("SELECT value FROM health WHERE metric = 'null_reach'")
-    assert asked == [(min_reach,)] and min_reach == max(0.125, saved["reach"].max())
+    assert asked == [(min_affected_share,)] and min_affected_share == max(0.125, saved["reach"].max())
 
 
 def test_the_report_and_the_sentence_are_brought_up_to_date(run: Run) -> None:

@@ -19,7 +19,7 @@ from mneme.store.run import Run
 from mneme.store.schema import SCHEMA_VERSION
 
 REPOSITORY = Path(mneme.__file__).resolve().parent.parent
-TINY = ["--set", "crosscoder.latents=32", "--set", "crosscoder.k=4", "--set", "crosscoder.epochs=1"]
+TINY = ["--set", "crosscoder.n_latents=32", "--set", "crosscoder.k=4", "--set", "crosscoder.epochs=1"]
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from mneme.run.preflight import preflight
 from mneme.store.run import Run
 
 Cli = Callable[..., tuple[int, str, str]]
-SIZES = ["crosscoder.latents=32", "crosscoder.k=4", "crosscoder.epochs=1", "effects.taxonomy=harm"]
+SIZES = ["crosscoder.n_latents=32", "crosscoder.k=4", "crosscoder.epochs=1", "effects.taxonomy=harm"]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def places(pair_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     (folder / "short.txt").write_text("too short")
     (folder / "outcomes.csv").write_text("category,base,tuned\nnowhere,1,2\n")
     (folder / "plain").write_text("")
-    Crosscoder(CrosscoderConfig(latents=32, k=4), 8).save_pretrained(folder / "wide-crosscoder")
+    Crosscoder(CrosscoderConfig(n_latents=32, k=4), 8).save_pretrained(folder / "wide-crosscoder")
     return {
         "base": str(pair_folder / "base"),
         "tuned": str(pair_folder / "tuned"),
@@ -54,8 +54,8 @@ BAD = [
     ({}, ["harvest.layer=-1"], "layer -1 is out of range", "give 0 to 3"),
     ({"tuned": "base"}, [], "identical models", "check that"),
     ({"tuned": "head"}, [], "(lm_head.weight) reaches no layer's residual stream", "benchmark"),
-    ({}, ["effects.forget=['harm_hat']"], "effects.forget names 'harm_hat'", "did you mean 'harm_hate'"),
-    ({}, ["effects.forget=['harm_hate']", "effects.taxonomy=mmlu"], "effects.forget", "'harm_hate'"),
+    ({}, ["effects.intended=['harm_hat']"], "effects.intended names 'harm_hat'", "did you mean 'harm_hate'"),
+    ({}, ["effects.intended=['harm_hate']", "effects.taxonomy=mmlu"], "effects.intended", "'harm_hate'"),
     ({}, ["crosscoder.k=32"], "crosscoder.k = 32 must be below the 32 latents", "lower it"),
     ({}, ["crosscoder.k=99", "crosscoder.variant=topk"], "crosscoder.k = 99 must be below", "lower it"),
     (
@@ -153,7 +153,7 @@ def test_good_settings_pass_both(cli: Cli, places: dict[str, str], tmp_path: Pat
     monkeypatch.setattr("mneme.harvest.harvest", started)
     words = ["run", "--base", places["base"], "--tuned", places["tuned"], "--out", tmp_path / "run"]
     words += ["--corpus", f"{places['folder']}/text.txt", "--layer", "3"]
-    for setting in (*SIZES, "effects.forget=['harm_hate']"):
+    for setting in (*SIZES, "effects.intended=['harm_hate']"):
         words += ["--set", setting]
     code, out, err = cli(*words, "--dry-run")
     assert code == 0 and "tokens of 1 document; on disk" in out, err
