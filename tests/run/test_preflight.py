@@ -51,7 +51,7 @@ BAD = [
     ({"tuned": "late"}, ["harvest.layer=1"], "layer 1 can't show the change", "--layer 3 to 3"),
     ({}, ["harvest.layer=0"], "layer 0 can't show the change", "--layer 1 to 3"),
     ({}, ["harvest.layer=99"], "layer 99 is out of range", "give 0 to 3"),
-    ({}, ["harvest.layer=-1"], "layer -1 is out of range", "give 0 to 3"),
+    ({}, ["harvest.layer=-1"], "harvest.layer must be at least 0, not -1", "--set harvest.layer=-1"),
     ({"tuned": "base"}, [], "identical models", "check that"),
     ({"tuned": "head"}, [], "(lm_head.weight) reaches no layer's residual stream", "benchmark"),
     ({}, ["effects.intended=['harm_hat']"], "effects.intended names 'harm_hat'", "did you mean 'harm_hate'"),
