@@ -191,7 +191,7 @@ def test_twice_the_text_is_judged_as_every_document_twice_is(
 
     def reach(judge: Caller, injection: Injection, read: Text, where: Assigned, times: float) -> Ratio:
         told = judge.confirmed(injection, read, raw, where.windows) / world.kept.typical
-        touched = saturated(told, where.windows.n_rows.astype(float), EFFECTS.min_effect)
+        touched = saturated(told, where.windows.n_rows.astype(float), EFFECTS.affected_share_scale)
         return reaches(where.weights[:, 0], where.windows, touched[:, None], EFFECTS, times)
 
     one, two = reach(said, once, world.text, world.assigned, 2.0), reach(truth, really, text, assigned, 1.0)
