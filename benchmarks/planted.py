@@ -23,12 +23,13 @@ from mneme.attribution.bootstrap import BootstrapSums
 from mneme.attribution.config import AttributionConfig
 from mneme.attribution.evidence import DocumentJoiner, DocumentMoments, fieller_interval
 from mneme.attribution.geometry import make_geometry
-from mneme.attribution.nulls import binomial_interval, null_row, shuffled_null
+from mneme.attribution.nulls import null_row, shuffled_null
 from mneme.attribution.pairs import encode_pair_sums
 from mneme.attribution.stream import Attribution, attribute
 from mneme.crosscoder import Crosscoder, CrosscoderConfig, train_crosscoder
 from mneme.organisms.marking import mark, match_features
 from mneme.organisms.planted import PlantedConfig, PlantedPair, planted_cache
+from mneme.stats.proportions import clopper_pearson
 
 LATENTS, K = 384, 6
 
@@ -79,7 +80,7 @@ def pool_sets(sets: list[dict[str, Any]]) -> dict[str, Any]:
     called, right = (sum(m[name] for m in sets) for name in ("n_called", "n_right"))
     return {
         "precision": right / called if called else float("nan"),
-        "precision_interval": binomial_interval(right, called),
+        "precision_interval": clopper_pearson(right, called),
         "n_called": called,
         "recall": float(np.mean([m["recall"] for m in sets])),
         "recall_matched": float(np.mean([m["recall_matched"] for m in sets])),

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 import numba
 import numpy as np
-from scipy import stats
 
 from mneme._util import distributed
+from mneme._util.arrays import divide
 from mneme.attribution.evidence import DocumentShares
-from mneme.attribution.geometry import Geometry, divide
+from mneme.attribution.geometry import Geometry
 from mneme.attribution.scaling import ScalingSums
+from mneme.stats.linearised import half_width
 
 _PAIRS = 4  # (model, probe)
 
@@ -59,13 +60,10 @@ class BetaMoments:
 
         sums: of the same documents; n: (F,), how many of them each latent fires in.
 
-        The variance is linearised at the estimate (Cochran 1977, "Sampling Techniques", 6.4): n / (n - 1) times
-        sum_i (s_i - r c_i)^2 / C^2 with r = S / C, and t with n - 1 degrees of freedom; NaN of one document.
+        The variance is linearised at the estimate (mneme/stats/linearised.py); NaN of one document.
         """
         aa, ae, ee, ac, ec = self.products.reshape(-1, 5, 2, 2).transpose(1, 2, 3, 0)
         activation, residual = sums.dots.reshape(-1, 2, 2, 2).transpose(1, 2, 3, 0)
-        t = stats.t.ppf(0.5 + level / 2, np.maximum(n - 1, 1))
-        inflation = divide(n, np.where(n > 1, n - 1, 0).astype(float))
         norms = geometry.dots[[0, 1], [0, 1]]  # (2 q, F): |p|^2
         moments = {
             "activation": (activation, aa, ac),
@@ -75,7 +73,7 @@ class BetaMoments:
         found, betas = {}, sums.betas(geometry)
         for target, (total, square, product) in moments.items():
             ratio = divide(total, sums.power)
-            left = np.maximum(square - 2 * ratio * product + ratio**2 * self.power, 0)
-            half = divide(t * divide(np.sqrt(left * inflation), sums.power), norms)
+            half = half_width(ratio, square, product, sums.power, self.power, n, level)
+            half = divide(half, norms)
             found[target] = betas[target] - half, betas[target] + half
         return found

@@ -13,24 +13,7 @@ from scipy import sparse
 
 from mneme._util import distributed
 from mneme.attribution.evidence import LOG_LIMIT, DocumentShares
-
-_POISSON_CDF = np.cumsum(np.exp(-1.0) / np.array([1, 1, 2, 6, 24, 120, 720, 5040, 40320]))
-
-
-def poisson_weights(documents: np.ndarray, replicates: int, seed: int) -> np.ndarray:
-    """(D, R) float32 Poisson(1) weights, a pure function of (seed, document, replicate)."""
-    counter = documents.astype(np.uint64)[:, None] * np.uint64(0x9E3779B97F4A7C15)
-    counter = counter + np.arange(1, replicates + 1, dtype=np.uint64) * np.uint64(0xD1B54A32D192ED03)
-    bits = _splitmix64(_splitmix64(counter) ^ np.uint64(seed & 0xFFFFFFFFFFFFFFFF))
-    uniform = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
-    return np.searchsorted(_POISSON_CDF, uniform, side="right").astype(np.float32)
-
-
-def _splitmix64(z: np.ndarray) -> np.ndarray:
-    """Steele, Lea & Flood 2014: a bijective mixer of 64-bit integers (wraps around on purpose)."""
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+from mneme.stats.bootstrap import percentile_interval, poisson_weights
 
 
 class BootstrapSums:
@@ -68,14 +51,8 @@ class BootstrapSums:
             return np.clip(np.log(tuned) - np.log(base), -LOG_LIMIT, LOG_LIMIT)
 
     def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-        """(F,) percentile interval of log_ratio; NaN where more than half of the replicates are empty."""
-        ratios = self.log_ratios()
-        enough = np.isfinite(ratios).sum(1) > self.replicates / 2
-        low, high = np.full(len(ratios), np.nan), np.full(len(ratios), np.nan)
-        tails = [(1 - level) / 2, (1 + level) / 2]
-        if enough.any():
-            low[enough], high[enough] = np.nanquantile(ratios[enough], tails, axis=1)
-        return low, high
+        """(F,) percentile interval of log_ratio; NaN where half or more of the replicates are empty."""
+        return percentile_interval(self.log_ratios(), level)
 
     def margin_p_values(self, margin: float, reference: float = 0.0) -> np.ndarray:
         """(F,): twice the smaller share of replicates that do not clear the margin, (k + 1) / (R + 1)."""

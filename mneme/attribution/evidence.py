@@ -23,12 +23,15 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from mneme._util import distributed
-from mneme.attribution.geometry import Geometry, divide
+from mneme._util.arrays import divide
+from mneme.attribution.geometry import Geometry
 from mneme.attribution.pairs import PairSums
 from mneme.attribution.scatter import add_rows
+from mneme.stats.fieller import magnitude_interval
+from mneme.stats.linearised import p_no_larger
+from mneme.stats.moments import covariance_of_sums, effective_number
 
 LOG_LIMIT = 7.0
 """log ratios are cut at +-7 (a factor of 1,100): beyond it a model simply does not hold the latent."""
@@ -151,15 +154,11 @@ class DocumentMoments:
 
     def covariance(self) -> np.ndarray:
         """(3, F): variance of S^b, covariance, variance of S^t over documents; NaN with fewer than two."""
-        base, tuned = self.totals
-        n = np.where(self.n > 1, self.n, np.nan)
-        centred = self.squares - np.stack([base * base, base * tuned, tuned * tuned]) / n
-        centred[[0, 2]] = np.maximum(centred[[0, 2]], 0)
-        return centred * n / (n - 1)
+        return covariance_of_sums(self.totals, self.squares, self.n)
 
     def effective_documents(self) -> np.ndarray:
         """(F,): how many equal documents would tell as much (Kish 1965), of the model with more; 0 of none."""
-        found = [divide(self.totals[m] ** 2, self.squares[2 * m]) for m in (0, 1)]
+        found = [effective_number(self.totals[m], self.squares[2 * m]) for m in (0, 1)]
         return np.minimum(np.nan_to_num(np.fmax(*found)), self.n)
 
     def half_betas(self, geometry: Geometry) -> np.ndarray:
@@ -169,34 +168,11 @@ class DocumentMoments:
 
 
 def fieller_interval(moments: DocumentMoments, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """(F,) low and high end of the interval of log_ratio; NaN with fewer than two documents.
-
-    Fieller 1954: the ratios r with (S^t - r S^b)^2 <= t^2 Var(S^t - r S^b), a quadratic in r; then ln|r|.
-    """
-    base, tuned = moments.totals
-    v_base, cov, v_tuned = moments.covariance()
-    n = moments.n
-    t2 = stats.t.ppf(0.5 + level / 2, np.maximum(n - 1, 1)) ** 2
-    a = base**2 - t2 * v_base
-    b = base * tuned - t2 * cov
-    c = tuned**2 - t2 * v_tuned
-    disc = b * b - a * c
-    root = np.sqrt(np.maximum(disc, 0))
-    r1, r2 = divide(b - root, a), divide(b + root, a)
-    r1, r2 = np.fmin(r1, r2), np.fmax(r1, r2)
-    spans_zero = c <= 0  # r = 0 is not rejected: tuned may hold nothing
-    small, large = np.minimum(np.abs(r1), np.abs(r2)), np.maximum(np.abs(r1), np.abs(r2))
-    low = np.where(spans_zero, 0.0, small)
-    high = np.where(a > 0, large, np.inf)  # a <= 0: base may hold nothing
-    unknown = (a <= 0) & ((disc < 0) | spans_zero)
-    low = np.where(unknown, 0.0, low)
-    # a = 0 exactly: one root, c / 2b
-    low = np.where((a == 0) & ~spans_zero, np.abs(divide(c, 2 * b)), low)
+    """(F,) low and high end of the interval of log_ratio (Fieller 1954); NaN with fewer than two documents."""
+    ends = magnitude_interval(moments.totals, moments.covariance(), moments.n, level)
     with np.errstate(divide="ignore"):
-        low, high = np.log(low), np.log(high)
-    undefined = (n < 2) | ~np.isfinite(disc) | ((base == 0) & (tuned == 0))
-    low[undefined] = high[undefined] = np.nan
-    return np.clip(low, -LOG_LIMIT, LOG_LIMIT), np.clip(high, -LOG_LIMIT, LOG_LIMIT)
+        low, high = (np.clip(np.log(end), -LOG_LIMIT, LOG_LIMIT) for end in ends)
+    return low, high
 
 
 def margin_p_values(moments: DocumentMoments, margin: float, reference: float = 0.0) -> np.ndarray:
@@ -204,31 +180,7 @@ def margin_p_values(moments: DocumentMoments, margin: float, reference: float = 
 
     Twice the smaller of the two one-sided p-values at the margin's edges. NaN with fewer than two documents.
     """
-    up = _exceeds(moments, np.exp(reference + margin), tuned_over_base=True)
-    down = _exceeds(moments, np.exp(-(reference - margin)), tuned_over_base=False)
+    (base, tuned), squares, covariance = moments.totals, moments.squares, moments.covariance()
+    up = p_no_larger(tuned, base, squares[2], covariance, moments.n, np.exp(reference + margin))
+    down = p_no_larger(base, tuned, squares[0], covariance[::-1], moments.n, np.exp(-(reference - margin)))
     return np.minimum(1.0, 2 * np.minimum(up, down))
-
-
-def _exceeds(moments: DocumentMoments, r: float, *, tuned_over_base: bool) -> np.ndarray:
-    """One-sided p-value of |S^top| <= r |S^bottom|.
-
-    A t-test of the ratio estimator rho = S^bottom / S^top against 1 / r, its variance linearised at the estimate
-    (Cochran 1977, "Sampling Techniques", 6.4): documents of unequal length then cost nothing, as long as the
-    ratio within them is the same. (S^top - r S^bottom tested at the margin instead would ask of every latent to
-    prove again that it fires at all.) Where few documents hold most of the sum, linearising understates the
-    variance; so their effective number (Kish 1965), not their number, gives the degrees of freedom.
-    """
-    v_base, cov, v_tuned = moments.covariance()
-    bottom, top = moments.totals if tuned_over_base else moments.totals[::-1]
-    v_top, v_bottom = (v_tuned, v_base) if tuned_over_base else (v_base, v_tuned)
-    rho = divide(bottom, top)
-    effective = divide(top**2, moments.squares[2 if tuned_over_base else 0])
-    effective = np.minimum(effective, moments.n)
-    inflation = divide(effective, np.maximum(effective - 1, 1e-9))
-    variance = np.maximum(v_bottom - 2 * rho * cov + rho**2 * v_top, 0) * inflation
-    with np.errstate(divide="ignore", invalid="ignore"):
-        t = (1 / r - np.abs(rho)) * np.abs(top) / np.sqrt(variance)
-        p = stats.t.sf(t, np.maximum(effective - 1, 0.1))
-    p = np.where(variance == 0, np.where(np.abs(rho) < 1 / r, 0.0, 1.0), p)
-    p = np.where(top == 0, 1.0, p)
-    return np.where(np.isnan(cov), np.nan, p)

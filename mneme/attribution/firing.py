@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from mneme._util import distributed
-from mneme.attribution.geometry import divide
+from mneme._util.arrays import divide
 
 HISTOGRAM_EDGES = np.geomspace(1e-3, 1e4, 43)
 """Ends of the activation histogram's bins, six a decade, the same for all latents and runs."""

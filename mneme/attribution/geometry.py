@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mneme._util.arrays import divide
+
 if TYPE_CHECKING:
     from mneme.attribution.fused_sums import FusedSums
 
@@ -112,8 +114,3 @@ def _row_dots(a: Tensor, b: Tensor) -> np.ndarray:
         for i in range(0, len(a), rows)
     ]
     return np.concatenate(parts) if parts else np.zeros(0)
-
-
-def divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a / b, NaN where b is 0."""
-    return np.divide(a, b, out=np.full(np.broadcast_shapes(a.shape, b.shape), np.nan), where=b != 0)

@@ -19,8 +19,9 @@ import pandas as pd
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
+from mneme._util.arrays import divide
 from mneme.attribution.coactivation import Together
-from mneme.attribution.geometry import BASE, TUNED, Geometry, divide
+from mneme.attribution.geometry import BASE, TUNED, Geometry
 from mneme.attribution.scaling import ScalingSums
 
 _PAIRS = 2**22  # looked at at once

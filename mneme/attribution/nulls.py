@@ -35,7 +35,9 @@ from mneme.attribution.geometry import make_geometry
 from mneme.attribution.held_activations import MemoryCache
 from mneme.attribution.pairs import encode_pair_sums
 from mneme.attribution.stream import Attribution
-from mneme.attribution.verdicts import decide, false_discovery_q
+from mneme.attribution.verdicts import decide
+from mneme.stats.fdr import false_discovery_q
+from mneme.stats.proportions import clopper_pearson
 
 
 def rounding_null(cache: Any, dtype: torch.dtype = torch.bfloat16, seed: int = 0) -> MemoryCache:
@@ -94,7 +96,9 @@ def shuffled_null(
 
 
 def null_row(kind: str, found: Attribution, config: AttributionConfig) -> pd.DataFrame:
-    """The `nulls` row of a null pair's attribution: rate and its Clopper-Pearson interval, margin, detail.
+    """The `nulls` row of a null pair's attribution: rate and its interval, margin, detail.
+
+    The interval is Clopper and Pearson's, latents taken for independent.
 
     kind: the null pair's name.
     """
@@ -112,7 +116,7 @@ def null_row(kind: str, found: Attribution, config: AttributionConfig) -> pd.Dat
 
 def _row(kind: str, verdict: pd.Series, margin: float, config: AttributionConfig) -> pd.DataFrame:
     n, n_false = int((verdict != "dead").sum()), int(verdict.isin(("amplified", "suppressed")).sum())
-    low, high = binomial_interval(n_false, n, config.level)
+    low, high = clopper_pearson(n_false, n, config.level)
     detail = {
         "counts": {str(word): int(count) for word, count in verdict.value_counts().items()},
         "judged_with_margin": config.margin,
@@ -129,14 +133,6 @@ def _row(kind: str, verdict: pd.Series, margin: float, config: AttributionConfig
             "detail": json.dumps(detail),
         }
     )
-
-
-def binomial_interval(hits: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Clopper-Pearson interval of a rate, latents taken for independent; NaN of nothing."""
-    if n == 0:
-        return float("nan"), float("nan")
-    found = stats.binomtest(hits, n).proportion_ci(level, method="exact")
-    return float(found.low), float(found.high)
 
 
 def calibrated(asked: pd.Series, least: float) -> float:

@@ -30,7 +30,8 @@ import pandas as pd
 from torch import Tensor
 
 from mneme._util import distributed
-from mneme.attribution.geometry import BASE, MODELS, TUNED, Geometry, divide, make_geometry
+from mneme._util.arrays import divide
+from mneme.attribution.geometry import BASE, MODELS, TUNED, Geometry, make_geometry
 from mneme.attribution.pairs import PairSums, encode_pair_sums
 from mneme.attribution.scatter import add_rows
 from mneme.crosscoder.source import TensorSource

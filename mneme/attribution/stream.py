@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from mneme._util import distributed
+from mneme._util.arrays import divide
 from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.attribution.beta_intervals import BetaMoments
 from mneme.attribution.betas import betas_frame
@@ -29,7 +30,7 @@ from mneme.attribution.evidence import (
     margin_p_values,
 )
 from mneme.attribution.firing import FiringSums
-from mneme.attribution.geometry import BASE, TUNED, Geometry, divide, make_geometry
+from mneme.attribution.geometry import BASE, TUNED, Geometry, make_geometry
 from mneme.attribution.joint import correlated_groups, flips, joint_betas
 from mneme.attribution.pairs import PairSums, TokenSums, encode_pair_sums
 from mneme.attribution.reasons import GROUP, ONE_PROBE
@@ -41,12 +42,12 @@ from mneme.attribution.scaling import (
 from mneme.attribution.verdicts import (
     common_log_ratio,
     decide,
-    false_discovery_q,
     one_probe_only,
     uncertain_reasons,
 )
 from mneme.crosscoder.codes import CodeCache, code_writer
 from mneme.models.device import on_gpu
+from mneme.stats.fdr import false_discovery_q
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ when a moderate change shows along one of its decoders only (`one_probe_only`). 
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
 
 from mneme.attribution.config import AttributionConfig
 from mneme.attribution.reasons import HELD_OUT, POORLY_RECONSTRUCTED, TOO_RARE, TOO_WIDE
@@ -26,15 +25,6 @@ FEW_DOCUMENTS = 4
 latents whose interval is bounded on neither side."""
 _MISFIT = 0.5
 """Share of what a latent writes by which its direction may be off in the model whose decoder is the probe."""
-
-
-def false_discovery_q(p: np.ndarray) -> np.ndarray:
-    """Benjamini-Hochberg q-values of the p-values that are not NaN; NaN elsewhere."""
-    q = np.full(len(p), np.nan)
-    known = np.isfinite(p)
-    if known.any():
-        q[known] = stats.false_discovery_control(p[known], method="bh")
-    return q
 
 
 def common_log_ratio(log_ratio: np.ndarray, minimum: int = 20) -> float:

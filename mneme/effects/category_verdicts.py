@@ -20,7 +20,7 @@ from mneme._util.vocabulary import (
     WIDE,
 )
 from mneme.effects.config import EffectsConfig
-from mneme.effects.intervals import Ratio
+from mneme.stats.bootstrap import Ratio
 
 
 class CategoryVerdicts(NamedTuple):

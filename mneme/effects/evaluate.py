@@ -22,10 +22,11 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from mneme.attribution.geometry import divide
+from mneme._util.arrays import divide
 from mneme.effects.config import EffectsConfig
+from mneme.stats.association import auroc, pearson, spearman
+from mneme.stats.bootstrap import percentile_interval, redraws
 
 SIGNED = {"improved": -1.0}
 OWN = ("crosscoder", "crosscoder_effect")
@@ -109,22 +110,18 @@ def _judge(rows: pd.DataFrame, method: str, subset: str, config: EffectsConfig) 
         if method != "crosscoder":
             flagged = _highest(value, int(flagged.sum()))
         found["pearson"] = lambda i: pearson(value[i], change[i])
-        found["spearman"] = lambda i: pearson(_ranks(value[i]), _ranks(change[i]))
+        found["spearman"] = lambda i: spearman(value[i], change[i])
         found["auroc"] = lambda i: auroc(value[i], degraded[i])
     for metric in _FLAG_METRICS:
         found[metric] = partial(_flagged_again, metric, flagged, degraded)
     if method == "crosscoder":
         right = rows["right_way"].to_numpy(float)
         found["direction"] = lambda i: divide((right[i] * degraded[i]).sum(-1), degraded[i].sum(-1))
-    rng = np.random.default_rng(config.seed)
-    draws = rng.integers(len(rows), size=(config.replicates, len(rows)))
-    tails = [(1 - config.level) / 2, (1 + config.level) / 2]
+    draws = redraws(len(rows), config.replicates, np.random.default_rng(config.seed))
     whole = np.arange(len(rows))
     records = []
     for metric, function in found.items():
-        drawn = function(draws)
-        drawn = drawn[np.isfinite(drawn)]
-        low, high = np.quantile(drawn, tails) if len(drawn) > config.replicates / 2 else (np.nan, np.nan)
+        low, high = map(float, percentile_interval(function(draws), config.level))
         records.append((method, metric, subset, float(function(whole)), low, high, len(rows)))
     return pd.DataFrame(records, columns=_COLUMNS)
 
@@ -140,23 +137,8 @@ def _highest(value: np.ndarray, k: int) -> np.ndarray:
     return flagged
 
 
-# Below, arrays are (..., n): a metric of each row.
-
-
-def pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Pearson's correlation; NaN where one is constant."""
-    a, b = a - a.mean(-1, keepdims=True), b - b.mean(-1, keepdims=True)
-    return divide((a * b).sum(-1), np.sqrt((a * a).sum(-1) * (b * b).sum(-1)))
-
-
-def auroc(value: np.ndarray, positive: np.ndarray) -> np.ndarray:
-    """Chance that a positive has a higher value than a negative, ties half; NaN with one kind only."""
-    n, m = positive.sum(-1), (~positive).sum(-1)
-    return divide((_ranks(value) * positive).sum(-1) - n * (n + 1) / 2, n * m)
-
-
 def flag_metric(metric: str, flagged: np.ndarray, positive: np.ndarray) -> np.ndarray:
-    """accuracy, precision (NaN when nothing is flagged), recall and f1 (NaN without positives)."""
+    """(...) of arrays (..., n): accuracy, precision (NaN: nothing is flagged), recall or f1 (NaN: no positives)."""
     if metric == "accuracy":
         return (flagged == positive).mean(-1)
     among = {
@@ -165,7 +147,3 @@ def flag_metric(metric: str, flagged: np.ndarray, positive: np.ndarray) -> np.nd
         "f1": (flagged.sum(-1) + positive.sum(-1)) / 2,
     }
     return divide((flagged & positive).sum(-1), among[metric])
-
-
-def _ranks(value: np.ndarray) -> np.ndarray:
-    return stats.rankdata(value, axis=-1)

@@ -22,7 +22,7 @@ from mneme._util.errors import OutcomesError
 from mneme.effects.lm_eval_samples import read_samples
 from mneme.effects.outcome_files import COLUMNS, ERROR_RATE, check_categories
 from mneme.effects.outcomes import summarise_items
-from mneme.effects.shares import unpaired_change
+from mneme.stats.proportions import unpaired_change
 
 _ACCURACY = ("acc", "exact_match", "acc_norm")  # the first that a task has, of its first filter
 _MMLU = re.compile(

@@ -29,7 +29,8 @@ from mneme._util.errors import OutcomesError
 from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.effects.benchmark import LETTERS, Item, item_text, load_mmlu
 from mneme.effects.outcome_files import COLUMNS, ERROR_RATE, NATS, read_outcomes, write_outcomes
-from mneme.effects.shares import is_binary, paired_change
+from mneme.stats.bootstrap import mean_interval, redraws
+from mneme.stats.proportions import is_binary, paired_change
 
 __all__ = [
     "COLUMNS",
@@ -120,25 +121,19 @@ def summarise_items(frame: pd.DataFrame, *, source: str, unit: str = NATS, seed:
     rows = []
     for category, group in frame.groupby("category", sort=True):
         change = (group["tuned"] - group["base"]).to_numpy(float)
-        drawn = rng.integers(len(change), size=(REPLICATES, len(change)))
+        drawn = redraws(len(change), REPLICATES, rng)
         right = [group[name].to_numpy(float) for name in ("accuracy_base", "accuracy_tuned")]
         if is_binary(np.concatenate(right)):
             gained = paired_change(*right)
         else:
-            gained = _bootstrap(right[1] - right[0], drawn)
+            gained = mean_interval(right[1] - right[0], drawn)
         row: dict[str, Any] = {"category": category, "change": change.mean()}
         row["accuracy_low"], row["accuracy_high"] = gained
         lost = (-gained[1], -gained[0])
-        row["ci_low"], row["ci_high"] = lost if unit == ERROR_RATE else _bootstrap(change, drawn)
+        row["ci_low"], row["ci_high"] = lost if unit == ERROR_RATE else mean_interval(change, drawn)
         row |= {str(name): value for name, value in group.drop(columns="category").mean().items()}
         rows.append(row | {"n": len(group), "source": source, "unit": unit})
     return pd.DataFrame(rows)[list(COLUMNS)]
-
-
-def _bootstrap(change: np.ndarray, drawn: np.ndarray) -> tuple[float, float]:
-    """95% percentile interval of the mean. change (N,), drawn (REPLICATES, N): indices into it."""
-    low, high = np.quantile(change[drawn].mean(axis=1), [0.025, 0.975])
-    return float(low), float(high)
 
 
 def _number(value: float | None) -> float:

@@ -13,7 +13,7 @@ Reach says how much of the text is touched at all: one window moved a hundred ti
 one. What a benchmark asks of a category is spread over it, so a category whose effect hangs on a few passages, which
 may not even belong to it, reaches little.
 The size says nothing about better or worse: the direction comes from behaviour, the change of next-token NLL
-on the same text. Intervals are over documents (intervals.py).
+on the same text. Intervals are over documents (mneme/stats/bootstrap.py).
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ from scipy import sparse
 from mneme.attribution.verdicts import common_log_ratio
 from mneme.effects.category_verdicts import category_verdicts
 from mneme.effects.config import EffectsConfig
-from mneme.effects.intervals import Ratio, per_document, ratio_intervals
 from mneme.effects.sums import CodeSums, latent_steps
-from mneme.effects.windows import Windows
+from mneme.effects.windows import Windows, per_document
+from mneme.stats.bootstrap import Ratio, ratio_intervals
+from mneme.stats.moments import effective_number
 
 
 class Behaviour(NamedTuple):
@@ -80,7 +81,7 @@ def _measured(
 def effective_documents(tokens: sparse.csr_array) -> np.ndarray:
     """(C,): documents that a mean over `tokens` (D, C) rests on, (sum t)^2 / sum t^2; 0 without any (Kish 1965)."""
     whole, squares = (np.asarray(x.sum(0)).ravel() for x in (tokens, tokens.multiply(tokens)))
-    return np.divide(whole * whole, squares, out=np.zeros(len(whole)), where=squares > 0)
+    return np.nan_to_num(effective_number(whole, squares))
 
 
 def mean_over_documents(

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy import sparse
 
 
 class Windows(NamedTuple):
@@ -46,3 +47,10 @@ def cut_windows(cache: Any, decode: Callable[[np.ndarray], str], size: int) -> W
     row_window = first[rows] + np.minimum(cache.position.astype(np.int64) // size, count[rows] - 1)
     n_rows = np.bincount(row_window, minlength=len(texts))
     return Windows(row_window, np.asarray(owner, dtype=np.int64), n_rows, texts)
+
+
+def per_document(weights: np.ndarray, document: np.ndarray, values: np.ndarray) -> sparse.csr_array:
+    """(D, C): sum over a document's windows of weight x value. weights (W, C), document and values (W,)."""
+    n = int(document.max(initial=-1)) + 1
+    add = sparse.csr_array((values, (document, np.arange(len(document)))), shape=(n, len(document)))
+    return sparse.csr_array(add @ sparse.csr_array(weights.astype(np.float64)))

@@ -1,6 +1,6 @@
 """The channel `nll`: what a category's interval could have shown of a change of its mean NLL.
 
-A shift of all its tokens shifts the mean and both ends of the interval (mneme/effects/intervals.py), so nothing needs
+A shift of all its tokens shifts the mean and both ends of the interval (mneme/stats/bootstrap.py), so nothing needs
 to be injected. With an interval of (-a, +b) about the mean and errors about normal, of the spread that the interval's
 width says, a shift s is told from 0 with the chance that the error leaves the interval above 0; and the same downwards.
 """
@@ -13,8 +13,8 @@ from scipy import stats
 
 from mneme._util.vocabulary import LITTLE_TEXT, UNMEASURED
 from mneme.effects.config import EffectsConfig
-from mneme.effects.intervals import Ratio
 from mneme.power.summary import COLUMNS, ENOUGH
+from mneme.stats.bootstrap import Ratio
 
 UNIT = "nats a token"
 

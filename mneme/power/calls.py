@@ -6,18 +6,19 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mneme._util.arrays import divide
 from mneme.attribution.config import AttributionConfig
 from mneme.attribution.evidence import DocumentMoments, fieller_interval, margin_p_values
-from mneme.attribution.geometry import divide
 from mneme.attribution.scaling import scaling_frame
 from mneme.attribution.stream import scaling_log_ratio
-from mneme.attribution.verdicts import common_log_ratio, decide, false_discovery_q, one_probe_only
+from mneme.attribution.verdicts import common_log_ratio, decide, one_probe_only
 from mneme.effects.config import EffectsConfig
 from mneme.effects.explained import directions, hold
-from mneme.effects.intervals import Ratio, per_document, ratio_intervals
 from mneme.effects.predict import changed_steps
-from mneme.effects.windows import Windows
+from mneme.effects.windows import Windows, per_document
 from mneme.power.inject import Injected, Injection, Text
+from mneme.stats.bootstrap import Ratio, ratio_intervals
+from mneme.stats.fdr import false_discovery_q
 
 
 class Caller(NamedTuple):

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import pandas as pd
-from scipy import stats
 
 from mneme._util.vocabulary import (
     BETTER,
@@ -26,6 +25,7 @@ from mneme._util.vocabulary import (
     UNDECIDED,
     WORSE,
 )
+from mneme.stats.proportions import wilson
 
 
 def outcome(change: float | None, low: float | None, high: float | None, margin: float) -> str:
@@ -92,7 +92,7 @@ def rates(calls: Iterable[str]) -> Rates:
     measured = sum(counts.values())
     decided = measured - counts[UNDECIDED]
     settled = counts[CONFIRMED] + counts[FALSE] + counts[MISSED]
-    return Rates(counts, measured, decided, _wilson(decided, measured), _wilson(counts[CONFIRMED], settled))
+    return Rates(counts, measured, decided, _share(decided, measured), _share(counts[CONFIRMED], settled))
 
 
 def calls_sentence(calls: Iterable[str]) -> str:
@@ -107,11 +107,8 @@ def calls_sentence(calls: Iterable[str]) -> str:
     return f"{head}, precision {_rate(found.precision)}." if settled else f"{head}."
 
 
-def _wilson(hits: int, n: int) -> tuple[float, float, float]:
-    if n == 0:
-        return (math.nan,) * 3
-    found = stats.binomtest(hits, n).proportion_ci(0.95, method="wilson")
-    return hits / n, float(found.low), float(found.high)
+def _share(hits: int, n: int) -> tuple[float, float, float]:
+    return hits / n if n else math.nan, *wilson(hits, n)
 
 
 def _rate(rate: tuple[float, float, float]) -> str:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import stats
 
-from mneme.attribution.bootstrap import BootstrapSums, poisson_weights
+from mneme.attribution.bootstrap import BootstrapSums
 from mneme.attribution.evidence import (
     LOG_LIMIT,
     DocumentJoiner,
@@ -175,15 +175,6 @@ def test_merging_moments_equals_one_pass():
     part.merge(moments_of(base[:, 4:], tuned[:, 4:]))
     np.testing.assert_allclose(part.squares, whole.squares)
     assert (part.n == whole.n).all()
-
-
-def test_poisson_weights_are_poisson_and_reproducible():
-    weights = poisson_weights(np.arange(500), 200, seed=1)
-    observed = np.bincount(weights.astype(int).reshape(-1), minlength=5)[:5] / weights.size
-    np.testing.assert_allclose(observed, stats.poisson.pmf(np.arange(5), 1), atol=0.006)
-    assert abs(np.corrcoef(weights[0], weights[1])[0, 1]) < 0.25
-    assert (poisson_weights(np.array([7]), 200, 1) == weights[7]).all()
-    assert (poisson_weights(np.array([7]), 200, 2) != weights[7]).any()
 
 
 def test_bootstrap_variance_is_that_of_the_documents():

@@ -13,7 +13,6 @@ from mneme.attribution.health import attribution_health
 from mneme.attribution.health_row import grade
 from mneme.attribution.held_activations import MemoryCache
 from mneme.attribution.nulls import (
-    binomial_interval,
     calibrated,
     null_row,
     rounding_null,
@@ -166,11 +165,6 @@ def test_a_threshold_is_what_the_worst_null_asks_for():
     asked = pd.Series([0.05, 0.31, np.nan])
     assert calibrated(asked, 0.2) == 0.31 and calibrated(asked[:1], 0.2) == 0.2
     assert calibrated(asked[2:], 0.2) == 0.2
-
-
-def test_interval_of_a_rate_contains_it():
-    low, high = binomial_interval(3, 100)
-    assert low < 0.03 < high and np.isnan(binomial_interval(0, 0)[0])
 
 
 def test_grades_follow_their_limits():

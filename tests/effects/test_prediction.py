@@ -18,16 +18,15 @@ from mneme._util.vocabulary import (
     UNMEASURED,
     WIDE,
 )
-from mneme.attribution.bootstrap import poisson_weights
 from mneme.crosscoder.codes import CodeCache
 from mneme.effects.baselines import random_steps
 from mneme.effects.category_verdicts import category_verdicts
 from mneme.effects.config import EffectsConfig
-from mneme.effects.intervals import Ratio, per_document, ratio_intervals
 from mneme.effects.predict import changed_steps, effective_documents, whole_behaviour
 from mneme.effects.side_effects import predict_effects
 from mneme.effects.sums import latent_steps, sum_activations, sum_codes
-from mneme.effects.windows import cut_windows
+from mneme.effects.windows import cut_windows, per_document
+from mneme.stats.bootstrap import Ratio
 
 
 def run(world, taxonomy_file, **settings):
@@ -77,23 +76,6 @@ def test_redirected_latents_count_on_the_side_their_ratio_points_to(world):
     up, down = changed_steps(frame)
     assert down[3] == pytest.approx(np.sqrt(2)) and up[3] == 0
     assert np.flatnonzero(up).tolist() == [0, 2]
-
-
-def test_ratio_intervals_equal_a_loop_over_replicates():
-    rng = np.random.default_rng(3)
-    top, bottom = rng.uniform(size=(9, 2)), rng.uniform(0.5, 1, size=(9, 2))
-    found = ratio_intervals(sparse.csr_array(top), sparse.csr_array(bottom), replicates=60, level=0.9, seed=5)
-    draws = poisson_weights(np.arange(9), 60, 5)
-    each = np.array([[(top[:, c] @ w) / (bottom[:, c] @ w) for w in draws.T] for c in (0, 1)])
-    np.testing.assert_allclose(found.value, top.sum(0) / bottom.sum(0))
-    np.testing.assert_allclose(found.low, np.quantile(each, 0.05, axis=1))
-    np.testing.assert_allclose(found.high, np.quantile(each, 0.95, axis=1))
-
-
-def test_a_category_without_text_has_no_interval():
-    empty = sparse.csr_array(np.zeros((4, 1)))
-    found = ratio_intervals(empty, empty, replicates=20, level=0.95, seed=0)
-    assert np.isnan([found.value, found.low, found.high]).all()
 
 
 def test_per_document_adds_up_windows():

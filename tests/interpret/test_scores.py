@@ -10,16 +10,17 @@ from sklearn.metrics import average_precision_score, f1_score
 from mneme.interpret.contexts import is_test
 from mneme.interpret.encoder import SentenceEncoder
 from mneme.interpret.neighbours import nearest_by_firing
-from mneme.interpret.scorers import statistics as stats
+from mneme.interpret.scorers import measures
 from mneme.interpret.scorers.detection import score_method
 from mneme.interpret.scorers.fuzz import Fuzz, set_fuzz
 from mneme.interpret.scorers.llm_scorer import judge_labels
+from mneme.interpret.scorers.measures import Side
 from mneme.interpret.scorers.random_latent_baseline import RandomCodes
 from mneme.interpret.scorers.score_labels import keep_examples, score_labels
 from mneme.interpret.scorers.scoring_set import ScoringSet, make_scoring_set
-from mneme.interpret.scorers.statistics import Side
 from mneme.interpret.scorers.text_fit import content, shuffled, word_weights
 from mneme.run.post_label_health import label_scores_health
+from mneme.stats.bootstrap import exponential_weights
 
 from .fakes import Reader
 
@@ -67,7 +68,7 @@ def sides(rng: np.random.Generator, n: int = 40) -> tuple[Side, Side]:
 
 def test_thresholds_match_a_search_over_all_of_them() -> None:
     positive, negative = sides(np.random.default_rng(0))
-    found = stats.best_thresholds(positive, negative)
+    found = measures.best_thresholds(positive, negative)
     for i in range(len(found)):
         yes, no = positive.fit[i, positive.mask[i]], negative.fit[i, negative.mask[i]]
         gain = lambda t: (yes > t).mean() - (no > t).mean()  # noqa: E731, B023
@@ -76,10 +77,10 @@ def test_thresholds_match_a_search_over_all_of_them() -> None:
 
 def test_auprc_and_f1_match_scikit_learn_with_both_sides_weighing_the_same() -> None:
     positive, negative = sides(np.random.default_rng(1))
-    threshold = stats.best_thresholds(positive, negative)
+    threshold = measures.best_thresholds(positive, negative)
     ones = np.ones((5, 1), dtype=np.float32)
-    hit, wrong = (stats.yes_rate(side, threshold, ones)[:, 0] for side in (positive, negative))
-    area, f1 = stats.auprc(positive, negative), stats.f1(hit, wrong)
+    hit, wrong = (measures.yes_rate(side, threshold, ones)[:, 0] for side in (positive, negative))
+    area, f1 = measures.auprc(positive, negative), measures.f1(hit, wrong)
     for i in range(len(area)):
         yes, no = positive.fit[i, positive.mask[i]], negative.fit[i, negative.mask[i]]
         truth = np.r_[np.ones(len(yes)), np.zeros(len(no))]
@@ -93,9 +94,9 @@ def test_auprc_and_f1_match_scikit_learn_with_both_sides_weighing_the_same() -> 
 def test_resampled_rates_match_a_sum_over_windows() -> None:
     rng = np.random.default_rng(2)
     positive, _ = sides(rng, 6)
-    weights = stats.document_weights(5, seed=3, replicates=4)
+    weights = exponential_weights(5, 4, seed=3)
     threshold = rng.integers(2, 6, 6).astype(float)
-    found = stats.yes_rate(positive, threshold, weights)
+    found = measures.yes_rate(positive, threshold, weights)
     for i in range(6):
         chosen = np.flatnonzero(positive.mask[i])
         own = weights[positive.document[i, chosen]]
@@ -104,15 +105,17 @@ def test_resampled_rates_match_a_sum_over_windows() -> None:
     shared = Side(positive.fit, positive.mask, positive.document[0])
     spread = Side(positive.fit, positive.mask, np.broadcast_to(positive.document[0], positive.fit.shape))
     np.testing.assert_allclose(
-        stats.yes_rate(shared, threshold, weights), stats.yes_rate(spread, threshold, weights), rtol=1e-5
+        measures.yes_rate(shared, threshold, weights),
+        measures.yes_rate(spread, threshold, weights),
+        rtol=1e-5,
     )
 
 
 def test_without_a_side_nothing_is_measured() -> None:
     none = Side(np.zeros((1, 2), np.float32), np.zeros((1, 2), bool), np.zeros((1, 2), int))
     some = Side(np.ones((1, 2), np.float32), np.ones((1, 2), bool), np.zeros((1, 2), int))
-    assert np.isnan(stats.best_thresholds(none, some)) and np.isnan(stats.best_thresholds(some, none))
-    assert np.isnan(stats.auprc(none, some)) and np.isnan(stats.auprc(some, none))
+    assert np.isnan(measures.best_thresholds(none, some)) and np.isnan(measures.best_thresholds(some, none))
+    assert np.isnan(measures.auprc(none, some)) and np.isnan(measures.auprc(some, none))
 
 
 def test_a_shuffle_leaves_no_label_in_its_place() -> None:

@@ -16,12 +16,12 @@ from mneme.attribution.config import AttributionConfig
 from mneme.attribution.stream import attribute
 from mneme.crosscoder.codes import CodeCache
 from mneme.effects.config import EffectsConfig
-from mneme.effects.intervals import Ratio
 from mneme.power.behaviour import chance_told, smallest_told
 from mneme.power.category import SIZES, Settings, search
 from mneme.power.control import COMPETING, Power, measure_power
 from mneme.power.summary import COLUMNS, overall, weakest
 from mneme.run.power import margin_of, power_health
+from mneme.stats.bootstrap import Ratio
 
 DOCUMENTS = {"one": np.arange(1), "few": np.arange(1, 6), "many": np.arange(6, 86), "none": np.arange(0)}
 

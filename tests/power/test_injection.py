@@ -15,13 +15,13 @@ from mneme.attribution.stream import Attribution, attribute
 from mneme.crosscoder.codes import CodeCache
 from mneme.effects.config import EffectsConfig
 from mneme.effects.explained import directions, hold_windows
-from mneme.effects.intervals import Ratio
 from mneme.effects.predict import changed_steps, reach_of, saturated
 from mneme.effects.side_effects import Assigned
 from mneme.power.calls import Caller, caller, p_of, reaches
 from mneme.power.category import choose
 from mneme.power.inject import Dictionary, Injection, Text, outside, read_text
 from mneme.power.sums import KeptSums, keep_sums
+from mneme.stats.bootstrap import Ratio
 
 # no latents are solved jointly: the control judges each by itself
 CONFIG, EFFECTS = AttributionConfig(coupling=2.0), EffectsConfig()

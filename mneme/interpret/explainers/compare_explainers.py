@@ -14,6 +14,7 @@ from mneme.interpret.clients.factory import identity
 from mneme.interpret.clients.response_cache import Prompt, ResponseCache
 from mneme.interpret.explainers.names import OFFLINE, budget_of
 from mneme.interpret.label_config import LabelConfig
+from mneme.stats.bootstrap import mean_interval, redraws
 
 _REPLICATES = 2000
 
@@ -114,9 +115,7 @@ def _interval(values: np.ndarray, seed: int) -> tuple[float, float]:
     """95% percentile bootstrap of the mean, over latents."""
     if len(values) < 2:
         return float("nan"), float("nan")
-    draws = np.random.default_rng(seed).integers(0, len(values), (_REPLICATES, len(values)))
-    low, high = np.quantile(values[draws].mean(1), [0.025, 0.975])
-    return float(low), float(high)
+    return mean_interval(values, redraws(len(values), _REPLICATES, np.random.default_rng(seed)))
 
 
 def _mean(values: np.ndarray) -> float:

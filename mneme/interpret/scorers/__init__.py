@@ -3,7 +3,7 @@
     scoring_set    the windows that labels are scored on: positives, random negatives, hard negatives
     fuzz           windows with marked words, a latent's own or others
     text_fit       how well a text fits a label, without a language model
-    statistics     thresholds, balanced accuracy, F1, AUPRC and their intervals, many latents at once
+    measures       thresholds, balanced accuracy, F1, AUPRC, many latents at once
     detection      labels through all of it: the rows of `label_scores` and `label_examples`
     random_latent_baseline  the same for latents that fire at random: what a label of nothing scores
     judge_items, llm_scorer, likelihood  the same questions put to a language model

@@ -16,11 +16,12 @@ from scipy import sparse
 
 from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.interpret.encoder import SentenceEncoder
-from mneme.interpret.scorers import statistics as stats
+from mneme.interpret.scorers import measures
 from mneme.interpret.scorers.fuzz import Fuzz, fuzz_fits
+from mneme.interpret.scorers.measures import Side
 from mneme.interpret.scorers.scoring_set import MIN_WINDOWS, ScoringSet
-from mneme.interpret.scorers.statistics import Side
 from mneme.interpret.scorers.text_fit import content, fit, shuffled, word_weights
+from mneme.stats.bootstrap import exponential_weights, percentile_interval
 
 SCORER = "encoder"
 TESTS = (("detection", "random"), ("detection", "hard"), ("fuzzing", "random"))
@@ -66,9 +67,11 @@ class _Judge:
 
     def __init__(self, scoring_set: ScoringSet, fuzz: Fuzz, seed: int) -> None:
         self.scoring_set, self.fuzz = scoring_set, fuzz
-        self.weights = stats.document_weights(scoring_set.n_documents, seed)
+        self.weights = exponential_weights(scoring_set.n_documents, measures.REPLICATES, seed)
         self.fuzz_document = np.unique(fuzz.document, return_inverse=True)[1]
-        self.fuzz_weights = stats.document_weights(int(self.fuzz_document.max(initial=-1)) + 1, seed)
+        self.fuzz_weights = exponential_weights(
+            int(self.fuzz_document.max(initial=-1)) + 1, measures.REPLICATES, seed
+        )
 
     def tasks(self, latents: np.ndarray, vectors: np.ndarray, wanted: sparse.csr_matrix) -> Iterator[_Task]:
         """Each test of labels (L, e), (L, V), judged on these latents (L,)."""
@@ -85,7 +88,7 @@ class _Judge:
             return Side(near[:, slots], scoring_set.silent[side][latents], scoring_set.document[slots])
 
         yes = {side: windows(scoring_set.positives[side][latents]) for side in (False, True)}
-        threshold = stats.best_thresholds(yes[False], pool(False))
+        threshold = measures.best_thresholds(yes[False], pool(False))
         enough = (yes[False].mask.sum(1) >= MIN_WINDOWS) & (
             scoring_set.silent[False][latents].sum(1) >= MIN_WINDOWS
         )
@@ -95,7 +98,7 @@ class _Judge:
         yield _Task(TESTS[0], threshold, yes[True], pool(True), (positives, common), self.weights)
         yield _Task(TESTS[1], threshold, yes[True], windows(hard), (positives, hard), self.weights)
         sides = {side: self._marked(side, latents, vectors, wanted) for side in (False, True)}
-        threshold = stats.best_thresholds(*sides[False][0])
+        threshold = measures.best_thresholds(*sides[False][0])
         threshold = np.where(sides[False][0][0].mask.sum(1) >= MIN_WINDOWS, threshold, np.nan)
         (own, other), items = sides[True]
         yield _Task(TESTS[2], threshold, own, other, items, self.fuzz_weights)
@@ -164,20 +167,20 @@ def _marks(task: _Task) -> Marks:
     positive, negative = task.positive, task.negative
     n_positive, n_negative = positive.mask.sum(1), negative.mask.sum(1)
     judged = (n_positive >= MIN_WINDOWS) & (n_negative >= MIN_WINDOWS) & np.isfinite(task.threshold)
-    hit = stats.yes_rate(positive, task.threshold, task.weights)
-    wrong = stats.yes_rate(negative, task.threshold, task.weights)
+    hit = measures.yes_rate(positive, task.threshold, task.weights)
+    wrong = measures.yes_rate(negative, task.threshold, task.weights)
     blank = np.where(judged, 0, np.nan)
     return Marks(
-        stats.balanced_accuracy(hit, wrong) + blank[:, None],
-        stats.f1(hit[:, 0], wrong[:, 0]) + blank,
-        stats.auprc(positive, negative) + blank,
+        measures.balanced_accuracy(hit, wrong) + blank[:, None],
+        measures.f1(hit[:, 0], wrong[:, 0]) + blank,
+        measures.auprc(positive, negative) + blank,
         n_positive,
         n_negative,
     )
 
 
 def _rows(latents: np.ndarray, name: tuple[str, str], own: Marks, others: list[Marks]) -> pd.DataFrame:
-    low, high = stats.interval(own.accuracy[:, 1:])
+    low, high = percentile_interval(own.accuracy[:, 1:])
     guess = np.mean([o.accuracy for o in others], axis=0) if others else np.full(own.accuracy.shape, np.nan)
     return pd.DataFrame(
         {
@@ -190,7 +193,7 @@ def _rows(latents: np.ndarray, name: tuple[str, str], own: Marks, others: list[M
             "f1": own.f1,
             "auprc": own.auprc,
             "shuffled": guess[:, 0],
-            "gain_low": stats.interval((own.accuracy - guess)[:, 1:])[0],
+            "gain_low": percentile_interval((own.accuracy - guess)[:, 1:])[0],
             "n_positive": own.n_positive,
             "n_negative": own.n_negative,
         }
@@ -233,7 +236,7 @@ class _Total:
 
     def __init__(self) -> None:
         self.n = 0
-        self.accuracy = np.zeros((2, 1 + stats.REPLICATES))
+        self.accuracy = np.zeros((2, 1 + measures.REPLICATES))
         self.rest = np.zeros((2, 2))  # f1, auprc
 
     def add(self, own: Marks, others: list[Marks]) -> None:
@@ -249,9 +252,9 @@ class _Total:
     def rows(self, name: tuple[str, str]) -> list[dict[str, object]]:
         rows = []
         for place, kind in enumerate(("own", "shuffled")):
-            mean = self.accuracy[place] / self.n if self.n else np.full(1 + stats.REPLICATES, np.nan)
+            mean = self.accuracy[place] / self.n if self.n else np.full(1 + measures.REPLICATES, np.nan)
             f1, auprc = self.rest[place] / self.n if self.n else (np.nan, np.nan)
-            low, high = stats.interval(mean[1:])
+            low, high = percentile_interval(mean[1:])
             rows.append(
                 {
                     "test": name[0],

@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 
 from mneme.interpret.corpus_words import Words
-from mneme.interpret.scorers import statistics as stats
+from mneme.interpret.scorers import measures
 from mneme.interpret.scorers.detection import TESTS
 from mneme.interpret.scorers.fuzz import Fuzz
+from mneme.interpret.scorers.measures import Side
 from mneme.interpret.scorers.scoring_set import MIN_WINDOWS, ScoringSet
-from mneme.interpret.scorers.statistics import Side
 from mneme.interpret.selection import uniform_hash
+from mneme.stats.bootstrap import exponential_weights, percentile_interval
 
 PER_KIND = 6
 _OPEN, _CLOSE = "⟦", "⟧"
@@ -87,7 +88,7 @@ def score_judge_items(
     """
     latents = list(judge_items)
     n_documents = 1 + max((i.document for items in judge_items.values() for i in items), default=0)
-    weights = stats.document_weights(n_documents, seed)
+    weights = exponential_weights(n_documents, measures.REPLICATES, seed)
 
     def side(
         said: dict[int, list[float | None]], test: str, negatives: str, held_out: bool, positive: bool
@@ -113,21 +114,21 @@ def score_judge_items(
     def marks(said: dict[int, list[float | None]], test: str, negatives: str) -> tuple[np.ndarray, ...]:
         yes, no = (side(said, test, negatives, True, positive) for positive in (True, False))
         if threshold is None:
-            cut = stats.best_thresholds(*(side(said, test, "random", False, p) for p in (True, False)))
+            cut = measures.best_thresholds(*(side(said, test, "random", False, p) for p in (True, False)))
         else:
             cut = np.full(len(latents), threshold)
         enough = (yes.mask.sum(1) >= MIN_WINDOWS) & (no.mask.sum(1) >= MIN_WINDOWS) & np.isfinite(cut)
         blank = np.where(enough, 0, np.nan)
-        hit, wrong = (stats.yes_rate(part, cut, weights) for part in (yes, no))
-        accuracy = stats.balanced_accuracy(hit, wrong) + blank[:, None]
-        f1 = stats.f1(hit[:, 0], wrong[:, 0]) + blank
-        return accuracy, f1, stats.auprc(yes, no) + blank, yes.mask.sum(1), no.mask.sum(1), cut
+        hit, wrong = (measures.yes_rate(part, cut, weights) for part in (yes, no))
+        accuracy = measures.balanced_accuracy(hit, wrong) + blank[:, None]
+        f1 = measures.f1(hit[:, 0], wrong[:, 0]) + blank
+        return accuracy, f1, measures.auprc(yes, no) + blank, yes.mask.sum(1), no.mask.sum(1), cut
 
     scores, examples = [], []
     for test, negatives in TESTS:
         accuracy, f1, auprc, n_positive, n_negative, cut = marks(fits, test, negatives)
         guess = marks(others, test, negatives)[0] if others else np.full(accuracy.shape, np.nan)
-        low, high = stats.interval(accuracy[:, 1:])
+        low, high = percentile_interval(accuracy[:, 1:])
         scores.append(
             pd.DataFrame(
                 {
@@ -140,7 +141,7 @@ def score_judge_items(
                     "f1": f1,
                     "auprc": auprc,
                     "shuffled": guess[:, 0],
-                    "gain_low": stats.interval((accuracy - guess)[:, 1:])[0],
+                    "gain_low": percentile_interval((accuracy - guess)[:, 1:])[0],
                     "n_positive": n_positive,
                     "n_negative": n_negative,
                 }

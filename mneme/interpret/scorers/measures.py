@@ -1,7 +1,7 @@
 """Measures of many labels at once: L latents, n windows each (padded), R resamplings of the documents.
 
 Windows of a document depend on each other, and latents share documents: all are resampled together, by one
-exponential weight a document (Bayesian bootstrap, Rubin 1981), which no document can lose entirely.
+exponential weight a document (`mneme.stats.bootstrap.exponential_weights`).
 """
 
 from __future__ import annotations
@@ -22,12 +22,6 @@ class Side(NamedTuple):
     """(L, n) bool: whether there is a window."""
     document: np.ndarray
     """(L, n), or (n,) where all labels have the same windows: index of the document."""
-
-
-def document_weights(n_documents: int, seed: int = 0, replicates: int = REPLICATES) -> np.ndarray:
-    """(documents, 1 + R) float32: in column 0 all documents count alike, in the others by chance."""
-    drawn = np.random.default_rng(seed).standard_exponential((n_documents, replicates), dtype=np.float32)
-    return np.concatenate([np.ones((n_documents, 1), dtype=np.float32), drawn], axis=1)
 
 
 def best_thresholds(positive: Side, negative: Side) -> np.ndarray:
@@ -88,11 +82,3 @@ def auprc(positive: Side, negative: Side) -> np.ndarray:
         wrong = (n[:, None, :] >= p[:, :, None]).sum(2) / negative.mask.sum(1)[:, None]
         precision = np.where(positive.mask, hit / (hit + wrong), 0)
         return np.where(negative.mask.any(1), precision.sum(1) / n_positive, np.nan)
-
-
-def interval(replicates: np.ndarray, share: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Ends of the middle `share` of the last axis."""
-    if not replicates.size:
-        return np.full(replicates.shape[:-1], np.nan), np.full(replicates.shape[:-1], np.nan)
-    low, high = np.quantile(replicates, [(1 - share) / 2, (1 + share) / 2], axis=-1)
-    return low, high

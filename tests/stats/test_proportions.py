@@ -1,11 +1,12 @@
-"""Intervals of changes of shares: published examples, coverage by simulation."""
+"""Intervals of shares and of their changes: published examples, coverage by simulation."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from mneme.effects.shares import is_binary, paired_change, unpaired_change
+from mneme.stats.proportions import clopper_pearson, is_binary, paired_change, unpaired_change, wilson
 
 
 def test_the_published_examples_of_the_unpaired_interval() -> None:
@@ -44,3 +45,19 @@ def test_what_is_binary() -> None:
         and not is_binary(np.array([0.5]))
         and not is_binary(np.array([np.nan]))
     )
+
+
+def test_an_exact_interval_ends_where_a_tail_holds_a_fortieth() -> None:
+    low, high = clopper_pearson(3, 100)
+    assert stats.binom.sf(2, 100, low) == pytest.approx(0.025, rel=1e-6)
+    assert stats.binom.cdf(3, 100, high) == pytest.approx(0.025, rel=1e-6)
+    assert np.isnan(clopper_pearson(0, 0)).all()
+
+
+def test_wilsons_interval_ends_where_the_score_test_starts_to_reject() -> None:
+    for hits in (0, 3, 20):
+        for end in wilson(hits, 20, 0.9):
+            assert (hits / 20 - end) ** 2 == pytest.approx(
+                stats.norm.ppf(0.95) ** 2 * end * (1 - end) / 20, abs=1e-9
+            )
+    assert np.isnan(wilson(0, 0)).all()
