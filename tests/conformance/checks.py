@@ -7,6 +7,7 @@ mneme, and two that it never sees. The tuned ones differ in one layer's matrices
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -76,10 +77,10 @@ def examine(kind: str, **settings: Any) -> Verdict:
     plain = (plain_base, plain_tuned)
     verdict = Verdict(kind)
     with torch.no_grad():
-        truth = [_plain(model, path, _ids()) for model in plain]
-        verdict.found["streams"], verdict.found["hidden states"] = _streams(pair, truth)
+        truth = [plain_pass(model, path, _ids()) for model in plain]
+        verdict.found["streams"], verdict.found["hidden states"] = streams(pair, truth, _ids())
         verdict.n_shared, verdict.found["shared layers"] = _sharing(pair, truth)
-        verdict.found["predictions"] = _predictions(pair, plain)
+        verdict.found["predictions"] = predictions(pair, plain)
     verdict.found["lens"] = _lens(pair, plain, path)
     return verdict
 
@@ -99,13 +100,15 @@ def _ids() -> Tensor:
 
 
 @dataclass
-class _Truth:
+class Truth:
+    """What a model gives without mneme."""
+
     streams: list[Tensor]
     hidden_states: tuple[Tensor, ...] | None
     logits: Tensor
 
 
-def _plain(model: PreTrainedModel, path: str, ids: Tensor) -> _Truth:
+def plain_pass(model: PreTrainedModel, path: str, ids: Tensor) -> Truth:
     """What hooks and the model itself give."""
     streams: list[Tensor] = []
     hooks = [
@@ -115,14 +118,15 @@ def _plain(model: PreTrainedModel, path: str, ids: Tensor) -> _Truth:
     output = model(input_ids=ids, use_cache=False, output_hidden_states=True)
     for hook in hooks:
         hook.remove()
-    return _Truth(streams, getattr(output, "hidden_states", None), output.logits)
+    return Truth(streams, getattr(output, "hidden_states", None), output.logits)
 
 
-def _streams(pair: ModelPair, truth: list[_Truth]) -> tuple[str, str]:
+def streams(pair: ModelPair, truth: list[Truth], ids: Tensor) -> tuple[str, str]:
+    """Of every layer, over ids (rows, tokens): against hooks, and against hidden states."""
     aligned = all(t.hidden_states and len(t.hidden_states) == pair.n_layers + 1 for t in truth)
     worst, states = 0.0, 0.0
     for layer in range(pair.n_layers):
-        found = PairReader(pair, layer).read(_ids())
+        found = PairReader(pair, layer).read(ids)
         for mine, true in zip((found.base, found.tuned), truth, strict=True):
             worst = max(worst, _off(mine, true.streams[layer]))
             if aligned and true.hidden_states and layer < pair.n_layers - 1:
@@ -132,7 +136,7 @@ def _streams(pair: ModelPair, truth: list[_Truth]) -> tuple[str, str]:
     return _yes(worst), told
 
 
-def _sharing(pair: ModelPair, truth: list[_Truth]) -> tuple[int, str]:
+def _sharing(pair: ModelPair, truth: list[Truth]) -> tuple[int, str]:
     """Equal bits with and without sharing, and equal logits to those of the plain models."""
     n_shared = 0
     for layer in range(pair.n_layers):
@@ -156,7 +160,9 @@ def _sharing(pair: ModelPair, truth: list[_Truth]) -> tuple[int, str]:
     return n_shared, "yes"
 
 
-def _predictions(pair: ModelPair, plain: tuple[PreTrainedModel, PreTrainedModel]) -> str:
+def predictions(
+    pair: ModelPair, plain: tuple[PreTrainedModel, PreTrainedModel], texts: Sequence[str] = _TEXTS
+) -> str:
     """KL and NLL of a harvest equal those of plain passes over its windows."""
     config = HarvestConfig(
         layer=1, context_length=512, min_tokens=1, behaviour_share=1.0, behaviour_tokens=20, store_dtype="float32",
@@ -164,10 +170,10 @@ def _predictions(pair: ModelPair, plain: tuple[PreTrainedModel, PreTrainedModel]
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         cache = harvest(
-            pair, Corpus.of((Document(text, None) for text in _TEXTS), "conformance"), config, Path(folder)
+            pair, Corpus.of((Document(text, None) for text in texts), "conformance"), config, Path(folder)
         )
         found = np.stack([cache.kl, cache.nll_base, cache.nll_tuned])
-        documents = [torch.from_numpy(cache.document_tokens(d).astype(np.int64)) for d in range(len(_TEXTS))]
+        documents = [torch.from_numpy(cache.document_tokens(d).astype(np.int64)) for d in range(len(texts))]
         streams = cache.read(0, cache.n)
         place = cache.document, cache.position
     expected = np.full_like(found, np.nan)
