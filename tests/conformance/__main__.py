@@ -44,7 +44,8 @@ _ADAPTERS = """\
 ## Adapters
 
 Every kind that PEFT registers, with random weights, on three bases: Llama (matrices apart), GPT-2 (stored the other way
-round), Gemma-2 (embeddings tied to the head). Merged: the logits are those of PEFT's own unmerged model.
+round, and embeddings tied to the head), Gemma-2 (the tie too). Merged: the logits are those of PEFT's own unmerged
+model, and an adapter of one end alone leaves the other end of a tie as it is.
 
 """
 
@@ -87,9 +88,7 @@ def _merges(merges: list[adapters.Merge]) -> str:
     rows = ["| kind | " + " | ".join(adapters.BASES) + " |", "|---" * (1 + len(adapters.BASES)) + "|"]
     for kind in adapters.KINDS:
         cells = [
-            "merged"
-            if m.ok and m.status == "merged"
-            else f"{m.status}: {_cell(m.reason or f'off by {m.off:.1e}')}"
+            "merged" if m.ok and m.status == "merged" else f"{m.status}: {_cell(m.reason or m.wrong)}"
             for m in merges
             if m.kind == kind
         ]

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from peft import PEFT_TYPE_TO_CONFIG_MAPPING, PeftType, get_peft_model
 from tiny_models import save, tiny_tokenizer
+from transformers import PreTrainedModel
 
 from conformance.architectures import VOCABULARY, tiny_model
 from mneme._util.errors import UserError
@@ -21,11 +22,18 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "LORA, rank-stabilised": {"use_rslora": True},
     "LORA, biases too": {"bias": "lora_only"},
 }
-KINDS = (*sorted(kind.value for kind in PEFT_TYPE_TO_CONFIG_MAPPING), *VARIANTS)
+ENDS: dict[str, tuple[str, ...]] = {
+    "LORA, of the embeddings": ("embeddings",),
+    "LORA, of the head": ("head",),
+    "LORA, of both ends": ("embeddings", "head"),
+}
+"""Variants that adapt an end and no layer, where merging could change both ends of a tie."""
+KINDS = (*sorted(kind.value for kind in PEFT_TYPE_TO_CONFIG_MAPPING), *VARIANTS, *ENDS)
 BASES = ("llama", "gpt2", "gemma2")
-"""Separate matrices; matrices stored the other way round; embeddings tied to the head."""
+"""Separate matrices; matrices stored the other way round, and a tie of embeddings and head; the tie alone."""
 
 _TARGETS = {"gpt2": ["c_attn", "c_fc"], "llama": ["q_proj", "v_proj"], "gemma2": ["q_proj", "v_proj"]}
+_END_NAMES = {"gpt2": {"embeddings": "wte"}, "llama": {}, "gemma2": {}}
 # What a kind must be told beside what it adapts.
 _SETTINGS: dict[str, dict[str, Any]] = {
     "ADALORA": {"total_step": 10},
@@ -62,11 +70,21 @@ class Merge:
     """Largest difference of logits from the unmerged adapter's, of their size."""
     moved: float = 0.0
     """The same of the adapter's from the base's."""
+    ends: tuple[str, ...] = ()
+    """Which of embeddings and head are others than the base's after the merge."""
 
     @property
     def ok(self) -> bool:
-        """Merged into what the adapter computes, or refused."""
-        return self.status != "merged" or self.off < min(1e-3, self.moved / 100)
+        """Merged into what the adapter computes, and nothing but it changed of the ends; or refused."""
+        if self.status != "merged":
+            return True
+        return self.off < min(1e-3, self.moved / 100) and self.ends == ENDS.get(self.kind, self.ends)
+
+    @property
+    def wrong(self) -> str:
+        """What a row says where it is not ok."""
+        spilled = self.ends != ENDS.get(self.kind, self.ends)
+        return f"changes {' and '.join(self.ends) or 'no end'}" if spilled else f"off by {self.off:.1e}"
 
 
 @torch.no_grad()
@@ -88,14 +106,24 @@ def merge(kind: str, base: str) -> Merge:
         except Exception as error:  # whatever a kind asks for that a tiny decoder or this table has not
             return Merge(kind, base, "untried", f"{type(error).__name__}: {_first_line(error)}")
         try:
-            found = load_model(str(folder / "adapter"), dtype="float32", device="cpu")(ids).logits
+            merged = load_model(str(folder / "adapter"), dtype="float32", device="cpu")
+            found = merged(ids).logits
         except UserError as error:
             return Merge(kind, base, "refused", str(error).replace(name + "/", ""))
     size = float(true.abs().max())
     off, moved = (float((other - true).abs().max()) / size for other in (found, before))
     if moved == 0:
         return Merge(kind, base, "untried", "it changes nothing in this base")
-    return Merge(kind, base, "merged", "", off, moved)
+    return Merge(kind, base, "merged", "", off, moved, _changed_ends(merged, tiny_model(base)))
+
+
+def _changed_ends(model: PreTrainedModel, base: PreTrainedModel) -> tuple[str, ...]:
+    """Embeddings, head, both or neither."""
+    held = [
+        {"embeddings": each.get_input_embeddings(), "head": each.get_output_embeddings()}
+        for each in (model, base)
+    ]
+    return tuple(end for end in held[0] if not torch.equal(*(ends[end].weight for ends in held)))
 
 
 def _config(config_class: Any, kind: str, base: str) -> Any:
@@ -108,6 +136,9 @@ def _config(config_class: Any, kind: str, base: str) -> Any:
     if "num_virtual_tokens" in known:
         given["num_virtual_tokens"] = 3
     given |= {k: v for k, v in _SETTINGS.get(kind.partition(",")[0], {}).items() if k in known}
+    if kind in ENDS:
+        names = {"embeddings": "embed_tokens", "head": "lm_head", **_END_NAMES[base]}
+        given |= {"target_modules": [names[end] for end in ENDS[kind]], "fan_in_fan_out": False}
     return config_class(**given | VARIANTS.get(kind, {}))
 
 
