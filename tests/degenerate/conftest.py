@@ -48,6 +48,15 @@ def items() -> list[dict[str, Any]]:
     ]
 
 
+def results(accuracy: float) -> dict[str, Any]:
+    """What lm-evaluation-harness writes: the same of every category, asked 40 questions each."""
+    areas = load_taxonomy("harm").keys
+    return {
+        "results": {area: {"acc,none": accuracy} for area in areas},
+        "n-samples": {area: {"effective": 40} for area in areas},
+    }
+
+
 def doubled(model: Any) -> Any:
     """A copy whose residual stream is twice as large at every layer; what each layer reads is normed, so the same."""
     tuned = copy.deepcopy(model)
@@ -83,6 +92,8 @@ def runs(_quick: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     save(doubled(base), models / "doubled", tiny_tokenizer())
     (models / "text.txt").write_text("\n\n".join(texts(20, 15)))
     (models / "items.jsonl").write_text("\n".join(map(json.dumps, items())))
+    for name, accuracy in (("base", 0.5), ("tuned", 0.4)):
+        (models / f"results_{name}.json").write_text(json.dumps(results(accuracy)))
     settings = {
         "base": str(models / "base"),
         "tuned": str(models / "tuned"),
