@@ -5,7 +5,7 @@ import time
 import pandas as pd
 import streamlit as st
 
-from dashboard.components import charts, compared, curves, looks, narrow, state, words
+from dashboard.components import charts, compared, curves, narrow, state, theme, words
 from mneme._util.errors import MnemeError
 from mneme.compare.cache import CompareFile
 from mneme.store.queries import compare as queries
@@ -151,11 +151,11 @@ else:
         shown = effects.assign(
             name=[words.plain(t, 44) for t in effects["name"]],
             a=[
-                f"{looks.EFFECT_SIGN.get(v, '')} {v}" if isinstance(v, str) else "–"
+                f"{theme.EFFECT_SIGN.get(v, '')} {v}" if isinstance(v, str) else "–"
                 for v in effects["verdict"]
             ],
             b=[
-                f"{looks.EFFECT_SIGN.get(v, '')} {v}" if isinstance(v, str) else "–"
+                f"{theme.EFFECT_SIGN.get(v, '')} {v}" if isinstance(v, str) else "–"
                 for v in effects["verdict_other"]
             ],
         ).sort_values("change", ascending=False, kind="stable")
@@ -220,12 +220,12 @@ with st.container(horizontal=True, gap="small"):
 left, right = narrow.stacking("compare_latents").columns([1.4, 1.5], gap="large")
 with left:
     st.markdown("**Verdicts of those found in both**", help="Rows: run A. Columns: run B.")
-    order = [v for v in looks.VERDICT_SIGN if v in set(agreed["verdict"]) | set(agreed["verdict_other"])]
+    order = [v for v in theme.VERDICT_SIGN if v in set(agreed["verdict"]) | set(agreed["verdict_other"])]
     crossed = pd.crosstab(agreed["verdict"], agreed["verdict_other"]).reindex(
         index=order, columns=order, fill_value=0
     )
-    crossed.index = pd.Index([f"{looks.VERDICT_SIGN[v]} {v}" for v in order], name="A \\ B")
-    crossed.columns = pd.Index([f"{looks.VERDICT_SIGN[v]} {v}" for v in order])
+    crossed.index = pd.Index([f"{theme.VERDICT_SIGN[v]} {v}" for v in order], name="A \\ B")
+    crossed.columns = pd.Index([f"{theme.VERDICT_SIGN[v]} {v}" for v in order])
     if agreed.empty:
         st.caption("No latent is found in both runs.")
     else:

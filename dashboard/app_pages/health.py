@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard.components import charts, curves, looks, narrow, receipts, state, words
+from dashboard.components import charts, curves, narrow, receipts, state, theme, words
 from mneme.attribution.reasons import REASONS
 from mneme.power.summary import sentence
 from mneme.store.queries import quality
@@ -27,7 +27,7 @@ else:
         for column, item in zip(
             narrow.stacking(f"checks_{start}", abreast=2).columns(4), records[start : start + 4], strict=False
         ):
-            colour, icon, meaning = looks.STATUS.get(item["status"], looks.STATUS["info"])
+            colour, icon, meaning = theme.STATUS.get(item["status"], theme.STATUS["info"])
             with column.container(border=True, height="stretch", gap="xsmall"):
                 unit = words.plain(item["unit"], 80)
                 # A share is shown as a percentage, with what it is a share of below.
@@ -97,7 +97,7 @@ if training.empty:
 else:
     one, two, three = narrow.stacking("training", abreast=2).columns(3, gap="medium")
     with one:
-        st.markdown("**Explained variance**", help=looks.HELP["explained_variance"])
+        st.markdown("**Explained variance**", help=theme.HELP["explained_variance"])
         st.plotly_chart(
             curves.training_curve(
                 training, {"explained_variance_base": "base", "explained_variance_tuned": "tuned"}, "share"

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard.components import filters, latent_cards, looks, narrow, patching, review, state, words
+from dashboard.components import filters, latent_cards, narrow, patching, review, state, theme, words
 from mneme.attribution.reasons import REASONS
 from mneme.store.queries import latent as queries
 from mneme.store.queries import latents as list_queries
@@ -74,19 +74,19 @@ with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         width="content",
     )
     st.badge(
-        f"{looks.VERDICT_SIGN[verdict]} {verdict}" + (f": {words.plain(reason, 40)}" if reason else ""),
-        color=looks.VERDICT_BADGE[verdict],
-        help=f"Uncertain: {REASONS[reason]}." if reason in REASONS else looks.HELP["verdict"],
+        f"{theme.VERDICT_SIGN[verdict]} {verdict}" + (f": {words.plain(reason, 40)}" if reason else ""),
+        color=theme.VERDICT_BADGE[verdict],
+        help=f"Uncertain: {REASONS[reason]}." if reason in REASONS else theme.HELP["verdict"],
     )
     for flag in queries.flags(run, latent):
         if flag != "unreliable label" or not edited:
-            colour, meaning = looks.FLAGS[flag]
+            colour, meaning = theme.FLAGS[flag]
             st.badge(flag, color=colour, help=meaning)
     if row["stability"] is not None:
         st.badge(
             f"{words.percent(row['stability'])} of seeds find it",
             color="orange" if row["stability"] < 0.5 else "gray",
-            help=looks.HELP["stability"],
+            help=theme.HELP["stability"],
         )
 review.panel(run, latent, label)
 
@@ -105,7 +105,7 @@ facts = [
 ]
 with st.container(horizontal=True, gap="small"):
     for name, value, meaning in facts:
-        st.metric(name, value, help=looks.HELP[meaning])
+        st.metric(name, value, help=theme.HELP[meaning])
 
 body = narrow.stacking("latent")
 left, right = body.columns([1.75, 1], gap="large")

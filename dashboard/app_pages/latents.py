@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard.components import filters, looks, narrow, plots, search, state, tables
+from dashboard.components import filters, narrow, plots, search, state, tables, theme
 from mneme.store.queries import latents as queries
 from mneme.store.queries import quality
 
@@ -15,10 +15,10 @@ found = queries.count(run, where)
 mapped = "interpretation" in quality.finished_stages(run)
 parts = narrow.stacking("latents", abreast=2).columns(3 if mapped else 2, gap="small")
 with parts[0]:
-    st.markdown("**Which model uses it**", help=looks.HELP["delta_norm"])
+    st.markdown("**Which model uses it**", help=theme.HELP["delta_norm"])
     plots.norms(run, where, key="latents_norms", height=250)
 with parts[1]:
-    st.markdown("**How much each has**", help=looks.HELP["beta"])
+    st.markdown("**How much each has**", help=theme.HELP["beta"])
     plots.betas(run, where, key="latents_betas", height=250)
 if mapped:
     with parts[2]:
@@ -26,7 +26,7 @@ if mapped:
         plots.map_of(run, where, key="latents_map", height=250)
 
 filters.sort_choice()  # before its widget
-st.html(looks.legend(queries.verdict_counts(run, where)))
+st.html(theme.legend(queries.verdict_counts(run, where)))
 count, order = st.columns([3, 1.2], vertical_alignment="bottom")
 count.markdown(
     f"**{found:,}** latents" + (f", the first {SHOWN:,} in this order" if found > SHOWN else ""),

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard.components import charts, filters, looks, narrow, plots, state
+from dashboard.components import charts, filters, narrow, plots, state, theme
 from mneme.store.queries import latents as queries
 
 HEIGHT = 590
@@ -22,7 +22,7 @@ colour = by.segmented_control(
     key="colour",
     bind="query-params",
     label_visibility="collapsed",
-    help=looks.HELP["category"],
+    help=theme.HELP["category"],
 )
 data = plots.scatter_data(run, where, "umap_x", "umap_y")
 if data is None:
@@ -43,7 +43,7 @@ else:
             height=HEIGHT,
         )
     else:
-        st.html(looks.legend(queries.verdict_counts(run, where)))
+        st.html(theme.legend(queries.verdict_counts(run, where)))
         figure = plots.map_figure(points, density, bounds, where, HEIGHT)
     plots.linked(figure, "map", "umap_x", "umap_y", "Map of the latents", charts.MAP_CONFIG)
     st.caption(

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard.components import bars, looks, narrow, review, sketch, state, tables, words
+from dashboard.components import bars, narrow, review, sketch, state, tables, theme, words
 from mneme.store.queries import effects as effect_queries
 from mneme.store.queries import latents as latent_queries
 from mneme.store.queries import overview, quality
@@ -20,7 +20,7 @@ if sentence:
     st.markdown(f"#### {words.markdown(sentence, 2000)}")
     fared = calls_sentence(effects["call"].dropna()) if effects is not None else ""
     if fared:
-        st.caption(words.markdown(fared, 400), help=looks.HELP["calls"])
+        st.caption(words.markdown(fared, 400), help=theme.HELP["calls"])
 else:
     st.caption(
         "This run has no verdict yet, or one that an earlier mneme made and this one does not stand by: "
@@ -29,10 +29,10 @@ else:
 
 cells = [
     (
-        f"{looks.VERDICT_SIGN[verdict]} {verdict.capitalize()}",
+        f"{theme.VERDICT_SIGN[verdict]} {verdict.capitalize()}",
         words.count(counts[verdict]),
         f"{words.percent(counts[verdict] / max(1, live))} of live",
-        looks.HELP["verdict"],
+        theme.HELP["verdict"],
     )
     for verdict in ("amplified", "suppressed", "uncertain", "unchanged")
 ]
@@ -44,7 +44,7 @@ if effects is not None:
             "Areas moved",
             f"{moved} of {len(effects)}",
             f"{known} decided",
-            looks.HELP["area_verdict"],
+            theme.HELP["area_verdict"],
         )
     )
 failed, remarks = status.get("fail", 0), status.get("warn", 0)
@@ -70,21 +70,21 @@ with st.container(horizontal=True, gap="small"):  # wraps on a narrow screen
 
 first, second, third = narrow.stacking("overview", abreast=2).columns([1, 1, 1.1], gap="medium")
 with first:
-    st.subheader("Which model uses it", help=looks.HELP["delta_norm"])
+    st.subheader("Which model uses it", help=theme.HELP["delta_norm"])
     sketch.norms(run, key="overview_norms", height=210)
-    st.html(looks.legend())
+    st.html(theme.legend())
 with second:
-    st.subheader("How much each contains", help=looks.HELP["beta"])
+    st.subheader("How much each contains", help=theme.HELP["beta"])
     sketch.betas(run, key="overview_betas", height=210)
 with third:
-    st.subheader("Subject areas", help=looks.HELP["effect"])
+    st.subheader("Subject areas", help=theme.HELP["effect"])
     if effects is None or effects.empty:
         st.info("Predicted by the stage `effects`.", icon=":material/hourglass_empty:")
     elif (effects["effect"] == 0).all():
         st.info("No changed latent fires in any area: every predicted effect is 0.", icon=":material/check:")
     else:
         bars.effect_bars(effects, key="overview_bars")
-        st.html(looks.effect_legend())
+        st.html(theme.effect_legend())
         st.button(
             "All areas",
             type="tertiary",
@@ -99,7 +99,7 @@ said = review.reviewed(review.reviews(run))
 heading, begin = st.columns([3, 1.1], vertical_alignment="bottom")
 heading.subheader(
     "Look at these first",
-    help=f"{looks.HELP['severity']} Drag a box on a plot to list the latents in it.{dead}",
+    help=f"{theme.HELP['severity']} Drag a box on a plot to list the latents in it.{dead}",
 )
 begin.button(
     f"Go on reviewing ({len(said):,} done)" if said else "Review them one by one",

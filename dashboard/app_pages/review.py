@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from dashboard.components import looks, narrow, review, state, tables
+from dashboard.components import narrow, review, state, tables, theme
 from mneme.store.queries import triage
 
 SHOWN = 500
@@ -67,7 +67,7 @@ st.caption(
     "before uncertain ones. Click a row to open the latent; there the "
     "keys **1** accept, **2** reject, **3** needs work, **4** clear, **B** bookmark, **U** undo, **N** next to do."
     + (f" The first {SHOWN:,} are listed." if len(frame) == SHOWN else ""),
-    help=looks.HELP["priority"],
+    help=theme.HELP["priority"],
 )
 frame["priority"] *= 100 / max(float(frame["priority"].max()), 1e-12)
 tables.latent_table(

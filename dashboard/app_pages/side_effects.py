@@ -7,11 +7,11 @@ from dashboard.components import (
     charts,
     effect_charts,
     evaluation,
-    looks,
     narrow,
     patching,
     state,
     tables,
+    theme,
     words,
 )
 from mneme._util.vocabulary import CATEGORY_VERDICTS
@@ -33,7 +33,7 @@ unit = (
 )  # imported results may only tell an error rate
 verdicts = effects["verdict"].value_counts()
 with st.container(horizontal=True, gap="small"):
-    for verdict, sign in looks.EFFECT_SIGN.items():
+    for verdict, sign in theme.EFFECT_SIGN.items():
         st.metric(
             f"{sign} {verdict.capitalize()}",
             f"{verdicts.get(verdict, 0)} of {len(effects)}",
@@ -41,11 +41,11 @@ with st.container(horizontal=True, gap="small"):
             border=True,
         )
 if said := calls_sentence(effects["call"].dropna()):
-    st.markdown(words.markdown(said, 400), help=looks.HELP["calls"])
+    st.markdown(words.markdown(said, 400), help=theme.HELP["calls"])
 
 left, right = narrow.stacking("effects").columns([1.05, 1], gap="medium")
 with left:
-    st.subheader("Predicted", help=looks.HELP["effect"])
+    st.subheader("Predicted", help=theme.HELP["effect"])
     st.plotly_chart(
         effect_charts.effect_bars(effects, height=400, limit=15),
         key="effects_bars",
@@ -55,7 +55,7 @@ with left:
 baselines = queries.baselines(run)
 names = {k: words.plain(n, 60) for k, n in zip(effects["category"], effects["name"], strict=True)}
 with right:
-    st.subheader("Predicted beside measured", help=looks.HELP["measured"])
+    st.subheader("Predicted beside measured", help=theme.HELP["measured"])
     if measured:
         by = st.selectbox(
             "Predicted by",
@@ -89,7 +89,7 @@ st.subheader("Every category")
 shown = pd.DataFrame(
     {
         "category": [words.plain(n, 60) for n in effects["name"]],
-        "verdict": [f"{looks.EFFECT_SIGN.get(v, '')} {v}" for v in effects["verdict"]],
+        "verdict": [f"{theme.EFFECT_SIGN.get(v, '')} {v}" for v in effects["verdict"]],
         "shown by, or why not known": [
             next((words.plain(x, 60) for x in both if not words.missing(x)), None)
             for both in zip(effects["reason"], effects["shown_by"], strict=True)
@@ -105,7 +105,7 @@ shown = pd.DataFrame(
             words.between(a, b) for a, b in zip(effects["change_low"], effects["change_high"], strict=True)
         ],
         "call": [
-            looks.CALL_SIGN.get(c, "not measured") if not words.missing(c) else "not measured"
+            theme.CALL_SIGN.get(c, "not measured") if not words.missing(c) else "not measured"
             for c in effects["call"]
         ],
         "effect": effects["effect"],
@@ -136,9 +136,9 @@ st.dataframe(
     placeholder="–",
     column_config={
         "category": st.column_config.TextColumn(width=150, help="Click a row to see its latents below."),
-        "verdict": st.column_config.TextColumn(width=116, help=looks.HELP["area_verdict"]),
+        "verdict": st.column_config.TextColumn(width=116, help=theme.HELP["area_verdict"]),
         "NLL change": st.column_config.NumberColumn(
-            "NLL, nats", format="%+.3f", width=76, help=looks.HELP["nll_change_of_text"]
+            "NLL, nats", format="%+.3f", width=76, help=theme.HELP["nll_change_of_text"]
         ),
         "NLL interval": st.column_config.TextColumn("95 % interval", width=116),
         "intended": st.column_config.TextColumn(
@@ -146,18 +146,18 @@ st.dataframe(
         ),
         "95 % interval": st.column_config.TextColumn("effect's interval", width=108),
         "its interval": st.column_config.TextColumn(width=108),
-        "effect": st.column_config.NumberColumn("effect", format="%.3g", width=62, help=looks.HELP["effect"]),
+        "effect": st.column_config.NumberColumn("effect", format="%.3g", width=62, help=theme.HELP["effect"]),
         "measured": st.column_config.NumberColumn(
             f"measured, {unit}",
             format="%+.3f",
             width=98 if unit == "nats" else 136,
-            help=looks.HELP["measured"],
+            help=theme.HELP["measured"],
         ),
-        "call": st.column_config.TextColumn("call", width=105, help=looks.HELP["calls"]),
-        "reach": st.column_config.NumberColumn("reach", format="%.0f %%", width=56, help=looks.HELP["reach"]),
+        "call": st.column_config.TextColumn("call", width=105, help=theme.HELP["calls"]),
+        "reach": st.column_config.NumberColumn("reach", format="%.0f %%", width=56, help=theme.HELP["reach"]),
         "shown by, or why not known": st.column_config.TextColumn(width=128),
         "explained": st.column_config.NumberColumn(
-            "explained", format="%.0f %%", width=74, help=looks.HELP["explained"]
+            "explained", format="%.0f %%", width=74, help=theme.HELP["explained"]
         ),
         "accuracy": st.column_config.NumberColumn(
             "accuracy",

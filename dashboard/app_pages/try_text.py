@@ -4,7 +4,7 @@ import time
 
 import streamlit as st
 
-from dashboard.components import looks, reading, state, tables, words
+from dashboard.components import reading, state, tables, theme, words
 from mneme._util.errors import MnemeError
 from mneme.probe.job_files import JobFiles
 
@@ -118,11 +118,11 @@ found = reading.latents_frame(run, pairs)
 changed = found.loc[found["changed"], "latent"].tolist()
 with st.container(horizontal=True, gap="small"):
     st.metric("tokens", words.count(len(answer["tokens"])))
-    st.metric("mean KL, nats", words.number(reading.mean(answer["kl"])), help=looks.HELP["kl_of_text"])
+    st.metric("mean KL, nats", words.number(reading.mean(answer["kl"])), help=theme.HELP["kl_of_text"])
     st.metric(
         "mean NLL change, nats",
         words.number(reading.mean_change(answer), signed=True),
-        help=looks.HELP["nll_change_of_text"],
+        help=theme.HELP["nll_change_of_text"],
     )
     st.metric("latents that fire", words.count(len(found)))
     st.metric("of them changed", words.count(len(changed)))

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard.components import looks, state, words
+from dashboard.components import state, theme, words
 
 _CSS = """
 .mneme-bars { display: grid; grid-template-columns: minmax(6rem, 38%) 1fr auto; font-size: .86rem; margin-top: .2rem; }
@@ -58,8 +58,8 @@ def rows(top: pd.DataFrame) -> list[dict[str, Any]]:
                 "key": row["category"],
                 "name": name,
                 "told": f"{name}: {words.plain(row['verdict'], 20)}, predicted effect {between}",
-                "colour": looks.EFFECT_COLOUR.get(row["verdict"], "#8c9299"),
-                "sign": looks.EFFECT_SIGN.get(row["verdict"], ""),
+                "colour": theme.EFFECT_COLOUR.get(row["verdict"], "#8c9299"),
+                "sign": theme.EFFECT_SIGN.get(row["verdict"], ""),
                 "number": words.number(row["effect"]),
                 "width": along(row["effect"]),
                 "low": low if high is not None else None,

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard.components import looks, words
+from dashboard.components import theme, words
 
 _TARGET = (
     "Target: what the direction is fitted to: the error left when the latent is removed, the reconstruction, or the "
@@ -28,7 +28,7 @@ _STYLE = (
 
 def table(betas: pd.DataFrame, row: dict[str, Any]) -> None:
     """betas: of `queries.latent.betas`; row: the latent's."""
-    st.markdown("**Beta, each target and probe**", help=f"{looks.HELP['beta']} {_TARGET}")
+    st.markdown("**Beta, each target and probe**", help=f"{theme.HELP['beta']} {_TARGET}")
     st.html(html(betas, row))
 
 

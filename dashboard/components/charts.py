@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.components import looks, words
+from dashboard.components import theme, words
 
 MAX_POINTS = 30_000
 MAX_SHAPES = 500
@@ -70,8 +70,8 @@ def norm_histogram(counts: pd.DataFrame, boxes: Box, *, bins: int = 50, height: 
         fig.add_bar(
             x=middle,
             y=np.where(height_of > 0, height_of, np.nan).astype(np.float32),
-            name=f"{looks.VERDICT_SIGN[verdict]} {verdict}",
-            marker={"color": looks.VERDICT_COLOUR[verdict], "line": {"width": 0}},
+            name=f"{theme.VERDICT_SIGN[verdict]} {verdict}",
+            marker={"color": theme.VERDICT_COLOUR[verdict], "line": {"width": 0}},
             opacity=0.75,
             hovertemplate=f"%{{y:,}} {verdict}<br>delta norm %{{x:.2f}}<extra></extra>",
         )
@@ -98,9 +98,9 @@ def verdict_scatter(
     """`points`: latent, x, y, verdict. `density` (bins, bins): counts behind them, within `bounds`."""
     groups = [
         (
-            f"{looks.VERDICT_SIGN[v]} {v}",
-            looks.VERDICT_COLOUR[v],
-            looks.VERDICT_MARKER[v],
+            f"{theme.VERDICT_SIGN[v]} {v}",
+            theme.VERDICT_COLOUR[v],
+            theme.VERDICT_MARKER[v],
             points["verdict"] == v,
         )
         for v in ("unchanged", "uncertain", "suppressed", "amplified")
@@ -124,9 +124,9 @@ def group_scatter(
     layers = []
     for i, group in enumerate(groups[:7]):
         mask = points["grp"] == group
-        layers.append((words.plotly(group, 28), looks.GROUP_COLOURS[i], markers[i], mask))
+        layers.append((words.plotly(group, 28), theme.GROUP_COLOURS[i], markers[i], mask))
     rest = ~points["grp"].isin(list(groups[:7]))
-    layers.insert(0, ("other", looks.GROUP_COLOURS[-1], "circle", rest))
+    layers.insert(0, ("other", theme.GROUP_COLOURS[-1], "circle", rest))
     return _scatter(points, layers, axes, titles, bounds, boxes, density, False, True, height, True)
 
 

@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard.components import looks, state, tables, words
+from dashboard.components import state, tables, theme, words
 
 
 def matched(rows: pd.DataFrame, kind: str) -> None:
@@ -15,7 +15,7 @@ def matched(rows: pd.DataFrame, kind: str) -> None:
         if (row := tables.picked("compare_latents", len(numbers))) is not None:
             state.open_latent(numbers[row][0])
 
-    sign = looks.VERDICT_SIGN
+    sign = theme.VERDICT_SIGN
     st.dataframe(
         rows.assign(
             a=[f"{sign.get(v, '')} {v}" for v in rows["verdict"]],

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from dashboard.components import looks, words
+from dashboard.components import theme, words
 from dashboard.components.charts import FAINT, layout
 
 _FAINTEST = 1e-3  # a smaller part of an effect is left blank
@@ -17,7 +17,7 @@ def effect_bars(effects: pd.DataFrame, *, height: int, limit: int = 12) -> go.Fi
     top = effects.head(limit).iloc[::-1]
     names = _names(top)
     fig = go.Figure()
-    for verdict, colour in looks.EFFECT_COLOUR.items():
+    for verdict, colour in theme.EFFECT_COLOUR.items():
         own = (top["verdict"] == verdict).to_numpy()
         if not own.any():
             continue
@@ -27,7 +27,7 @@ def effect_bars(effects: pd.DataFrame, *, height: int, limit: int = 12) -> go.Fi
             x=part["effect"].to_numpy(np.float32),
             customdata=np.flatnonzero(own),
             orientation="h",
-            name=f"{looks.EFFECT_SIGN[verdict]} {verdict}",
+            name=f"{theme.EFFECT_SIGN[verdict]} {verdict}",
             marker={"color": colour},
             error_x=_bars(part["effect"], part["ci_low"], part["ci_high"]),
             hovertemplate="%{y}<br>predicted effect %{x:.3g}<extra></extra>",
@@ -61,7 +61,7 @@ def predicted_against_measured(
         value = both["category"].map(baseline.set_index("category").iloc[:, 0])
         both = both.assign(effect=value, ci_low=np.nan, ci_high=np.nan)
     fig = go.Figure()
-    for call, colour in looks.CALL_COLOUR.items():
+    for call, colour in theme.CALL_COLOUR.items():
         own = both[both["call"] == call]
         if own.empty:
             continue
@@ -73,7 +73,7 @@ def predicted_against_measured(
             mode="markers",
             name=call,
             text=_names(own),
-            marker={"size": 9, "symbol": looks.CALL_MARKER[call], "color": colour},
+            marker={"size": 9, "symbol": theme.CALL_MARKER[call], "color": colour},
             hovertemplate=f"%{{text}}<br>predicted %{{x:.3g}}<br>measured %{{y:+.3g}} {unit}<extra></extra>",
         )
     fig.add_hline(y=0, line={"color": FAINT, "width": 1})

@@ -6,7 +6,7 @@ import math
 
 import streamlit as st
 
-from dashboard.components import looks, narrow, review, search, words
+from dashboard.components import narrow, review, search, theme, words
 from dashboard.components.selection import read_ranges, write_ranges
 from mneme.analyst import Review
 from mneme.store.queries.effects import category_names
@@ -128,7 +128,7 @@ def _category(run: Run) -> None:
         bind="query-params",
         format_func=lambda key: words.plain(names.get(key, key), 48),
         placeholder="all",
-        help=looks.HELP["category"],
+        help=theme.HELP["category"],
     )
 
 
@@ -173,7 +173,7 @@ def _said(said: dict[int, Review], wanted: list[str]) -> tuple[tuple[int, ...] |
 
 def _rare() -> None:
     st.select_slider(
-        "q at most", list(Q_STEPS), value="any", key="q", bind="query-params", help=looks.HELP["q_value"]
+        "q at most", list(Q_STEPS), value="any", key="q", bind="query-params", help=theme.HELP["q_value"]
     )
     st.slider(
         "Firing rate, powers of ten",
@@ -182,7 +182,7 @@ def _rare() -> None:
         step=0.5,
         key="rate",
         bind="query-params",
-        help=looks.HELP["firing_rate"] + " −3 is one token in a thousand.",
+        help=theme.HELP["firing_rate"] + " −3 is one token in a thousand.",
     )
     st.pills(
         "Flags (any of)",
@@ -190,7 +190,7 @@ def _rare() -> None:
         selection_mode="multi",
         key="flag",
         bind="query-params",
-        help="  \n".join(f"**{flag}**: {looks.FLAGS[flag][1]}" for flag in FLAGS),
+        help="  \n".join(f"**{flag}**: {theme.FLAGS[flag][1]}" for flag in FLAGS),
     )
     st.pills("Review (any of)", REVIEWED, selection_mode="multi", key="said", bind="query-params")
     st.text_input(

@@ -13,10 +13,10 @@ from dashboard.components import (
     charts,
     curves,
     label_scores,
-    looks,
     narrow,
     receipts,
     tables,
+    theme,
     tokens,
     words,
 )
@@ -72,7 +72,7 @@ def contexts(run: Run, row: dict[str, Any], made: bool) -> None:
 def decoders(run: Run, row: dict[str, Any]) -> None:
     """Norms, cosine and all betas."""
     latent = int(row["latent"])
-    st.subheader("Decoders", help=looks.HELP["delta_norm"])
+    st.subheader("Decoders", help=theme.HELP["delta_norm"])
     st.markdown(
         f"norm **{words.number(row['norm_base'])}** base, **{words.number(row['norm_tuned'])}** tuned · "
         f"delta norm **{words.number(row['delta_norm'])}** · cosine **{words.number(row['decoder_cosine'])}**"
@@ -109,7 +109,7 @@ def categories(run: Run, latent: int) -> None:
     """The areas it belongs to, the heaviest five."""
     groups = queries.categories(run, latent)
     if len(groups):
-        st.subheader("Categories", help=looks.HELP["category"])
+        st.subheader("Categories", help=theme.HELP["category"])
         for item in groups.head(5).to_dict("records"):
             st.progress(
                 min(1.0, max(0.0, float(item["weight"]))),

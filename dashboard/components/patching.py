@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard.components import looks, narrow, words
+from dashboard.components import narrow, theme, words
 from mneme.causal.patching_sentences import PATCHES, SOURCES, gain, joint_sentences, latents_sentence, percent
 from mneme.store.queries import causal as queries
 from mneme.store.run import Run
@@ -17,7 +17,7 @@ _HELP = (
     "the two models predict alike, below 0 they differ more. Grey: as large a patch along other "
     "directions, and all that a patch there can do. 95 % intervals over documents."
 )
-_OWN, _CONTROL = looks.VERDICT_COLOUR["amplified"], looks.VERDICT_COLOUR["unchanged"]
+_OWN, _CONTROL = theme.VERDICT_COLOUR["amplified"], theme.VERDICT_COLOUR["unchanged"]
 _SHORTEST = 0.1  # of the axis
 _LOWEST = -0.5  # of the axis: what reaches lower is cut there, its number is not
 _STYLE = (

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from dashboard.components import looks, tokens, words
+from dashboard.components import theme, tokens, words
 from mneme.store.queries import latent as queries
 from mneme.store.run import Run
 
@@ -105,7 +105,7 @@ def strips(
 
 def sign(verdict: object) -> str:
     """A verdict with its sign."""
-    return f"{looks.VERDICT_SIGN.get(str(verdict), '')} {verdict}" if not words.missing(verdict) else "–"
+    return f"{theme.VERDICT_SIGN.get(str(verdict), '')} {verdict}" if not words.missing(verdict) else "–"
 
 
 def mean(values: Sequence[float | None]) -> float | None:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard.components import looks, words
+from dashboard.components import theme, words
 from mneme._util.errors import MnemeError
 from mneme.analyst import VERDICTS, Change, History, Review, fold, standing
 from mneme.analyst.reviews import last_action
@@ -109,7 +109,7 @@ def _buttons(run: Run, review: Review, label: str, log: list[Change], found: dic
         for key, verdict in enumerate(VERDICTS, start=1):
             _button(
                 NAMES[verdict],
-                looks.REVIEW_ICON[verdict],
+                theme.REVIEW_ICON[verdict],
                 str(key),
                 _say,
                 (run, latent, {"verdict": verdict}),

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard.components import charts, looks, plots
+from dashboard.components import charts, plots, theme
 from mneme.store.queries import latents as queries
 from mneme.store.queries.latents import LatentFilter
 from mneme.store.run import Run
@@ -67,7 +67,7 @@ def bars(counts: pd.DataFrame, height: int) -> dict[str, Any]:
         own = counts[counts["verdict"] == verdict]
         filled = np.zeros(_BINS, int)
         filled[own["bin"].to_numpy(int)] = own["n"].to_numpy(int)
-        groups.append({"name": verdict, "colour": looks.VERDICT_COLOUR[verdict], "counts": filled.tolist()})
+        groups.append({"name": verdict, "colour": theme.VERDICT_COLOUR[verdict], "counts": filled.tolist()})
     return {
         "kind": "bars",
         "height": height,
@@ -92,8 +92,8 @@ def scatter(
             continue
         groups.append(
             {
-                "colour": looks.VERDICT_COLOUR[verdict],
-                "shape": looks.VERDICT_MARKER[verdict],
+                "colour": theme.VERDICT_COLOUR[verdict],
+                "shape": theme.VERDICT_MARKER[verdict],
                 "x": [float(f"{v:.4g}") for v in own["x"]],
                 "y": [float(f"{v:.4g}") for v in own["y"]],
                 "latent": own["latent"].astype(int).tolist(),

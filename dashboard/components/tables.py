@@ -7,16 +7,16 @@ from typing import Literal
 import pandas as pd
 import streamlit as st
 
-from dashboard.components import looks, review, state, words
+from dashboard.components import review, state, theme, words
 
 _COLUMNS = {
     "latent": st.column_config.NumberColumn("latent", format="%d", width=64),
-    "verdict": st.column_config.TextColumn("verdict", help=looks.HELP["verdict"], width=106),
-    "reason": st.column_config.TextColumn("reason", width=150, help=looks.HELP["reason"]),
-    "redirected": st.column_config.TextColumn("redirected", width=84, help=looks.HELP["redirected"]),
-    "review": st.column_config.TextColumn("review", width=105, help=looks.HELP["review"]),
+    "verdict": st.column_config.TextColumn("verdict", help=theme.HELP["verdict"], width=106),
+    "reason": st.column_config.TextColumn("reason", width=150, help=theme.HELP["reason"]),
+    "redirected": st.column_config.TextColumn("redirected", width=84, help=theme.HELP["redirected"]),
+    "review": st.column_config.TextColumn("review", width=105, help=theme.HELP["review"]),
     "priority": st.column_config.NumberColumn(
-        "priority", format="%.0f", width=66, help=looks.HELP["priority"]
+        "priority", format="%.0f", width=66, help=theme.HELP["priority"]
     ),
     "label": st.column_config.TextColumn(
         "label", width=215, help="What the latent's contexts share; ✎: an analyst's own words."
@@ -24,30 +24,30 @@ _COLUMNS = {
     "match": st.column_config.TextColumn(
         "match", width=330, help="A piece of a context with the word that was searched, in «»."
     ),
-    "category": st.column_config.TextColumn("category", width=128, help=looks.HELP["category"]),
+    "category": st.column_config.TextColumn("category", width=128, help=theme.HELP["category"]),
     "severity": st.column_config.NumberColumn(
-        "severity", format="%.3g", width=80, help=looks.HELP["severity"]
+        "severity", format="%.3g", width=80, help=theme.HELP["severity"]
     ),
     "log_ratio": st.column_config.NumberColumn(
-        "log ratio", format="%+.2f", width=74, help=looks.HELP["log_ratio"]
+        "log ratio", format="%+.2f", width=74, help=theme.HELP["log_ratio"]
     ),
-    "interval": st.column_config.TextColumn("95 % interval", width=104, help=looks.HELP["log_ratio"]),
-    "q_value": st.column_config.NumberColumn("q", format="%.1e", width=70, help=looks.HELP["q_value"]),
+    "interval": st.column_config.TextColumn("95 % interval", width=104, help=theme.HELP["log_ratio"]),
+    "q_value": st.column_config.NumberColumn("q", format="%.1e", width=70, help=theme.HELP["q_value"]),
     "delta_norm": st.column_config.NumberColumn(
-        "delta norm", format="%.2f", width=85, help=looks.HELP["delta_norm"]
+        "delta norm", format="%.2f", width=85, help=theme.HELP["delta_norm"]
     ),
-    "beta_base": st.column_config.NumberColumn("beta(b)", format="%.2f", width=72, help=looks.HELP["beta"]),
-    "beta_tuned": st.column_config.NumberColumn("beta(f)", format="%.2f", width=72, help=looks.HELP["beta"]),
+    "beta_base": st.column_config.NumberColumn("beta(b)", format="%.2f", width=72, help=theme.HELP["beta"]),
+    "beta_tuned": st.column_config.NumberColumn("beta(f)", format="%.2f", width=72, help=theme.HELP["beta"]),
     "firing_rate": st.column_config.NumberColumn(
-        "fires on %", format="%.3g", width=80, help=looks.HELP["firing_rate"]
+        "fires on %", format="%.3g", width=80, help=theme.HELP["firing_rate"]
     ),
-    "kl": st.column_config.NumberColumn("KL", format="%.3f", width=70, help=looks.HELP["kl"]),
+    "kl": st.column_config.NumberColumn("KL", format="%.3f", width=70, help=theme.HELP["kl"]),
     "nll_change": st.column_config.NumberColumn(
-        "NLL change", format="%+.3f", width=92, help=looks.HELP["nll_change"]
+        "NLL change", format="%+.3f", width=92, help=theme.HELP["nll_change"]
     ),
-    "score": st.column_config.NumberColumn("label score", format="%.2f", width=90, help=looks.HELP["score"]),
+    "score": st.column_config.NumberColumn("label score", format="%.2f", width=90, help=theme.HELP["score"]),
     "stability": st.column_config.NumberColumn(
-        "found again", format="percent", width=92, help=looks.HELP["stability"]
+        "found again", format="percent", width=92, help=theme.HELP["stability"]
     ),
     "contribution": st.column_config.NumberColumn(
         "share in effect", format="%.3g", width=105, help="What the latent adds to the category's effect."
@@ -86,7 +86,7 @@ def latent_table(
         after = columns.index("verdict") + 1
         columns = [*columns[:after], "reason", *columns[after:]]
         shown["reason"] = [words.plain(why, 40) for why in shown["reason"]]
-    shown["verdict"] = [f"{looks.VERDICT_SIGN.get(v, '')} {v}" for v in shown["verdict"]]
+    shown["verdict"] = [f"{theme.VERDICT_SIGN.get(v, '')} {v}" for v in shown["verdict"]]
     for text in {"label", "category"} & set(shown.columns):
         shown[text] = [words.plain(t, 90) for t in shown[text]]
     if "unreliable" in shown:

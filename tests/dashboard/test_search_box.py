@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from test_pages import open_page
 
-from dashboard.components import looks
+from dashboard.components import theme
 from mneme.analyst import History
 from mneme.search import build_index, find_text
 from mneme.store.queries.latent import flags
@@ -88,7 +88,7 @@ def test_every_flag_is_a_filter_and_a_badge(tmp_path: Path, monkeypatch: pytest.
     with run.stage_writer() as writer:
         writer.replace("latents", rows)
         writer.replace("labels", labels)
-    assert set(flagged) == set(FLAGS) == set(looks.FLAGS)
+    assert set(flagged) == set(FLAGS) == set(theme.FLAGS)
     for flag, latent in flagged.items():
         assert flags(run, latent) == [flag]
         app = open_page(monkeypatch, tmp_path, "latents", "run", flag=flag)
