@@ -18,6 +18,8 @@ st.set_page_config(
     page_title="mneme", page_icon=str(HERE / "icon.svg"), layout="wide", initial_sidebar_state=230
 )
 
+st.html(HERE / "page.css")
+
 # Files of our own: a Material icon here would be fetched from the network.
 st.logo(str(HERE / "logo.svg"), icon_image=str(HERE / "icon.svg"), size="large")
 
@@ -96,6 +98,9 @@ PAGES = {
 
 page = st.navigation(PAGES)
 state.choose_run()
+with st.sidebar:
+    script = (HERE / "history.js").read_text(encoding="utf-8")  # our own file: nothing of a run is in it
+    st.html(f"<script>{script}</script>", unsafe_allow_javascript=True)
 link = st.sidebar.empty()
 with link.container():  # a page that ends early with st.stop() draws nothing after it
     links.copy_link()

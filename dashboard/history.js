@@ -1,7 +1,9 @@
-// One entry in the browser's history for each thing a person does: Streamlit alone adds three for opening a page with
-// parameters (Back then loses the filter) and none for a changed filter. Back to another page loads it: Streamlit drops
-// parameters whose widgets the page that is left has too, which is what the filter's are.
-{
+// Why Streamlit's own means do not do: a changed widget that is bound to the address replaces the browser's entry, so
+// that Back leaves the page and every filter on it; opening a latent adds four entries, of which two have lost the
+// filter; and on Back to another page the server drops the parameters whose widgets the page that is left has too.
+// Here each thing a person does is one entry, and Back to another page loads that page.
+if (!window.mnemeHistory) {
+  window.mnemeHistory = true;
   let touched = false;
   let page = location.pathname;
   const push = history.pushState.bind(history);

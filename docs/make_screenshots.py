@@ -57,7 +57,7 @@ def main() -> int:
             "-m",
             "streamlit",
             "run",
-            str(ROOT / "dashboard" / "serve.py"),
+            str(ROOT / "dashboard" / "app.py"),
             f"--server.port={port}",
         ],
         env={**os.environ, "MNEME_RUNS": str(run.parent), "MNEME_RUN": run.name},

@@ -40,6 +40,11 @@ labels = queries.labels(run, latent)
 edited = review.has_own_label(run, latent)  # which no score tells of
 label = words.markdown(labels["label"].iloc[0], 140) if len(labels) else "no label"
 top.title(f"Latent {latent:,}")
+# Streamlit leaves the page where the latent before was read to, and has no means to scroll. Runs when its text changes.
+st.sidebar.html(
+    f"<script>document.querySelector('h1')?.scrollIntoView() // latent {latent}</script>",
+    unsafe_allow_javascript=True,
+)
 
 sort_name = list_queries.SORTS[filters.sort_choice()][0].lower()
 place = list_queries.beside(run, where, latent, sort=filters.sort_choice())

@@ -2,10 +2,11 @@
 
 import streamlit as st
 
-from dashboard.components import bars, narrow, review, sketch, state, tables, theme, words
+from dashboard.components import charts, narrow, plots, review, state, tables, theme, words
 from mneme.store.queries import effects as effect_queries
 from mneme.store.queries import latents as latent_queries
 from mneme.store.queries import overview, quality
+from mneme.store.queries.latents import LatentFilter
 from mneme.verdict.calls import calls_sentence
 
 run = state.need_run("What did the tuning change?", "attribution")
@@ -71,11 +72,11 @@ with st.container(horizontal=True, gap="small"):  # wraps on a narrow screen
 first, second, third = narrow.stacking("overview", abreast=2).columns([1, 1, 1.1], gap="medium")
 with first:
     st.subheader("Which model uses it", help=theme.HELP["delta_norm"])
-    sketch.norms(run, key="overview_norms", height=210)
+    plots.norms(run, LatentFilter(), key="overview_norms", height=230, leave=True)
     st.html(theme.legend())
 with second:
     st.subheader("How much each contains", help=theme.HELP["beta"])
-    sketch.betas(run, key="overview_betas", height=210)
+    plots.betas(run, LatentFilter(), key="overview_betas", height=230, most=charts.MAX_SHAPES, leave=True)
 with third:
     st.subheader("Subject areas", help=theme.HELP["effect"])
     if effects is None or effects.empty:
@@ -83,13 +84,13 @@ with third:
     elif (effects["effect"] == 0).all():
         st.info("No changed latent fires in any area: every predicted effect is 0.", icon=":material/check:")
     else:
-        bars.effect_bars(effects, key="overview_bars")
+        plots.areas(effects, key="overview_areas", height=230, limit=7, leave=True)
         st.html(theme.effect_legend())
         st.button(
             "All areas",
             type="tertiary",
             icon=":material/balance:",
-            key="overview_areas",
+            key="overview_all_areas",
             on_click=state.go,
             args=("app_pages/side_effects.py",),
         )

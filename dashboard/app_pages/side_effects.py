@@ -9,6 +9,7 @@ from dashboard.components import (
     evaluation,
     narrow,
     patching,
+    plots,
     state,
     tables,
     theme,
@@ -46,12 +47,7 @@ if said := calls_sentence(effects["call"].dropna()):
 left, right = narrow.stacking("effects").columns([1.05, 1], gap="medium")
 with left:
     st.subheader("Predicted", help=theme.HELP["effect"])
-    st.plotly_chart(
-        effect_charts.effect_bars(effects, height=400, limit=15),
-        key="effects_bars",
-        config=charts.STILL,
-        alt="Predicted effect by category, with intervals",
-    )
+    plots.areas(effects, key="effects_bars", height=400, limit=15)
 baselines = queries.baselines(run)
 names = {k: words.plain(n, 60) for k, n in zip(effects["category"], effects["name"], strict=True)}
 with right:

@@ -12,9 +12,9 @@ from dashboard.components.charts import FAINT, layout
 _FAINTEST = 1e-3  # a smaller part of an effect is left blank
 
 
-def effect_bars(effects: pd.DataFrame, *, height: int, limit: int = 12) -> go.Figure:
-    """Predicted effects of the `limit` largest categories, the largest on top, with intervals."""
-    top = effects.head(limit).iloc[::-1]
+def effect_bars(effects: pd.DataFrame, *, height: int, legend: bool = True) -> go.Figure:
+    """Predicted effects with intervals, the first row on top; a bar's custom data is its row's number."""
+    top = effects.iloc[::-1]
     names = _names(top)
     fig = go.Figure()
     for verdict, colour in theme.EFFECT_COLOUR.items():
@@ -25,15 +25,17 @@ def effect_bars(effects: pd.DataFrame, *, height: int, limit: int = 12) -> go.Fi
         fig.add_bar(
             y=[names[i] for i in np.flatnonzero(own)],
             x=part["effect"].to_numpy(np.float32),
-            customdata=np.flatnonzero(own),
+            customdata=len(top) - 1 - np.flatnonzero(own),
             orientation="h",
             name=f"{theme.EFFECT_SIGN[verdict]} {verdict}",
             marker={"color": colour},
             error_x=_bars(part["effect"], part["ci_low"], part["ci_high"]),
             hovertemplate="%{y}<br>predicted effect %{x:.3g}<extra></extra>",
         )
-    layout(fig, "predicted effect", "", height=height)
-    fig.update_yaxes(categoryorder="array", categoryarray=names, showgrid=False, tickfont={"size": 12})
+    layout(fig, "predicted effect", "", height=height, legend=legend)
+    fig.update_yaxes(
+        categoryorder="array", categoryarray=names, showgrid=False, fixedrange=True, tickfont={"size": 12}
+    )
     fig.update_xaxes(rangemode="tozero", fixedrange=True)
     return fig
 

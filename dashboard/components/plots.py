@@ -1,4 +1,4 @@
-"""The linked plots of latents, wired: a box becomes a range, a click opens a latent."""
+"""The linked plots, wired: a box becomes a range, a click opens a latent or a subject area."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import pandas as pd
 import streamlit as st
 from plotly.graph_objects import Figure
 
-from dashboard.components import charts, filters, state
+from dashboard.components import charts, effect_charts, filters, state
 from dashboard.components.selection import read_gesture
 from mneme.store.queries import latents as queries
 from mneme.store.queries.latents import LatentFilter
 from mneme.store.run import Run
 
 
-def norms(run: Run, where: LatentFilter, *, key: str, height: int) -> None:
-    """Histogram of delta_norm by verdict."""
+def norms(run: Run, where: LatentFilter, *, key: str, height: int, leave: bool = False) -> None:
+    """Histogram of delta_norm by verdict; leave: a box opens the page Latents."""
     rows = queries.norm_histogram(run, where)
     if rows.empty:
         nothing()
@@ -30,12 +30,25 @@ def norms(run: Run, where: LatentFilter, *, key: str, height: int) -> None:
         "delta_norm",
         None,
         "Histogram of delta norm by verdict",
+        leave=leave,
     )
 
 
-def betas(run: Run, where: LatentFilter, *, key: str, height: int) -> None:
-    """beta(b) against beta(f)."""
-    data = scatter_data(run, where, "beta_base", "beta_tuned")
+def betas(
+    run: Run,
+    where: LatentFilter,
+    *,
+    key: str,
+    height: int,
+    most: int = charts.MAX_POINTS,
+    leave: bool = False,
+) -> None:
+    """beta(b) against beta(f); of more latents than `most` only the changed ones are points.
+
+    leave: a click opens a latent, and a box, of Plotly's tools, the page Latents: Streamlit tells of clicks only where
+    dragging draws no box.
+    """
+    data = scatter_data(run, where, "beta_base", "beta_tuned", most)
     if data is None:
         nothing()
         return
@@ -50,7 +63,16 @@ def betas(run: Run, where: LatentFilter, *, key: str, height: int) -> None:
         diagonal=True,
         height=height,
     )
-    linked(figure, key, "beta_base", "beta_tuned", "Scatter of beta in the base against the tuned model")
+    if leave:
+        figure.update_layout(dragmode="pan").update_xaxes(fixedrange=True).update_yaxes(fixedrange=True)
+    linked(
+        figure,
+        key,
+        "beta_base",
+        "beta_tuned",
+        "Scatter of beta in the base against the tuned model",
+        leave=leave,
+    )
 
 
 def map_of(run: Run, where: LatentFilter, *, key: str, height: int) -> None:
@@ -102,20 +124,56 @@ def scatter_data(
     return points, density, bounds
 
 
-def linked(figure: Figure, key: str, x: str, y: str | None, alt: str, config: dict = charts.CONFIG) -> None:
+def areas(effects: pd.DataFrame, *, key: str, height: int, limit: int, leave: bool = False) -> None:
+    """Predicted effects of the `limit` largest of `effects`; a bar that is clicked chooses its area.
+
+    leave: and opens the page Side effects.
+    """
+    shown = effects.head(limit)
+
+    def chosen() -> None:
+        at = read_gesture(
+            st.session_state[key].get("selection"), "", None
+        ).latent  # a bar's number, not a latent's
+        if at is None or at >= len(shown):
+            return
+        st.session_state["area"] = area = shown["category"].iloc[at]
+        if leave:
+            state.go("app_pages/side_effects.py", area=area)
+
+    st.plotly_chart(
+        effect_charts.effect_bars(shown, height=height, legend=not leave),
+        key=key,
+        on_select=chosen,
+        selection_mode="points",
+        config=charts.STILL,
+        alt="Predicted effect by category, with intervals",
+    )
+
+
+def linked(
+    figure: Figure,
+    key: str,
+    x: str,
+    y: str | None,
+    alt: str,
+    config: dict = charts.CONFIG,
+    *,
+    leave: bool = False,
+) -> None:
     """Draw a figure whose boxes filter and whose points open."""
     st.plotly_chart(
         figure,
         key=key,
-        on_select=_chosen(key, x, y),
+        on_select=_chosen(key, x, y, leave),
         selection_mode=("points", "box"),
         config=config,
         alt=alt,
     )
 
 
-def _chosen(key: str, x: str, y: str | None) -> Callable[[], None]:
-    return lambda: act(st.session_state[key].get("selection"), x, y)
+def _chosen(key: str, x: str, y: str | None, leave: bool) -> Callable[[], None]:
+    return lambda: act(st.session_state[key].get("selection"), x, y, leave=leave)
 
 
 def act(selection: Mapping[str, Any] | None, x: str, y: str | None, *, leave: bool = False) -> None:

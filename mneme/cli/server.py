@@ -37,7 +37,7 @@ def serve_dashboard(runs: Path, *, run: str | None = None, port: int = 8501, hea
     if run is not None:
         environment["MNEME_RUN"] = run
     chosen = {"server.address": ADDRESS, "server.port": port, "server.headless": headless}
-    command = [sys.executable, "-m", "streamlit", "run", str(home / "dashboard" / "serve.py")]
+    command = [sys.executable, "-m", "streamlit", "run", str(home / "dashboard" / "app.py")]
     command += settings_flags(home / ".streamlit" / "config.toml", chosen)
     # The theme is read from .streamlit/config.toml in the folder that Streamlit is started in.
     process = subprocess.Popen(command, env=environment, cwd=home)

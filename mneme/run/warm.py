@@ -55,7 +55,7 @@ def import_all() -> list[str]:
         module.name
         for package in (mneme, dashboard)
         for module in pkgutil.walk_packages(package.__path__, package.__name__ + ".")
-        if not module.name.endswith(("__main__", "dashboard.app", "dashboard.serve"))
+        if not module.name.endswith(("__main__", "dashboard.app"))
     ]
     missing = []
     for name in (*names, *_BY_NAME):

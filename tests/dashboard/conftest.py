@@ -19,7 +19,7 @@ from browsing import CHROMIUM, FLAGS, KEY, Server
 from mneme.compare.cache import CompareFile
 from mneme.testing.synthetic import make_synthetic_run
 
-APP = Path(__file__).resolve().parents[2] / "dashboard" / "serve.py"
+APP = Path(__file__).resolve().parents[2] / "dashboard" / "app.py"
 
 
 @pytest.fixture(scope="session")

@@ -137,8 +137,13 @@ def test_an_unknown_latent_is_no_exception(monkeypatch: pytest.MonkeyPatch, runs
 
 def test_hostile_text_is_shown_escaped(monkeypatch: pytest.MonkeyPatch, runs: Path) -> None:
     for page in ("overview", "latent", "side_effects"):
-        app = open_page(monkeypatch, runs, page, "hostile")
+        app = open_page(monkeypatch, runs, page, "hostile", latent="1")
+        scripts = [block.value for block in app.html if block.proto.unsafe_allow_javascript]
+        harmless = open_page(monkeypatch, runs, page, "whole", latent="1").html
+        assert scripts == [block.value for block in harmless if block.proto.unsafe_allow_javascript]
         for block in app.html:
+            if block.value in scripts:  # word for word as with a harmless run
+                continue
             assert "<script" not in block.value and "<img" not in block.value and "<svg" not in block.value
         for block in [*app.markdown, *app.caption]:
             assert "](javascript:" not in block.value

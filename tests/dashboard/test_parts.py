@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 
 import duckdb
@@ -10,8 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dashboard.components import betas, charts, jobs, plots, sketch, tokens, words
+from dashboard.components import betas, charts, effect_charts, jobs, plots, tokens, words
 from dashboard.components.selection import Gesture, read_gesture, read_ranges, write_ranges
+from mneme.store.queries import effects
 from mneme.store.queries import latent as latent_queries
 from mneme.store.queries import latents as queries
 from mneme.store.queries.latents import LatentFilter
@@ -153,19 +153,17 @@ def test_a_threshold_is_told_in_the_unit_of_its_value() -> None:
     assert words.threshold("warn > 0.25", share=False) == "warn > 0.25"
 
 
-def test_the_overview_draws_what_the_queries_say(runs) -> None:  # type: ignore[no-untyped-def]
-    run = open_run(runs / "whole")
-    counts = queries.norm_histogram(run, LatentFilter())
-    drawn = {each["name"]: sum(each["counts"]) for each in sketch.bars(counts, 200)["bars"]}
-    assert drawn == {**dict.fromkeys(drawn, 0), **counts.groupby("verdict")["n"].sum().to_dict()}
-    points = queries.points(run, LatentFilter(), "beta_base", "beta_tuned")
-    figure = sketch.scatter(points, np.eye(3), (-1, 2, -1, 2), 200)
-    assert sorted(j for each in figure["points"] for j in each["latent"]) == sorted(points["latent"])
-    for each in figure["points"]:
-        own = points.set_index("latent").loc[each["latent"]]
-        assert np.allclose(own["x"], each["x"], rtol=1e-3) and np.allclose(own["y"], each["y"], rtol=1e-3)
-    assert figure["density"] == [[1, 0, 0], [0, 1, 0], [0, 0, 1]]
-    assert json.dumps(figure) == json.dumps(sketch.scatter(points, np.eye(3), (-1, 2, -1, 2), 200))
+def test_the_histogram_draws_what_the_query_says(runs) -> None:  # type: ignore[no-untyped-def]
+    counts = queries.norm_histogram(open_run(runs / "whole"), LatentFilter())
+    drawn = {bar.name.split()[-1]: int(np.nansum(bar.y)) for bar in charts.norm_histogram(counts, {}).data}
+    assert drawn == counts.groupby("verdict")["n"].sum().to_dict()
+
+
+def test_a_bar_of_an_area_tells_its_row(runs) -> None:  # type: ignore[no-untyped-def]
+    found = effects.effects(open_run(runs / "whole")).head(7)
+    figure = effect_charts.effect_bars(found, height=200)
+    told = {int(row): float(x) for bar in figure.data for row, x in zip(bar.customdata, bar.x, strict=True)}
+    assert told == {i: np.float32(effect) for i, effect in enumerate(found["effect"])}
 
 
 def test_a_run_without_a_changed_latent_still_shows_where_all_of_them_lie(runs, tmp_path) -> None:  # type: ignore[no-untyped-def]
@@ -179,7 +177,10 @@ def test_a_run_without_a_changed_latent_still_shows_where_all_of_them_lie(runs, 
     assert points.empty and density is not None
     live = queries.count(run, LatentFilter(verdicts=("unchanged",)))
     assert 0.97 * live <= density.sum() <= live  # the span leaves out the outermost few
-    assert sketch.scatter(*data, 200)["points"] == []
+    figure = charts.verdict_scatter(
+        points, axes=("a", "b"), titles=("x", "y"), bounds=data[2], boxes={}, density=density
+    )
+    assert [trace.type for trace in figure.data] == ["heatmap"]
     assert plots.scatter_data(run, LatentFilter(q_max=-1.0), "beta_base", "beta_tuned", 50) is None
 
 

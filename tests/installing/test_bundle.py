@@ -74,7 +74,7 @@ def test_the_dashboard_sends_no_statistics_whatever_the_environment_says(
     monkeypatch.setattr(server, "check_port", lambda port: None)
     server.serve_dashboard(tmp_path, port=8600)
     (command,) = called
-    assert command[4] == str(CHECKOUT / "dashboard" / "serve.py")
+    assert command[4] == str(CHECKOUT / "dashboard" / "app.py")
     assert {"--browser.gatherUsageStats=false", "--server.address=127.0.0.1", "--server.port=8600"} < set(
         command
     )

@@ -57,7 +57,7 @@ def test_a_wheel_holds_one_package_with_everything_in_it(
     assert {
         "mneme/py.typed",
         "mneme/_bundle/.streamlit/config.toml",
-        "mneme/_bundle/dashboard/serve.py",
+        "mneme/_bundle/dashboard/app.py",
     } < names
     headers = Parser().parsestr(meta)
     assert (headers["Name"], headers["Version"]) == ("mneme-diff", mneme.__version__)
