@@ -2,9 +2,9 @@
 
 The run is made once (four minutes, 2 GB) in $MNEME_CACHE/benchmarks. Pages are timed in process, by reruns of
 their script; first paint, sessions and memory on a server of its own with headless Chromium that has kept nothing.
-First paint: the Overview's sentence and its cards are there; beside it, in turn, the least that Streamlit takes here, an
-otherwise empty page's one Plotly chart. The vectors of the labels are random ones, 131,072 different: made-up labels
-repeat, and repeated ones are kept once.
+First paint: the Overview's sentence and its cards are there; beside it, in turn, the least that Streamlit takes here,
+an otherwise empty page's one Plotly chart. The vectors of the labels are random ones, 131,072 different: made-up
+labels repeat, and repeated ones are kept once.
 
 python benchmarks/dashboard.py [--latents 131072] [--repeats 12] [--no-browser]
 """
@@ -185,7 +185,7 @@ def paint(browser: Any, address: str, *shown: str) -> list[float]:
 
 
 def in_browser(run: Run) -> dict[str, Any]:
-    """First paint and that of an empty page with a chart (s), memory of the server (GB), whether eight sessions are right."""
+    """First paint and that of an empty page with a chart (s), the server's memory (GB), whether sessions are right."""
     from playwright.sync_api import sync_playwright
 
     chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
