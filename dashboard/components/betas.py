@@ -57,4 +57,7 @@ def _beta(each: Mapping[Any, Any], model: str, *, judged: bool) -> str:
 
 def _judged(each: Mapping[Any, Any], model: str, row: dict[str, Any]) -> bool:
     """Whether the verdict rests on it: error along the main probe, or, if redirected, each model's own."""
-    return each["target"] == "error" and each["probe"] == (model if row["redirected"] else row["probe"])
+    found: bool = each["target"] == "error" and each["probe"] == (
+        model if row["redirected"] else row["probe"]
+    )
+    return found

@@ -7,6 +7,7 @@ the latent's number, no text for each; unchanged ones beyond 30,000 are drawn as
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -46,7 +47,11 @@ def _outline(fig: go.Figure, boxes: Box, x: str, y: str | None) -> None:
     """The range in force, as a frame."""
     if x not in boxes and y not in boxes:
         return
-    frame: dict = {"type": "rect", "line": {"color": FAINT, "width": 1.5, "dash": "dot"}, "layer": "below"}
+    frame: dict[str, Any] = {
+        "type": "rect",
+        "line": {"color": FAINT, "width": 1.5, "dash": "dot"},
+        "layer": "below",
+    }
     for name, ref, axis in (("x", "x", x), ("y", "y", y)):
         bounds = boxes.get(axis) if axis else None
         frame[f"{name}ref"] = ref if bounds else f"{ref} domain"

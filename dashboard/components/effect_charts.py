@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
@@ -123,7 +125,7 @@ def group_heatmap(effects: pd.DataFrame, groups: pd.DataFrame, *, limit: int = 2
     return fig
 
 
-def _bars(value: pd.Series, low: pd.Series, high: pd.Series) -> dict:
+def _bars(value: pd.Series, low: pd.Series, high: pd.Series) -> dict[str, Any]:
     if low.isna().all():
         return {}
     return {

@@ -10,7 +10,7 @@ import re
 import signal
 import subprocess
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psutil
 import tomlkit
@@ -226,14 +226,14 @@ def _process(folder: Path, name: str) -> psutil.Process | None:
     return process_of(path) if path else None
 
 
-def settings_from(folder: Path, request: Request) -> dict:
+def settings_from(folder: Path, request: Request) -> dict[str, Any]:
     """The settings that a request stands for, nested."""
 
     def place(text: str) -> str:
         local = _local(folder, text)
         return str(local) if local else text.strip()
 
-    values: dict = {
+    values: dict[str, Any] = {
         "base": place(request.base),
         "tuned": place(request.tuned),
         "corpus": place(request.corpus),
@@ -259,7 +259,7 @@ def _allowed(folder: Path, text: str) -> bool:
     return bool(_HUB.fullmatch(text)) and ".." not in text and not (Path.cwd() / text).exists()
 
 
-def _task(entry: dict) -> TaskView:
+def _task(entry: dict[str, Any]) -> TaskView:
     done, total, unit = entry.get("done") or 0, entry.get("total"), words.plain(entry.get("unit"), 20)
     share = min(1.0, max(0.0, done / total)) if total else (1.0 if entry.get("finished_at") else 0.0)
     text = f"{words.count(done)} of {words.count(total)} {unit}" if total else f"{words.count(done)} {unit}"

@@ -157,7 +157,7 @@ def linked(
     x: str,
     y: str | None,
     alt: str,
-    config: dict = charts.CONFIG,
+    config: dict[str, Any] = charts.CONFIG,
     *,
     leave: bool = False,
 ) -> None:

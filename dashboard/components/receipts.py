@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -73,7 +74,7 @@ def show_comparison(run: Run) -> None:
         )
 
 
-def _table(found: list[dict]) -> None:
+def _table(found: list[dict[str, Any]]) -> None:
     st.dataframe(
         pd.DataFrame(
             {

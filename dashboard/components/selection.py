@@ -69,8 +69,8 @@ def read_ranges(text: str | None) -> Ranges:
     return found
 
 
-def _finite(value: object) -> bool:
+def _finite(value: Any) -> bool:
     try:
-        return math.isfinite(float(value))  # type: ignore[arg-type]
+        return math.isfinite(float(value))
     except (TypeError, ValueError):
         return False

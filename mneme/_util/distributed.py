@@ -67,7 +67,8 @@ def from_first(value: T) -> T:
         return value
     held: list[Any] = [value]
     dist.broadcast_object_list(held, src=0, device=torch.device("cpu"))
-    return held[0]
+    found: T = held[0]
+    return found
 
 
 def add_up(*sums: np.ndarray) -> None:

@@ -157,7 +157,7 @@ def _changes(database: duckdb.DuckDBPyConnection) -> list[Change]:
 def _append(
     database: duckdb.DuckDBPyConnection, latent: int | None, author: str, values: dict[str, str | None]
 ) -> int:
-    action = database.execute(f"SELECT coalesce(max(action), 0) + 1 FROM {_TABLE}").fetchall()[0][0]
+    action: int = database.execute(f"SELECT coalesce(max(action), 0) + 1 FROM {_TABLE}").fetchall()[0][0]
     at = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     database.executemany(
         f"INSERT INTO {_TABLE} ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)",

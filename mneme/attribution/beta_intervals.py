@@ -22,7 +22,9 @@ _PAIRS = 4  # (model, probe)
 
 
 @numba.njit(nogil=True, cache=True)
-def _add(latent, power, dots, square, products):  # pragma: no cover - compiled
+def _add(
+    latent: np.ndarray, power: np.ndarray, dots: np.ndarray, square: np.ndarray, products: np.ndarray
+) -> None:  # pragma: no cover - compiled
     """Add each row to its latent's moments."""
     for u in range(len(latent)):
         j, c = latent[u], power[u]

@@ -48,7 +48,8 @@ class BootstrapSums:
         """(F, R): ln(|S^t| / |S^b|) of each replicate, within +-LOG_LIMIT; NaN where a replicate is empty."""
         base, tuned = np.abs(self.sums.astype(np.float64))
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.clip(np.log(tuned) - np.log(base), -LOG_LIMIT, LOG_LIMIT)
+            found: np.ndarray = np.clip(np.log(tuned) - np.log(base), -LOG_LIMIT, LOG_LIMIT)
+            return found
 
     def interval(self, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
         """(F,) percentile interval of log_ratio; NaN where half or more of the replicates are empty."""

@@ -48,7 +48,8 @@ class Together(NamedTuple):
         """(F, F), symmetric: the products, and the squares on the diagonal."""
         n = len(self.squares)
         upper = sparse.csr_array((self.products, self.pairs.other, self.pairs.starts), shape=(n, n))
-        return (upper + upper.T + sparse.diags_array(self.squares)).tocsr()
+        found: sparse.csr_array = (upper + upper.T + sparse.diags_array(self.squares)).tocsr()
+        return found
 
 
 def make_pairs(first: np.ndarray, other: np.ndarray, n_latents: int) -> Pairs:
@@ -112,7 +113,16 @@ def coactivation(codes: Any, pairs: Pairs, max_tokens: int) -> Together:
 
 
 @numba.njit(nogil=True, cache=True)
-def _add(start, stop, pointers, latent, value, starts, other, out):  # pragma: no cover
+def _add(
+    start: int,
+    stop: int,
+    pointers: np.ndarray,
+    latent: np.ndarray,
+    value: np.ndarray,
+    starts: np.ndarray,
+    other: np.ndarray,
+    out: np.ndarray,
+) -> None:  # pragma: no cover
     """Add f_j f_k of tokens start .. stop to `out` (P,)."""
     active = np.zeros(len(starts) - 1)  # this token's f of every latent
     for t in range(start, stop):

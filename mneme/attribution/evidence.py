@@ -150,7 +150,8 @@ class DocumentMoments:
         """(F,): ln(|S^t| / |S^b|), within +-LOG_LIMIT; NaN where neither model has anything."""
         base, tuned = np.abs(self.totals)
         with np.errstate(divide="ignore", invalid="ignore"):
-            return np.clip(np.log(tuned) - np.log(base), -LOG_LIMIT, LOG_LIMIT)
+            found: np.ndarray = np.clip(np.log(tuned) - np.log(base), -LOG_LIMIT, LOG_LIMIT)
+            return found
 
     def covariance(self) -> np.ndarray:
         """(3, F): variance of S^b, covariance, variance of S^t over documents; NaN with fewer than two."""

@@ -17,8 +17,17 @@ HISTOGRAM_EDGES = np.geomspace(1e-3, 1e4, 43)
 
 @numba.njit(nogil=True, cache=True)
 def _count(
-    row, latent, value, is_first, edges, n_active, total, maximum, n_first, histogram
-):  # pragma: no cover - compiled
+    row: np.ndarray,
+    latent: np.ndarray,
+    value: np.ndarray,
+    is_first: np.ndarray,
+    edges: np.ndarray,
+    n_active: np.ndarray,
+    total: np.ndarray,
+    maximum: np.ndarray,
+    n_first: np.ndarray,
+    histogram: np.ndarray,
+) -> None:  # pragma: no cover - compiled
     """Add each code to its latent's counts."""
     last = histogram.shape[1] - 1
     for i in range(len(row)):
@@ -31,7 +40,9 @@ def _count(
 
 
 @numba.njit(nogil=True, cache=True)
-def _weigh(row, latent, value, measured, out):  # pragma: no cover - compiled
+def _weigh(
+    row: np.ndarray, latent: np.ndarray, value: np.ndarray, measured: np.ndarray, out: np.ndarray
+) -> None:  # pragma: no cover - compiled
     """Add f y and f to out (2, F), of the codes on tokens where y is known."""
     for i in range(len(row)):
         y = measured[row[i]]

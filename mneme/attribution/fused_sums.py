@@ -33,8 +33,18 @@ class TokenSums(NamedTuple):
 
 @numba.njit(nogil=True, cache=True, fastmath=_ORDER_IS_FREE)
 def _token_dots(
-    start, stop, pointers, latent, value, x, decoder, bias, dots, total, squares
-):  # pragma: no cover
+    start: int,
+    stop: int,
+    pointers: np.ndarray,
+    latent: np.ndarray,
+    value: np.ndarray,
+    x: np.ndarray,
+    decoder: np.ndarray,
+    bias: np.ndarray,
+    dots: np.ndarray,
+    total: np.ndarray,
+    squares: np.ndarray,
+) -> None:  # pragma: no cover
     """Tokens start .. stop: dots (n, 8) of their pairs; adds to total (2 d,) and squares (4,)."""
     width = bias.shape[0]
     d = width // 2
@@ -88,7 +98,15 @@ def _token_dots(
 
 
 @numba.njit(nogil=True, cache=True)
-def _by_document(pointers, latent, value, dots, document, slot, out):  # pragma: no cover
+def _by_document(
+    pointers: np.ndarray,
+    latent: np.ndarray,
+    value: np.ndarray,
+    dots: np.ndarray,
+    document: np.ndarray,
+    slot: np.ndarray,
+    out: tuple[np.ndarray, ...],
+) -> int:  # pragma: no cover
     """Add up f dots of the same (document, latent); the number of such pairs. `slot` (F,) comes and goes as -1."""
     of_document, of_latent, fires, power, sums = out
     n = first = 0

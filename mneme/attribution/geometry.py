@@ -53,7 +53,8 @@ class Geometry:
     @property
     def norms(self) -> np.ndarray:
         """(2, F) float64: decoder l2 norms."""
-        return np.sqrt(np.stack([self.dots[0, 0], self.dots[1, 1]]))
+        found: np.ndarray = np.sqrt(np.stack([self.dots[0, 0], self.dots[1, 1]]))
+        return found
 
     @property
     def cosine(self) -> np.ndarray:

@@ -143,4 +143,5 @@ def flips(
         not_up = (verdict == "amplified") & (joint < margin / 2)
         not_down = (verdict == "suppressed") & (joint > -margin / 2)
         not_still = (verdict == "unchanged") & (np.abs(joint) > margin + np.abs(log_ratio - reference))
-    return not_up | not_down | not_still
+    found: np.ndarray = not_up | not_down | not_still
+    return found

@@ -107,7 +107,10 @@ def stability(crosscoder: Any, retrained: Sequence[Any], live: np.ndarray | None
     """(F,): share of retrained dictionaries that find each latent again; NaN without any."""
     if not retrained:
         return np.full(crosscoder.W_dec.shape[1], np.nan)
-    return np.mean([match_latents(crosscoder, other, live).persists for other in retrained], axis=0)
+    found: np.ndarray = np.mean(
+        [match_latents(crosscoder, other, live).persists for other in retrained], axis=0
+    )
+    return found
 
 
 def verdict_persistence(

@@ -30,9 +30,10 @@ from mneme.attribution.evidence import (
     margin_p_values,
 )
 from mneme.attribution.firing import FiringSums
+from mneme.attribution.fused_sums import TokenSums
 from mneme.attribution.geometry import BASE, TUNED, Geometry, make_geometry
 from mneme.attribution.joint import correlated_groups, flips, joint_betas
-from mneme.attribution.pairs import PairSums, TokenSums, encode_pair_sums
+from mneme.attribution.pairs import PairSums, encode_pair_sums
 from mneme.attribution.reasons import GROUP, ONE_PROBE
 from mneme.attribution.scaling import (
     ScalingSums,
@@ -65,7 +66,8 @@ class FitQuality:
     def explained_variance(self) -> np.ndarray:
         """(2,): 1 - residual / variance."""
         with np.errstate(divide="ignore", invalid="ignore"):
-            return 1 - self.residual / self.variance
+            found: np.ndarray = 1 - self.residual / self.variance
+            return found
 
 
 @dataclass(frozen=True)
@@ -287,7 +289,10 @@ def scaling_log_ratio(sums: ScalingSums, geometry: Geometry, probe: np.ndarray) 
     """(F,): ln(|beta_tuned| / |beta_base|) on the error target and the given probe (F,) of each latent."""
     error, which = sums.betas(geometry)["error"], np.arange(geometry.n_latents)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.log(np.abs(error[TUNED, probe, which])) - np.log(np.abs(error[BASE, probe, which]))
+        found: np.ndarray = np.log(np.abs(error[TUNED, probe, which])) - np.log(
+            np.abs(error[BASE, probe, which])
+        )
+        return found
 
 
 def severity(geometry: Geometry, scaling: pd.DataFrame, firing: FiringSums, fit: FitQuality) -> np.ndarray:

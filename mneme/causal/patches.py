@@ -172,7 +172,8 @@ def _directions(dictionary: Dictionary, others: np.ndarray, text: Text, latent: 
     both = dictionary.decoder[:, drawn.to(dictionary.decoder.device)].cpu()  # (2, R, d)
     norms = both.norm(dim=-1)
     found = torch.where((norms[TUNED] >= norms[BASE])[:, None], both[TUNED], both[BASE])
-    return found / found.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+    out: Tensor = found / found.norm(dim=-1, keepdim=True).clamp(min=1e-12)
+    return out
 
 
 def _drawn(text: Text, like: np.ndarray, n_latents: int, seed: int) -> Tensor:
@@ -191,4 +192,5 @@ def _random(text: Text, like: Tensor, seed: int) -> Tensor:
     width = like.shape[-1]
     rows = [rng.standard_normal(width) for rng in _generators(text, seed, -1 % 2**32)]
     found = torch.from_numpy(np.array(rows)).float()
-    return (found / found.norm(dim=-1, keepdim=True))[:, None]
+    out: Tensor = (found / found.norm(dim=-1, keepdim=True))[:, None]
+    return out

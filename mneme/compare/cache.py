@@ -103,7 +103,7 @@ class CompareFile:
             if process.poll() is not None:
                 _STARTED.remove(process)
         try:
-            found = json.loads(self.state_file.read_text(encoding="utf-8"))
+            found: dict[str, Any] = json.loads(self.state_file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
         if "error" in found:

@@ -194,7 +194,7 @@ def _generate(
     mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=model.device)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed * 1_000_003 + number)
-        output = model.generate(  # type: ignore[operator]
+        output = model.generate(  # type: ignore[operator]  # GenerationMixin is not among its declared bases
             input_ids=ids,
             attention_mask=mask,
             do_sample=True,

@@ -139,9 +139,10 @@ class CodeCache:
             yield Shard(first, codes, entry["n_tokens"])
             first += entry["n_tokens"]
 
-    def _read_index(self) -> dict:
+    def _read_index(self) -> dict[str, Any]:
         try:
-            return json.loads((self.folder / "index.json").read_text())
+            found: dict[str, Any] = json.loads((self.folder / "index.json").read_text())
+            return found
         except (OSError, json.JSONDecodeError) as error:
             raise CrosscoderError(f"{self.folder} holds no codes: run the same command again") from error
 
@@ -186,4 +187,5 @@ def to_csr(folder: str | Path) -> scipy.sparse.csr_matrix:
         parts.append(scipy.sparse.csr_matrix((shard.codes.value.numpy(), latent, pointers), shape=shape))
     if not parts:
         return scipy.sparse.csr_matrix(np.zeros((0, cache.n_latents), np.float32))
-    return scipy.sparse.vstack(parts, format="csr")
+    found: scipy.sparse.csr_matrix = scipy.sparse.vstack(parts, format="csr")
+    return found

@@ -15,6 +15,7 @@ import itertools
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from typing import TypeVar
 
 import numba
 import numpy as np
@@ -24,9 +25,13 @@ from torch import Tensor
 _ORDER_IS_FREE = {"reassoc", "contract", "nsz", "arcp"}  # not nnan, ninf: what isn't finite must show
 _BLOCK = 32  # entries of a row that one comparison looks at
 
+_Made = TypeVar("_Made")
+
 
 @numba.njit(nogil=True, cache=True)
-def _scan(pre, cut, start, stop, out):  # pragma: no cover
+def _scan(
+    pre: np.ndarray, cut: np.ndarray, start: int, stop: int, out: np.ndarray
+) -> int:  # pragma: no cover
     """Flat positions of entries (row by row) over their column's cut, into `out`; their number, if it fits or not."""
     n, F = 0, pre.shape[1]
     for t in range(start, stop):
@@ -53,7 +58,18 @@ def _scan(pre, cut, start, stop, out):  # pragma: no cover
 
 
 @numba.njit(nogil=True, cache=True, fastmath=_ORDER_IS_FREE)
-def _decode(start, stop, pointers, latent, value, x, dec, b_dec, residual, dots):  # pragma: no cover
+def _decode(
+    start: int,
+    stop: int,
+    pointers: np.ndarray,
+    latent: np.ndarray,
+    value: np.ndarray,
+    x: np.ndarray,
+    dec: np.ndarray,
+    b_dec: np.ndarray,
+    residual: np.ndarray,
+    dots: np.ndarray,
+) -> None:  # pragma: no cover
     """Tokens start .. stop: residual (B, D) = x - x_hat, dots (n,) = residual . dec[latent]."""
     D = len(b_dec)
     for t in range(start, stop):
@@ -81,7 +97,15 @@ def _decode(start, stop, pointers, latent, value, x, dec, b_dec, residual, dots)
 
 
 @numba.njit(nogil=True, cache=True, fastmath=_ORDER_IS_FREE)
-def _bags(start, stop, pointers, index, weight, table, out):  # pragma: no cover
+def _bags(
+    start: int,
+    stop: int,
+    pointers: np.ndarray,
+    index: np.ndarray,
+    weight: np.ndarray,
+    table: np.ndarray,
+    out: np.ndarray,
+) -> None:  # pragma: no cover
     """Bags start .. stop: out[b] = sum of weight_i table[index_i] over the bag's entries."""
     D = table.shape[1]
     for b in range(start, stop):
@@ -149,7 +173,7 @@ def _even(pointers: np.ndarray) -> np.ndarray:
     return np.searchsorted(work, np.linspace(0, work[-1], _n() + 1))
 
 
-def _threads(share: Callable, bounds: np.ndarray) -> list:
+def _threads(share: Callable[[int, int], _Made], bounds: np.ndarray) -> list[_Made]:
     """share(start, stop) for each two bounds that follow each other, each in a thread."""
     pairs = [(int(a), int(b)) for a, b in itertools.pairwise(bounds)]
     if len(pairs) == 1:

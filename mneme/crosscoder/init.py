@@ -61,7 +61,8 @@ def fit_scale(batches: Iterable[Tensor]) -> Tensor:
         total += batch.double().norm(dim=2).sum(0).cpu()
     if n == 0 or not bool((torch.isfinite(total) & (total > 0)).all()):
         raise ActivationError("the activations are absent, zero, NaN or infinite: check models and corpus")
-    return (total / n / d**0.5).float()
+    found: Tensor = (total / n / d**0.5).float()
+    return found
 
 
 def geometric_median(points: Tensor, steps: int = 100, tolerance: float = 1e-6) -> Tensor:

@@ -66,7 +66,8 @@ def affine(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     asks = torch.is_grad_enabled() and weight.requires_grad
     takes = x.device.type == "cpu" and (in_float32 or in_bf16) and not asks
     if takes and torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise"):
-        return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+        found: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+        return found
     return torch.addmm(bias, x, weight.T)
 
 
@@ -83,7 +84,8 @@ def sparse_decode(codes: SparseCodes, decoder: Tensor, n_tokens: int) -> Tensor:
 def weighted_bags(index: Tensor, bag: Tensor, weight: Tensor, table: Tensor, n_bags: int) -> Tensor:
     """out[b] = sum over i with bag_i = b of weight_i table[index_i]; bag ascending. -> (n_bags, D)."""
     if (gpu := triton_kernels(table.device)) is not None:
-        return gpu.weighted_bags(index, bag, weight, table, n_bags)
+        found: Tensor = gpu.weighted_bags(index, bag, weight, table, n_bags)
+        return found
     if table.dtype == torch.float32 and runs_fused(table):
         return fused.weighted_bags(_pointers(bag, n_bags), index, weight, table)
     offsets = torch.zeros(n_bags + 1, dtype=torch.int64, device=table.device)
@@ -96,7 +98,10 @@ def weighted_bags(index: Tensor, bag: Tensor, weight: Tensor, table: Tensor, n_b
 def bag_totals(bag: Tensor, value: Tensor, n_bags: int) -> Tensor:
     """out[b] = sum over i with bag_i = b of value_i; bag ascending. -> (n_bags,), on a GPU without atomics too."""
     if (gpu := triton_kernels(value.device)) is not None:
-        return gpu.weighted_bags(torch.zeros_like(bag), bag, value, value.new_ones(1, 1), n_bags).squeeze(1)
+        found: Tensor = gpu.weighted_bags(
+            torch.zeros_like(bag), bag, value, value.new_ones(1, 1), n_bags
+        ).squeeze(1)
+        return found
     return value.new_zeros(n_bags).index_add_(0, bag, value)
 
 
@@ -105,14 +110,17 @@ def pair_dots(left: Tensor, right: Tensor, row: Tensor, latent: Tensor) -> Tenso
 
     `row` ascending. On CPU it is the gradient of an embedding bag to its per-sample weights: torch has that fused.
     """
+    found: Tensor
     if (gpu := triton_kernels(left.device)) is not None:
-        return gpu.pair_dots(left, right, row, latent)
+        found = gpu.pair_dots(left, right, row, latent)
+        return found
     if left.device.type == "cpu":
         offsets = torch.zeros(len(left) + 1, dtype=torch.int64)
         torch.cumsum(torch.bincount(row, minlength=len(left)), 0, out=offsets[1:])
-        return torch.ops.aten._embedding_bag_per_sample_weights_backward(
+        found = torch.ops.aten._embedding_bag_per_sample_weights_backward(
             left, right, latent, offsets[:-1], row, 0, -1
         )
+        return found
     step = max(1, 2**26 // left.shape[1])
     parts = [(left[row[i : i + step]] * right[latent[i : i + step]]).sum(1) for i in range(0, len(row), step)]
     return torch.cat(parts) if parts else left.new_zeros(0)

@@ -12,8 +12,8 @@ Letters: B tokens, 2 models (base, tuned), d width, F latents, n active pairs.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ from mneme.crosscoder.codes import SparseCodes
 from mneme.crosscoder.config import CrosscoderConfig
 from mneme.crosscoder.init import fit_normaliser, fit_scale
 from mneme.crosscoder.kernels import encodes_in_bf16, sparse_decode
-from mneme.crosscoder.source import as_source
+from mneme.crosscoder.source import Source, as_source
 
 # Of pre-activations held at once. A processor's are freed in blocks that its allocator finds a place for again; a
 # GPU reads the whole encoder for each chunk, so that a chunk must be of thousands of tokens.
@@ -140,7 +140,8 @@ class Crosscoder(nn.Module):
 
     def decoder_norms(self) -> Tensor:
         """(2, F): l2 norms of the decoders in normalised units (raw ones: those of `raw_decoder()`)."""
-        return self.W_dec.norm(dim=-1)
+        found: Tensor = self.W_dec.norm(dim=-1)
+        return found
 
     # files
 
@@ -183,7 +184,7 @@ class Crosscoder(nn.Module):
             self.save_pretrained(folder)
             return str(hub.upload_folder(repo_id=repo_id, folder_path=folder))
 
-    def with_normaliser(self, activations: Any) -> Crosscoder:
+    def with_normaliser(self, activations: Source | Tensor | Iterable[Tensor]) -> Crosscoder:
         """This crosscoder with its normaliser computed on raw activations (anything training takes).
 
         Mean 0 and E||x||^2 = d; layouts trained on uncentred inputs get mean norm sqrt(d) alone.

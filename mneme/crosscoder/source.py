@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -12,6 +12,7 @@ from mneme._util.distributed import share
 from mneme._util.errors import ActivationError
 
 
+@runtime_checkable
 class Source(Protocol):
     """What training needs of activations; ActivationCache is one."""
 
@@ -51,14 +52,14 @@ class TensorSource:
             yield self.x[rows[share(len(rows), part)]]
 
 
-def as_source(activations: Any) -> Source:
+def as_source(activations: Source | Tensor | Iterable[Tensor]) -> Source:
     """A Source of whatever the caller has.
 
     Raises ActivationError for what is none, or holds no activations.
     """
     if isinstance(activations, Tensor):
         return TensorSource(activations)
-    if hasattr(activations, "batches") and hasattr(activations, "n"):
+    if isinstance(activations, Source):
         return activations
     if isinstance(activations, Iterable):
         parts = list(activations)

@@ -42,7 +42,8 @@ class Weights(NamedTuple):
 
     def norms(self) -> Tensor:
         """(F,): |d_j^b| + |d_j^t|."""
-        return self.dec.unflatten(1, (2, -1)).norm(dim=-1).sum(1)
+        found: Tensor = self.dec.unflatten(1, (2, -1)).norm(dim=-1).sum(1)
+        return found
 
 
 class Step(NamedTuple):

@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
 import torch
+from torch import Tensor
 
 from mneme._util.memory import explained, keep_freed_memory
 from mneme._util.progress import NULL_PROGRESS, Progress
@@ -28,7 +28,7 @@ Log = Callable[[dict[str, float]], None]
 
 
 def train_crosscoder(
-    activations: Any,
+    activations: Source | Tensor | Iterable[Tensor],
     config: CrosscoderConfig | None = None,
     *,
     checkpoint: str | Path | None = None,

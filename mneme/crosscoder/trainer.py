@@ -128,7 +128,7 @@ class Trainer:
             weight.grad = grad
         # Adam divides by it as it reads the gradients: a norm over the limit becomes the limit.
         norm = global_norm(result.grads, self.grid)
-        self.optimizer.grad_scale = (norm / config.clip).clamp_min(1)  # type: ignore[attr-defined]
+        self.optimizer.grad_scale = (norm / config.clip).clamp_min(1)  # type: ignore[attr-defined]  # torch reads it, without a declaration
         rate = config.learning_rate * self._rate_share()
         self.optimizer.param_groups[0]["lr"] = rate
         self.optimizer.step()

@@ -82,7 +82,8 @@ def _ends(bag: Tensor, n_bags: int) -> Tensor:
 
 def _columns(table: Tensor) -> int:
     """How many columns are gathered at a time: a power of 2."""
-    return min(_SLICE_BYTES // table.element_size(), triton.next_power_of_2(table.shape[1]))
+    found: int = min(_SLICE_BYTES // table.element_size(), triton.next_power_of_2(table.shape[1]))
+    return found
 
 
 @triton.jit

@@ -40,7 +40,8 @@ def category_vectors(encoder: Encoder, taxonomy: Taxonomy) -> np.ndarray:
     embedded = encoder.embed(texts)
     vectors = np.zeros((len(taxonomy.categories), embedded.shape[1]), dtype=np.float32)
     np.add.at(vectors, owner, embedded)
-    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    found: np.ndarray = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return found
 
 
 class Weights(NamedTuple):
@@ -95,7 +96,7 @@ def latent_weights(
     excess = np.maximum(share - prior, 0)
     excess[total <= 0] = 0
     mix = np.where(has_label, config.label_weight, 0.0)[:, None]
-    weights = (1 - mix) * excess + mix * label_weights
+    weights: np.ndarray = (1 - mix) * excess + mix * label_weights
     # A latent's largest category is named however small: its weight says how little that means.
     small = weights < config.min_weight
     small[np.arange(len(weights)), weights.argmax(1)] = False

@@ -74,11 +74,13 @@ def baseline_frame(
 def weighted_mean(weights: np.ndarray, windows: Windows, sums: np.ndarray) -> np.ndarray:
     """(C,): weighted sum of (W,) window sums, over the weighted number of rows."""
     rows = weights.T.astype(np.float64) @ windows.n_rows
-    return np.divide(weights.T @ sums, rows, out=np.full(len(rows), np.nan), where=rows > 0)
+    found: np.ndarray = np.divide(weights.T @ sums, rows, out=np.full(len(rows), np.nan), where=rows > 0)
+    return found
 
 
 def _mean_vector_norm(weights: np.ndarray, windows: Windows, sums: np.ndarray) -> np.ndarray:
     """(C,): norm of the weighted mean of (W, d) window sums."""
     rows = weights.T.astype(np.float64) @ windows.n_rows
     norm = np.linalg.norm(weights.T @ sums, axis=1)
-    return np.divide(norm, rows, out=np.full(len(rows), np.nan), where=rows > 0)
+    found: np.ndarray = np.divide(norm, rows, out=np.full(len(rows), np.nan), where=rows > 0)
+    return found

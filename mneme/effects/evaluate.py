@@ -140,7 +140,8 @@ def _highest(value: np.ndarray, k: int) -> np.ndarray:
 def flag_metric(metric: str, flagged: np.ndarray, positive: np.ndarray) -> np.ndarray:
     """(...) of arrays (..., n): accuracy, precision (NaN: nothing is flagged), recall or f1 (NaN: no positives)."""
     if metric == "accuracy":
-        return (flagged == positive).mean(-1)
+        found: np.ndarray = (flagged == positive).mean(-1)
+        return found
     among = {
         "precision": flagged.sum(-1),
         "recall": positive.sum(-1),

@@ -84,7 +84,8 @@ def mean_by_topic(
     category = np.array([of.get(topic, -1) for topic in topics])
     known = category >= 0
     top, bottom = (np.bincount(category[known], weights=x[known], minlength=len(keys)) for x in (total, size))
-    return np.divide(top, bottom, out=np.full(len(keys), np.nan), where=bottom > 0)
+    found: np.ndarray = np.divide(top, bottom, out=np.full(len(keys), np.nan), where=bottom > 0)
+    return found
 
 
 def mean_difference_lens(

@@ -114,4 +114,5 @@ def confirmed_rows(crosscoder: Any, source: Any, moved: Directions, progress: Pr
 def share_explained(weights: np.ndarray, held: Held) -> np.ndarray:
     """(C,): 1 - left / difference over the categories' windows, (W, C) weights; NaN where nothing differs."""
     difference, left = (weights.T.astype(np.float64) @ part for part in (held.difference, held.left))
-    return 1 - np.divide(left, difference, out=np.full(len(left), np.nan), where=difference > 0)
+    found: np.ndarray = 1 - np.divide(left, difference, out=np.full(len(left), np.nan), where=difference > 0)
+    return found

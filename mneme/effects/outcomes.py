@@ -200,7 +200,8 @@ def _measure_batch(
 
 def _letter_token(tokenizer: PreTrainedTokenizerBase, choice: int) -> int:
     """The token of " A", " B", ... (its last, where a tokenizer splits the space off)."""
-    return tokenizer(f" {LETTERS[choice]}", add_special_tokens=False)["input_ids"][-1]
+    found: int = tokenizer(f" {LETTERS[choice]}", add_special_tokens=False)["input_ids"][-1]
+    return found
 
 
 class Kept:

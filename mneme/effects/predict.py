@@ -193,7 +193,8 @@ def reach_of(
 def saturated(total: np.ndarray, rows: np.ndarray, scale: float) -> np.ndarray:
     """(W,): each window's rows, times 1 - exp(-mean / scale), mean = total / rows. total, rows: (W,)."""
     mean = np.divide(total, rows, out=np.zeros(len(rows)), where=rows > 0)
-    return rows * -np.expm1(-mean / scale)
+    found: np.ndarray = rows * -np.expm1(-mean / scale)
+    return found
 
 
 def amount_of_text(weights: np.ndarray, windows: Windows) -> pd.DataFrame:

@@ -114,9 +114,13 @@ def latent_steps(latents: pd.DataFrame) -> np.ndarray:
     cosine = np.nan_to_num(latents["decoder_cosine"].to_numpy(float))
     turned = np.sqrt(np.maximum(base**2 + tuned**2 - 2 * base * tuned * cosine, 0))
     redirected = latents["redirected"].fillna(False).to_numpy(bool)
-    return np.nan_to_num(np.where(redirected, turned, np.abs(change) * probe))
+    found: np.ndarray = np.nan_to_num(np.where(redirected, turned, np.abs(change) * probe))
+    return found
 
 
 def norm_steps(latents: pd.DataFrame) -> np.ndarray:
     """(F,): | |d_t| - |d_b| |, the change of decoder norm alone, raw units."""
-    return np.nan_to_num(np.abs(latents["norm_tuned"].to_numpy(float) - latents["norm_base"].to_numpy(float)))
+    found: np.ndarray = np.nan_to_num(
+        np.abs(latents["norm_tuned"].to_numpy(float) - latents["norm_base"].to_numpy(float))
+    )
+    return found

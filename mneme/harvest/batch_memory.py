@@ -27,7 +27,8 @@ def bytes_a_token(model: nn.Module) -> int:
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     item = next(model.parameters()).element_size()
     kept = 3 * config.hidden_size + 2 * inner
-    return (kept + 8 * config.hidden_size + 3 * inner) * item
+    found: int = (kept + 8 * config.hidden_size + 3 * inner) * item
+    return found
 
 
 def reading_advice(pair: ModelPair, layer: int, config: HarvestConfig) -> str:

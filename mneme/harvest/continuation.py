@@ -52,7 +52,8 @@ class Continuation:
             if head is not None:
                 head.input = head.input[where][None]
             found = model.output.logits.save()
-        return found[0] if head is not None else found[where]
+        out: Tensor = found[0] if head is not None else found[where]
+        return out
 
     @torch.no_grad()
     def _layer_gives_a_tuple(self) -> bool:

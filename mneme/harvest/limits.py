@@ -19,7 +19,8 @@ from mneme.models.layers import most_positions
 def estimated_bytes(n_tokens: int, width: int, config: HarvestConfig) -> int:
     """Disk space that the activations of so many tokens take."""
     item = getattr(torch, config.store_dtype).itemsize
-    return n_tokens * (2 * width * item + shards.ROW_BYTES + 4)
+    found: int = n_tokens * (2 * width * item + shards.ROW_BYTES + 4)
+    return found
 
 
 def within_limits(config: HarvestConfig, pair: ModelPair) -> HarvestConfig:

@@ -44,4 +44,5 @@ def _read(name: str, seen: Observation, prefix: str) -> float:
     began = {call.module: call.begin for call in reversed(seen.calls)}
     while name not in began:
         name = name.rpartition(".")[0]
-    return began[name]
+    found: float = began[name]
+    return found

@@ -29,7 +29,15 @@ def sort_groups(starts: np.ndarray, value: np.ndarray) -> np.ndarray:  # pragma:
 
 
 @numba.njit(nogil=True, cache=True)
-def _keep_best(order, starts, key, unit, one_per_unit, n, floor):  # pragma: no cover
+def _keep_best(
+    order: np.ndarray,
+    starts: np.ndarray,
+    key: np.ndarray,
+    unit: np.ndarray,
+    one_per_unit: bool,
+    n: int,
+    floor: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:  # pragma: no cover
     """Which of the grouped entries are kept, in order, and where each latent's begin; raises `floor` (F,)."""
     kept = np.empty(len(order), np.int64)
     begins = np.zeros(len(starts), np.int64)

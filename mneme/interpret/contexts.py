@@ -221,7 +221,9 @@ def _windows(
 
 
 @numba.njit(nogil=True, cache=True)
-def _cut(first, length, flat, tokens):  # pragma: no cover - compiled
+def _cut(
+    first: np.ndarray, length: np.ndarray, flat: np.ndarray, tokens: np.ndarray
+) -> None:  # pragma: no cover - compiled
     """Of each window its tokens, from `flat` on, and -1 past its end."""
     for w in range(len(first)):
         for column in range(tokens.shape[1]):
@@ -242,7 +244,9 @@ def _rows_of(
 
 
 @numba.njit(nogil=True, cache=True)
-def _walk(place, wanted, first, length, rows):  # pragma: no cover - compiled
+def _walk(
+    place: np.ndarray, wanted: np.ndarray, first: np.ndarray, length: np.ndarray, rows: np.ndarray
+) -> None:  # pragma: no cover - compiled
     """Of each window the places from `wanted` on that are there, from the row `first` on."""
     for w in range(len(first)):
         at = first[w]
@@ -263,7 +267,15 @@ def _activations(codes: Codes, latent: np.ndarray, first_row: np.ndarray, rows: 
 
 
 @numba.njit(nogil=True, cache=True)
-def _read_off(starts, row, value, latent, first_row, rows, out):  # pragma: no cover - compiled
+def _read_off(
+    starts: np.ndarray,
+    row: np.ndarray,
+    value: np.ndarray,
+    latent: np.ndarray,
+    first_row: np.ndarray,
+    rows: np.ndarray,
+    out: np.ndarray,
+) -> None:  # pragma: no cover - compiled
     """Of each window the entries of its latent, grouped and each group's rows ascending, that lie on its rows.
 
     rows (C, w): ascending, -1 for tokens that were left out.

@@ -44,11 +44,15 @@ class Words(NamedTuple):
 
     def flat(self, document: np.ndarray, position: np.ndarray) -> np.ndarray:
         """Index in the flat text of tokens given by document id and position."""
-        return self.first[np.searchsorted(self.document, document)] + position
+        found: np.ndarray = self.first[np.searchsorted(self.document, document)] + position
+        return found
 
     def window_of(self, document: np.ndarray, position: np.ndarray) -> np.ndarray:
         """The grid's window that holds each token."""
-        return self.window_first[np.searchsorted(self.document, document)] + position // self.window
+        found: np.ndarray = (
+            self.window_first[np.searchsorted(self.document, document)] + position // self.window
+        )
+        return found
 
     def window_document(self) -> np.ndarray:
         """(windows,) the document id of each window."""

@@ -35,7 +35,15 @@ def decile_firings(
 
 
 @numba.njit(nogil=True, cache=True)
-def _draw(begins, unit, turn, top_begins, top_unit, n_units, most):  # pragma: no cover
+def _draw(
+    begins: np.ndarray,
+    unit: np.ndarray,
+    turn: np.ndarray,
+    top_begins: np.ndarray,
+    top_unit: np.ndarray,
+    n_units: int,
+    most: int,
+) -> tuple[np.ndarray, np.ndarray]:  # pragma: no cover
     """Indices into the sample and their tenths: of each tenth the `most` firings of the smallest turns."""
     kept = np.empty(10 * most * (len(begins) - 1), np.int64)
     quantile = np.empty(len(kept), np.int64)

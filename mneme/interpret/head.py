@@ -63,7 +63,7 @@ class Tail:
     @torch.no_grad()
     def __init__(self, model: PreTrainedModel) -> None:
         self.model, self.name = model, type(model).__name__
-        head: Any = model.get_output_embeddings()  # type: ignore[operator]
+        head: Any = model.get_output_embeddings()
         seen = observe(model)
         self.width = layers.anatomy(model, seen).width
         calls = layers.layer_calls(seen, layers.layers_path(model))
@@ -139,7 +139,8 @@ class Tail:
             raise ModelError(
                 f"what {self.name} does before its head is no norm and linear map: no logit lens (off by {miss:.0%})"
             )
-        return found.T
+        out: Tensor = found.T
+        return out
 
     def _slope(self, vocabulary: int) -> float:
         """What a small logit is multiplied by after the head."""

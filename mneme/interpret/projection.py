@@ -79,7 +79,7 @@ def _layout(points: np.ndarray, neighbours: int, seed: int) -> np.ndarray:
     layout = _umap(points[fitted], neighbours, seed)
     index, distance = _nearest(points, points[fitted], _PLACED_BY)
     weight = 1 / (distance + 1e-6)
-    out = (layout[index] * (weight / weight.sum(1, keepdims=True))[..., None]).sum(1)
+    out: np.ndarray = (layout[index] * (weight / weight.sum(1, keepdims=True))[..., None]).sum(1)
     out[fitted] = layout
     return out
 
@@ -94,6 +94,7 @@ def _umap(points: np.ndarray, neighbours: int, seed: int) -> np.ndarray:
     )
     curve = umap_.find_ab_params(1.0, _MIN_DISTANCE)
     start = points[:, :2] / max(float(np.abs(points[:, :2]).max()), 1e-12) * 10
+    layout: np.ndarray
     layout, _ = umap_.simplicial_set_embedding(
         points, graph, 2, 1.0, *curve, 1.0, 5, _EPOCHS, start.astype(np.float32), random,
         "euclidean", {}, densmap=False, densmap_kwds={}, output_dens=False,

@@ -8,7 +8,7 @@ the result does not depend on how the codes are cut into shards.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -22,7 +22,7 @@ MIN_SAMPLE, MAX_SAMPLE = 100, 1024  # firings a latent
 class Codes(Protocol):
     """Of CodeCache (mneme/crosscoder/codes.py), what is used here."""
 
-    def shards(self) -> Iterable[tuple[int, tuple, int]]:
+    def shards(self) -> Iterable[tuple[int, tuple[Any, Any, Any], int]]:
         """(first token, SparseCodes with rows relative to it, tokens in the shard), in token order."""
 
 

@@ -76,8 +76,7 @@ def merge_adapter(base: PreTrainedModel, source: Source) -> PreTrainedModel:
             _check_keys(source, loaded.missing_keys, loaded.unexpected_keys)
             _part_tied_ends(adapted)
             expected = adapted(input_ids=ids, use_cache=False).logits.float()
-            merged: Any = adapted.merge_and_unload()  # type: ignore[operator]
-            merged = merged.requires_grad_(False).eval()
+            merged: PreTrainedModel = adapted.merge_and_unload().requires_grad_(False).eval()
             found = merged(input_ids=ids, use_cache=False).logits.float()
     except _ERRORS_OF_FILES as error:
         raise ModelError(
@@ -170,7 +169,7 @@ def _part_tied_ends(adapted: nn.Module) -> None:
 def _tell_parted(merged: PreTrainedModel) -> None:
     """The config says whether the ends are tied; what reads it must not tie them again."""
     ends = merged.get_input_embeddings(), merged.get_output_embeddings()
-    if None not in ends and ends[0].weight is not ends[1].weight:  # type: ignore[union-attr]
+    if None not in ends and ends[0].weight is not ends[1].weight:
         for config in (merged.config, merged.config.get_text_config()):
             if getattr(config, "tie_word_embeddings", False):
                 config.tie_word_embeddings = False

@@ -61,4 +61,5 @@ def check_causal(model: PreTrainedModel, spec: str) -> None:
 
 
 def _logits(output: Any) -> torch.Tensor:
-    return (output.logits if hasattr(output, "logits") else output[0]).float()
+    found: torch.Tensor = (output.logits if hasattr(output, "logits") else output[0]).float()
+    return found

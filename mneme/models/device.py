@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 
@@ -28,7 +28,7 @@ def pick_device(device: str) -> torch.device:
 
 def _is_there(device: torch.device) -> bool:
     """Whether this machine has the device, and this build of torch can use it."""
-    count = {
+    count: Callable[[], int] = {
         "cpu": lambda: 1,
         "cuda": torch.cuda.device_count,
         "xpu": torch.xpu.device_count,
@@ -59,7 +59,8 @@ def bf16_is_fast(device: torch.device) -> bool:
     cover both kinds on either.
     """
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        found: bool = torch.cuda.is_bf16_supported()
+        return found
     if device.type != "cpu":
         return True
     asked = os.environ.get("MNEME_BFLOAT16", "auto")

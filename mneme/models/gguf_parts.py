@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,7 @@ def check_header(file: Path) -> GgufHeader:
 
 def unread(header: GgufHeader, model: PreTrainedModel) -> list[str]:
     """Names of tensors of layers that found no place in the model."""
-    kind = TENSOR_PROCESSORS.get(header.architecture, TensorProcessor)
+    kind: Callable[..., TensorProcessor] = TENSOR_PROCESSORS.get(header.architecture, TensorProcessor)
     try:
         places = get_gguf_hf_weights_map(model, kind(config=model.config.to_dict()))
     except NotImplementedError:

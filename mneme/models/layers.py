@@ -73,7 +73,7 @@ def most_positions(model: PreTrainedModel) -> int | None:
     Known of models without one residual stream too, which can still write. Raises ModelError for one that does not run
     on text alone.
     """
-    config = model.config.get_text_config(decoder=True)  # type: ignore[union-attr, operator]
+    config = model.config.get_text_config(decoder=True)
     found = [getattr(config, name, None) for name in ("max_position_embeddings", "max_seq_len")]
     if model in _KNOWN:
         found.append(_KNOWN[model].positions)
@@ -91,7 +91,8 @@ def layer_of_parameter(name: str, path: str) -> int | None:
 
 def residual(output: Any) -> torch.Tensor:
     """The residual stream (batch, tokens, d) in a layer's output: the output itself, or the first of several."""
-    return output[0] if isinstance(output, tuple | list) else output
+    found: torch.Tensor = output[0] if isinstance(output, tuple | list) else output
+    return found
 
 
 def layer_calls(seen: Observation, path: str) -> list[Call]:

@@ -134,9 +134,9 @@ def _load_weights(
         # RWKV divides its weights by powers of 2 at the first reading, in place, against overflow in float16. The
         # numbers are the same without it, and weights that are shared or merged must stay what they are.
         model.config.rescale_every = 0
-    model = model.to(device).requires_grad_(False).eval()
-    check_causal(model, source.spec)
-    return model
+    ready: PreTrainedModel = model.to(device).requires_grad_(False).eval()
+    check_causal(ready, source.spec)
+    return ready
 
 
 def _config(source: Source, trust_remote_code: bool) -> PreTrainedConfig:

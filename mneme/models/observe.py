@@ -171,7 +171,7 @@ class _Watch(TorchDispatchMode):
     """Sees each operator's tensors, and knows a model's by where they lie in memory."""
 
     def __init__(self, tensors: dict[str, Tensor]) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         self.clock = 0
         self.first_read: dict[str, int] = {}
         self.written: dict[str, Tensor] = {}

@@ -6,18 +6,19 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
+from typing import Any
 
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
     """Silence transformers and the hub client inside the block; what was set before is set again after it."""
     # Imported here: finding a model must not wait for transformers.
-    from huggingface_hub.utils import (
+    from huggingface_hub.utils.tqdm import (
         are_progress_bars_disabled,
         disable_progress_bars,
         enable_progress_bars,
     )
-    from transformers import modeling_gguf_pytorch_utils as gguf_reader
+    from transformers import modeling_gguf_pytorch_utils
     from transformers.utils import logging
 
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
@@ -26,6 +27,7 @@ def quiet_transformers() -> Iterator[None]:
     logging.disable_progress_bar()
     disable_progress_bars()
     # The GGUF reader's bar answers to no setting.
+    gguf_reader: Any = modeling_gguf_pytorch_utils
     gguf_bar = gguf_reader.tqdm
     gguf_reader.tqdm = partial(gguf_bar, disable=True)
     try:

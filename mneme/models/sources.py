@@ -17,8 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HFValidationError
-from huggingface_hub.utils import HfHubHTTPError
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
 from mneme._util.errors import ModelError
 from mneme.models.bundled import bundled_base_folder, bundled_tuned_folder

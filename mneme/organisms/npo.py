@@ -11,6 +11,8 @@ model when it runs for long.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from pydantic import Field
 from torch.func import functional_call
@@ -108,7 +110,16 @@ class _Likelihood(torch.nn.Module):
         return text_nll(self.model, batch)
 
 
-def _unlearn(model, tokenizer, data, config, names, forget_loss, name, progress):  # type: ignore[no-untyped-def]
+def _unlearn(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    data: TrainingData,
+    config: NPOConfig | GradientAscentConfig,
+    names: list[str],
+    forget_loss: Callable[[Batch], torch.Tensor],
+    name: str,
+    progress: Progress,
+) -> list[str]:
     """Descend on forget_loss(batch) + alpha NLL a token of the retain texts."""
     forget = batches(data.forget, tokenizer, config.batch, config.max_tokens, config.seed)
     retain = batches(data.retain, tokenizer, config.batch, config.max_tokens, config.seed + 1)

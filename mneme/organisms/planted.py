@@ -194,4 +194,5 @@ def _directions(rng: np.random.Generator, n: int, width: int, group: np.ndarray,
 
 
 def _unit(x: np.ndarray) -> np.ndarray:
-    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+    found: np.ndarray = x / np.linalg.norm(x, axis=-1, keepdims=True)
+    return found

@@ -110,4 +110,5 @@ def _target(model: PreTrainedModel, sample: Batch, config: RMUConfig) -> torch.T
     u = torch.rand(
         model.config.get_text_config().hidden_size, generator=torch.Generator().manual_seed(config.seed)
     )
-    return config.steering * norm * (u / u.norm()).to(norm.device)
+    found: torch.Tensor = config.steering * norm * (u / u.norm()).to(norm.device)
+    return found

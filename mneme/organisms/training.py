@@ -170,7 +170,7 @@ def descend(
                 value = loss()
             if not torch.isfinite(value):
                 raise ConfigError(f"the loss is not a number at step {step}: lower learning_rate")
-            value.backward()  # type: ignore[no-untyped-call]
+            value.backward()
             nn.utils.clip_grad_norm_(parameters, clip)
             optimiser.step()
             task.advance()

@@ -77,7 +77,8 @@ class Dictionary:
 
     def shift(self, direction: np.ndarray) -> np.ndarray:
         """(F,): by how much pre-activations rise for a unit of the direction (d,), raw units, in the tuned model."""
-        return (direction.astype(np.float32) @ self._encoder[TUNED]) / self._scale[TUNED]
+        found: np.ndarray = (direction.astype(np.float32) @ self._encoder[TUNED]) / self._scale[TUNED]
+        return found
 
     def answering(self, direction: np.ndarray, n: int) -> np.ndarray:
         """(<= n,): the latents that answer the direction most, either way, ascending."""
@@ -87,7 +88,8 @@ class Dictionary:
     def read(self, normalised: np.ndarray, latents: np.ndarray) -> np.ndarray:
         """(n, K): pre-activations of some latents."""
         weight = self._encoder[:, :, latents].reshape(-1, len(latents))
-        return normalised @ weight + self._bias[latents]
+        found: np.ndarray = normalised @ weight + self._bias[latents]
+        return found
 
     def part(self, latents: np.ndarray) -> Geometry:
         """The geometry of some latents alone."""
@@ -216,7 +218,8 @@ def outside(active: np.ndarray, n: int, rng: np.random.Generator) -> np.ndarray:
     if len(active):
         active = active.astype(np.float64)
         found -= np.linalg.lstsq(active @ active.T, active @ found.T, rcond=None)[0].T @ active
-    return found / np.linalg.norm(found, axis=1, keepdims=True)
+    out: np.ndarray = found / np.linalg.norm(found, axis=1, keepdims=True)
+    return out
 
 
 def _sparse_codes(table: sparse.csr_array) -> SparseCodes:

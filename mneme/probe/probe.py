@@ -140,7 +140,10 @@ class Prober:
         probe = decoder[main, codes.latent]  # (P, d)
         own = decoder[:, codes.latent].transpose(0, 1)  # (P, 2, d)
         whole = residual[codes.row] + codes.value[:, None, None] * own
-        return (whole * probe[:, None]).sum(-1) / probe.square().sum(-1, keepdim=True).clamp(min=1e-12)
+        found: torch.Tensor = (whole * probe[:, None]).sum(-1) / probe.square().sum(-1, keepdim=True).clamp(
+            min=1e-12
+        )
+        return found
 
 
 def _sink_norms(folder: Path) -> tuple[float, float]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
@@ -85,7 +87,7 @@ def _smallest(row: Channel) -> str:
     )
 
 
-def _channel(row: dict, name: str) -> Channel:
+def _channel(row: Mapping[Hashable, Any], name: str) -> Channel:
     def real(key: str) -> float | None:
         return None if missing(row[key]) else float(row[key])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mneme._util.errors import ConfigError, RunError
 from mneme._util.files import known_sha256
@@ -17,6 +17,7 @@ from mneme.store.seals import SETTINGS, check_seals, sealed_settings
 
 if TYPE_CHECKING:
     from mneme.crosscoder import Crosscoder, CrosscoderConfig
+    from mneme.crosscoder.source import Source
 
 
 _ANYHOW = (
@@ -77,7 +78,9 @@ def tell_findings(run: Run) -> None:
         write_report(run, run.path / "report")
 
 
-def kept_crosscoder(context: RunContext, name: str, config: CrosscoderConfig, activations: Any) -> Crosscoder:
+def kept_crosscoder(
+    context: RunContext, name: str, config: CrosscoderConfig, activations: Source
+) -> Crosscoder:
     """A dictionary trained for a check, or the one of an earlier call with the same settings and text."""
     from mneme._util.files import write_text
     from mneme.crosscoder import Crosscoder, train_crosscoder

@@ -28,6 +28,7 @@ from mneme.store.queries import tables
 from mneme.store.queries.quality import health_values
 
 if TYPE_CHECKING:
+    from mneme.crosscoder.module import Crosscoder
     from mneme.effects.side_effects import Assigned
     from mneme.run.context import RunContext
 
@@ -94,7 +95,8 @@ def _direction(context: RunContext, latents: pd.DataFrame, rng: np.random.Genera
     norm = np.linalg.norm(probe, axis=1)
     fired = np.nan_to_num((latents["n_active"] * latents["mean_activation"]).to_numpy(float))
     most = np.argsort(-fired * norm, kind="stable")[: min(_ACTIVE, decoder.shape[2] // 2)]
-    return outside(probe[most] / np.maximum(norm[most], 1e-30)[:, None], 1, rng)[0]
+    found: np.ndarray = outside(probe[most] / np.maximum(norm[most], 1e-30)[:, None], 1, rng)[0]
+    return found
 
 
 def _displaced(context: RunContext, row: np.ndarray, vector: np.ndarray) -> MemoryCache:
@@ -106,7 +108,7 @@ def _displaced(context: RunContext, row: np.ndarray, vector: np.ndarray) -> Memo
 
 def _told(
     context: RunContext,
-    crosscoder: object,
+    crosscoder: Crosscoder,
     cache: MemoryCache,
     assigned: Assigned,
     c: int,
@@ -118,7 +120,7 @@ def _told(
     config, progress = context.config.effects, context.progress
     with tempfile.TemporaryDirectory(dir=context.folder / "checks") as codes:
         latents = attribute(crosscoder, cache, codes, context.config.attribution, progress).latents
-    decoder = crosscoder.raw_decoder()  # type: ignore[attr-defined]
+    decoder = crosscoder.raw_decoder()
     said = directions(latents, changed_steps(latents).sum(0), decoder)
     rows = confirmed_rows(crosscoder, cache, said, progress) if len(said.latent) else np.zeros(cache.n)
     confirmed = np.bincount(

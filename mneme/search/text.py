@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import tantivy
 from tantivy import Filter, Occur, Query
@@ -100,6 +101,7 @@ def _match(
         clauses.append((occur, Query.boolean_query(anywhere) if anywhere else Query.empty_query()))
     searcher = index.searcher()
     hits = searcher.search(Query.boolean_query(clauses), limit=limit, count=False).hits
-    latents = searcher.fast_field_values("latent", [address for _, address in hits])
-    ranked = sorted(zip((-score for score, _ in hits), map(int, latents), strict=True))  # type: ignore[arg-type]
+    latents: list[Any] = searcher.fast_field_values("latent", [address for _, address in hits])
+    scores = (-float(score) for score, _ in hits)
+    ranked = sorted(zip(scores, map(int, latents), strict=True))
     return [latent for _, latent in ranked]

@@ -96,7 +96,9 @@ class Run:
         with self._reading() as cursor:
             return cursor.sql(query, params=parameters).to_arrow_table()
 
-    def rows(self, query: str, parameters: Sequence[Any] | dict[str, Any] | None = None) -> list[tuple]:
+    def rows(
+        self, query: str, parameters: Sequence[Any] | dict[str, Any] | None = None
+    ) -> list[tuple[Any, ...]]:
         """Rows of a query as tuples; safe from any thread."""
         with self._reading() as cursor:
             return cursor.execute(query, parameters).fetchall()

@@ -76,7 +76,10 @@ def set_fuzz(
         side: padded(latent[test == side], 2 * np.flatnonzero(test == side), len(contexts.n_active), PER_SIDE)
         for side in (False, True)
     }
-    twice = lambda column: np.repeat(column[used], 2)  # noqa: E731
+
+    def twice(column: np.ndarray) -> np.ndarray:
+        return np.repeat(column[used], 2)
+
     return Fuzz(
         twice(contexts.latent),
         twice(contexts.test),
@@ -93,7 +96,10 @@ def fuzz_fits(fuzz: Fuzz, items: np.ndarray, vectors: np.ndarray, wanted: sparse
     marked = fuzz.marked[items]
     mean = marked @ fuzz.vectors
     mean /= np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)
-    return np.einsum("ne,ne->n", mean, vectors) + np.asarray(marked.multiply(wanted).sum(1)).ravel()
+    found: np.ndarray = (
+        np.einsum("ne,ne->n", mean, vectors) + np.asarray(marked.multiply(wanted).sum(1)).ravel()
+    )
+    return found
 
 
 def _marks(

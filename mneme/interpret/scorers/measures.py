@@ -57,19 +57,23 @@ def yes_rate(side: Side, threshold: np.ndarray, weights: np.ndarray) -> np.ndarr
     with np.errstate(invalid="ignore", divide="ignore"):
         if side.document.ndim == 1:
             own = weights[side.document]
-            return (passed @ own) / (mask @ own)
-        own = weights[side.document]  # (L, n, 1 + R)
-        return np.einsum("ln,lnr->lr", passed, own) / np.einsum("ln,lnr->lr", mask, own)
+            found: np.ndarray = (passed @ own) / (mask @ own)
+        else:
+            own = weights[side.document]  # (L, n, 1 + R)
+            found = np.einsum("ln,lnr->lr", passed, own) / np.einsum("ln,lnr->lr", mask, own)
+    return found
 
 
 def balanced_accuracy(hit: np.ndarray, wrong: np.ndarray) -> np.ndarray:
     """Mean of the shares of positives called yes and negatives called no."""
-    return (hit + 1 - wrong) / 2
+    found: np.ndarray = (hit + 1 - wrong) / 2
+    return found
 
 
 def f1(hit: np.ndarray, wrong: np.ndarray) -> np.ndarray:
     """F1 where positives and negatives weigh the same in all, as if they were as many."""
-    return 2 * hit / (hit + wrong + 1)
+    found: np.ndarray = 2 * hit / (hit + wrong + 1)
+    return found
 
 
 def auprc(positive: Side, negative: Side) -> np.ndarray:

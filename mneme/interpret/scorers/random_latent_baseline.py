@@ -42,7 +42,7 @@ class RandomCodes:
         self.codes = rows[order], latent[order], value
         self.n_tokens = n_tokens
 
-    def shards(self) -> Iterator[tuple[int, tuple, int]]:
+    def shards(self) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray, np.ndarray], int]]:
         yield 0, self.codes, self.n_tokens
 
 

@@ -155,7 +155,10 @@ def positive_windows(contexts: Contexts, words: Words, config: InterpretConfig, 
     if len(unique) > budget:
         rank = uniform_hash(config.seed, unique.astype(np.int64)).argsort()
         frame = frame[frame.window.isin(unique[rank[: max(budget, 0)]])]
-    return frame[frame.groupby(["latent", "test"]).cumcount() < POSITIVES].reset_index(drop=True)
+    found: pd.DataFrame = frame[frame.groupby(["latent", "test"]).cumcount() < POSITIVES].reset_index(
+        drop=True
+    )
+    return found
 
 
 def padded(latent: np.ndarray, value: np.ndarray, n_latents: int, width: int) -> np.ndarray:

@@ -48,7 +48,8 @@ def fit(
     vectors: np.ndarray, wanted: sparse.csr_matrix, windows: np.ndarray, holds: sparse.csr_matrix
 ) -> np.ndarray:
     """(L, W): how well each window fits each label, from embeddings (L, e), (W, e) and words (L, V), (W, V)."""
-    return vectors @ windows.T + np.asarray((wanted @ holds.T).todense(), dtype=np.float32)
+    found: np.ndarray = vectors @ windows.T + np.asarray((wanted @ holds.T).todense(), dtype=np.float32)
+    return found
 
 
 def shuffled(n: int, seed: int) -> np.ndarray:

@@ -40,4 +40,5 @@ def score_summary(run: Run) -> pd.DataFrame:
 def unreliable_share(run: Run) -> float | None:
     """Of latents whose label is scored, the share whose label isn't shown to beat other labels; None without any."""
     found = run.rows(f"SELECT avg(unreliable::INT) FROM {BEST_LABEL} WHERE score IS NOT NULL")
-    return found[0][0]
+    out: float | None = found[0][0]
+    return out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -15,7 +16,7 @@ _LONGEST = 48  # characters of a token that are read: a hostile one may be of an
 _BEFORE, _AFTER = 20, 80  # characters shown around a match: the word itself must not be cut off by a column
 
 
-def sources(run: Run) -> list[tuple]:
+def sources(run: Run) -> list[tuple[Any, ...]]:
     """What changes when labels or contexts do."""
     return run.rows(
         "SELECT stage, fingerprint, finished_at FROM stages WHERE stage IN ('interpretation', 'labels')"
