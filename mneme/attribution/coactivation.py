@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numba
 import numpy as np
 import torch
 from scipy import sparse
 from torch import Tensor
+
+from mneme.crosscoder.codes import CodeCache
 
 _CHUNK = 2**24  # cosines held at once
 _MOST_THREADS, _MOST_SUMS = 4, 2**27  # each thread has sums of its own: 1 GB in all
@@ -88,7 +90,7 @@ def pairs_within(group: np.ndarray) -> Pairs:
     return make_pairs(np.concatenate(firsts), np.concatenate(others), len(group))
 
 
-def coactivation(codes: Any, pairs: Pairs, max_tokens: int) -> Together:
+def coactivation(codes: CodeCache | None, pairs: Pairs, max_tokens: int) -> Together:
     """Sums over about the first `max_tokens` tokens of a CodeCache; None has no tokens."""
     n_latents = len(pairs.starts) - 1
     n_threads = min(torch.get_num_threads(), _MOST_THREADS, max(1, _MOST_SUMS // max(1, len(pairs.other))))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numba
 import numpy as np
 import pandas as pd
 
 from mneme._util import distributed
 from mneme._util.arrays import divide
+from mneme.crosscoder.codes import SparseCodes
 
 HISTOGRAM_EDGES = np.geomspace(1e-3, 1e4, 43)
 """Ends of the activation histogram's bins, six a decade, the same for all latents and runs."""
@@ -69,7 +68,7 @@ class FiringSums:
         self.behaviour = {name: np.zeros((2, n_latents)) for name in ("kl", "nll_change")}
 
     def update(
-        self, codes: Any, n: int, position: np.ndarray, kl: np.ndarray, nll_change: np.ndarray
+        self, codes: SparseCodes, n: int, position: np.ndarray, kl: np.ndarray, nll_change: np.ndarray
     ) -> None:
         """Add n tokens: their SparseCodes, and position, kl, nll_change (n,) with NaN where not measured."""
         row, latent = codes.row.cpu().numpy(), codes.latent.cpu().numpy()

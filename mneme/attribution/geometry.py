@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mneme._util.arrays import divide
+from mneme.crosscoder.protocols import RawDecoder
 
 if TYPE_CHECKING:
     from mneme.attribution.fused_sums import FusedSums
@@ -89,7 +90,9 @@ class Geometry:
         return base, tuned
 
 
-def make_geometry(crosscoder: Any, redirected_cosine: float = 0.7, redirected_norm: float = 0.3) -> Geometry:
+def make_geometry(
+    crosscoder: RawDecoder, redirected_cosine: float = 0.7, redirected_norm: float = 0.3
+) -> Geometry:
     """Decoder geometry of a crosscoder (anything with `raw_decoder()` and `raw_bias()`)."""
     decoder = crosscoder.raw_decoder().detach()
     bias = crosscoder.raw_bias().detach()

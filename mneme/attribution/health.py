@@ -17,9 +17,10 @@ from mneme.attribution.geometry import MODELS
 from mneme.attribution.health_row import grade, measured
 from mneme.attribution.stability import split_half_correlation
 from mneme.attribution.stream import Attribution
+from mneme.harvest.protocols import Activations
 
 
-def attribution_health(found: Attribution, cache: Any, k: int | None = None) -> pd.DataFrame:
+def attribution_health(found: Attribution, cache: Activations, k: int | None = None) -> pd.DataFrame:
     """Rows that the attribution pass measures.
 
     cache: the ActivationCache it read (for tokens left out; members it lacks give no row). k: active
@@ -152,7 +153,7 @@ def attribution_health(found: Attribution, cache: Any, k: int | None = None) -> 
     return pd.DataFrame(rows)
 
 
-def _token_rows(cache: Any) -> list[dict[str, Any]]:
+def _token_rows(cache: Activations) -> list[dict[str, Any]]:
     """Tokens left out of the harvest; nothing for a cache that does not say."""
     rows = []
     if hasattr(cache, "n_skipped_sinks"):

@@ -25,6 +25,10 @@ class MemoryCache:
         self.position = np.asarray(position, dtype=np.int32)
         self.kl = self.nll_base = self.nll_tuned = np.full(n, np.nan, dtype=np.float32)
 
+    def read(self, start: int, stop: int) -> Tensor:
+        """Rows start .. stop."""
+        return self.activations[start:stop]
+
     def batches(
         self, size: int, *, shuffle: bool = False, seed: int = 0, part: tuple[int, int] = (0, 1)
     ) -> Iterator[Tensor]:

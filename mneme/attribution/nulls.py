@@ -15,7 +15,6 @@ and the first two the margin they ask for: the smallest that at most 1 - level o
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -36,11 +35,13 @@ from mneme.attribution.held_activations import MemoryCache
 from mneme.attribution.pairs import encode_pair_sums
 from mneme.attribution.stream import Attribution
 from mneme.attribution.verdicts import decide
+from mneme.crosscoder.protocols import SparseDictionary
+from mneme.harvest.protocols import Activations
 from mneme.stats.fdr import false_discovery_q
 from mneme.stats.proportions import clopper_pearson
 
 
-def rounding_null(cache: Any, dtype: torch.dtype = torch.bfloat16, seed: int = 0) -> MemoryCache:
+def rounding_null(cache: Activations, dtype: torch.dtype = torch.bfloat16, seed: int = 0) -> MemoryCache:
     """The base against itself: rounded to `dtype`, after noise of half a rounding step (uniform)."""
     generator = torch.Generator().manual_seed(seed)
     parts = []
@@ -54,8 +55,8 @@ def rounding_null(cache: Any, dtype: torch.dtype = torch.bfloat16, seed: int = 0
 
 @torch.no_grad()
 def shuffled_null(
-    crosscoder: Any,
-    cache: Any,
+    crosscoder: SparseDictionary,
+    cache: Activations,
     config: AttributionConfig | None = None,
     reference: float = 0.0,
     seed: int = 0,

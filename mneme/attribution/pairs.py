@@ -7,7 +7,7 @@ times.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +16,9 @@ from torch import Tensor
 from mneme._util.errors import ActivationError
 from mneme.attribution.fused_sums import TokenSums
 from mneme.attribution.geometry import BASE, TUNED, Geometry
+from mneme.crosscoder.codes import SparseCodes
 from mneme.crosscoder.kernels import pair_dots, weighted_bags
+from mneme.crosscoder.protocols import SparseEncoder
 
 
 class PairSums(NamedTuple):
@@ -36,8 +38,8 @@ class PairSums(NamedTuple):
 
 @torch.no_grad()
 def encode_pair_sums(
-    crosscoder: Any, geometry: Geometry, x: Tensor, document: np.ndarray | Tensor | None
-) -> tuple[PairSums, Any, TokenSums]:
+    crosscoder: SparseEncoder, geometry: Geometry, x: Tensor, document: np.ndarray | Tensor | None
+) -> tuple[PairSums, SparseCodes, TokenSums]:
     """Encode a raw batch (B, 2, d): its sums, its SparseCodes, and what its tokens come to.
 
     document: (B,) integers, one document's tokens contiguous; None means all are of document 0.
@@ -63,7 +65,9 @@ def encode_pair_sums(
     return pairs, codes, tokens
 
 
-def fused_sums(geometry: Geometry, x: Tensor, codes: Any, document: np.ndarray) -> tuple[PairSums, TokenSums]:
+def fused_sums(
+    geometry: Geometry, x: Tensor, codes: SparseCodes, document: np.ndarray
+) -> tuple[PairSums, TokenSums]:
     """x: (B, 2, d) of the decoder's type, in the processor's memory. Latents as they first fire."""
     value = codes.value.to(x.dtype).numpy()
     parts, tokens = geometry.fused.batch(
@@ -72,7 +76,9 @@ def fused_sums(geometry: Geometry, x: Tensor, codes: Any, document: np.ndarray) 
     return PairSums(*parts), tokens
 
 
-def bag_sums(geometry: Geometry, x: Tensor, codes: Any, document: np.ndarray) -> tuple[PairSums, TokenSums]:
+def bag_sums(
+    geometry: Geometry, x: Tensor, codes: SparseCodes, document: np.ndarray
+) -> tuple[PairSums, TokenSums]:
     """x: (B, 2, d) of any type, on any device. Latents ascending."""
     B = len(x)
     F = geometry.n_latents

@@ -23,7 +23,7 @@ everything across batches in float64.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -34,7 +34,9 @@ from mneme._util.arrays import divide
 from mneme.attribution.geometry import BASE, MODELS, TUNED, Geometry, make_geometry
 from mneme.attribution.pairs import PairSums, encode_pair_sums
 from mneme.attribution.scatter import add_rows
+from mneme.crosscoder.protocols import SparseDictionary
 from mneme.crosscoder.source import TensorSource
+from mneme.harvest.protocols import Activations, Source
 
 TARGETS = ("error", "reconstruction", "activation")
 
@@ -105,8 +107,8 @@ def scaling_frame(geometry: Geometry, sums: ScalingSums) -> pd.DataFrame:
 
 
 def latent_scaling(
-    crosscoder: Any,
-    activations: Tensor | Iterable[Tensor] | Any,
+    crosscoder: SparseDictionary,
+    activations: Tensor | Source | Iterable[Tensor],
     documents: np.ndarray | Tensor | None = None,
     *,
     batch_size: int = 2048,
@@ -145,16 +147,18 @@ def latent_scaling(
 
 
 def own_batches(
-    activations: Tensor | Iterable[Tensor] | Any, size: int, document: np.ndarray | None
+    activations: Tensor | Source | Iterable[Tensor], size: int, document: np.ndarray | None
 ) -> tuple[int, Iterable[Tensor]]:
     """This rank's (<= size, 2, d) batches, in order, and the number of its first token; with one rank all.
 
     activations: a tensor, an ActivationCache or, with one rank only, an iterable of batches.
     """
     if distributed.world_size() > 1:
-        cache: Any = TensorSource(activations) if isinstance(activations, Tensor) else activations
+        cache = (
+            TensorSource(activations) if isinstance(activations, Tensor) else cast(Activations, activations)
+        )
         start, stop = distributed.my_rows(cache.n, document)
         return start, (cache.read(at, min(at + size, stop)) for at in range(start, stop, size))
     if isinstance(activations, Tensor):
         return 0, activations.split(size)
-    return 0, activations.batches(size) if hasattr(activations, "batches") else activations
+    return 0, activations.batches(size) if isinstance(activations, Source) else activations

@@ -8,8 +8,6 @@ that a reconstruction in its place would cost nats, whatever the dictionary hold
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 import torch
@@ -18,7 +16,9 @@ from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.attribution.geometry import MODELS
 from mneme.attribution.health_row import grade
 from mneme.corpus.windows import Window
+from mneme.crosscoder.module import Crosscoder
 from mneme.harvest.behaviour import Behaviour, compare_predictions
+from mneme.harvest.cache import ActivationCache
 from mneme.harvest.config import HarvestConfig
 from mneme.harvest.continuation import Continuation
 from mneme.harvest.forward import PairReader
@@ -31,8 +31,8 @@ from mneme.models.device import on_gpu
 @torch.no_grad()
 def splice_health(
     pair: ModelPair,
-    crosscoder: Any,
-    cache: Any,
+    crosscoder: Crosscoder,
+    cache: ActivationCache,
     harvest: HarvestConfig | None = None,
     *,
     max_tokens: int = 4096,
@@ -102,7 +102,7 @@ def _first_windows(text: TextReader, n_documents: int, max_tokens: int) -> dict[
     return windows
 
 
-def _compared(continuation: Continuation, crosscoder: Any, text: Text) -> list[Behaviour]:
+def _compared(continuation: Continuation, crosscoder: Crosscoder, text: Text) -> list[Behaviour]:
     """Per model: the predictions as they are (base) against those with the reconstruction (tuned), CPU."""
     pair = continuation.pair
     streams = continuation.reader.read(text.ids, logits=False)

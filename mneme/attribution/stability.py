@@ -17,6 +17,8 @@ from scipy.optimize import linear_sum_assignment
 from scipy.sparse.csgraph import min_weight_full_bipartite_matching
 from torch import Tensor
 
+from mneme.crosscoder.module import Crosscoder
+
 MATCH = 0.7
 _DENSE_LIMIT = 6000
 
@@ -103,7 +105,9 @@ def pw_mcc(match: LatentMatch, weight: np.ndarray) -> float:
     return float((match.decoder_cosine[known] * weight[known]).sum() / total) if total > 0 else float("nan")
 
 
-def stability(crosscoder: Any, retrained: Sequence[Any], live: np.ndarray | None = None) -> np.ndarray:
+def stability(
+    crosscoder: Crosscoder, retrained: Sequence[Crosscoder], live: np.ndarray | None = None
+) -> np.ndarray:
     """(F,): share of retrained dictionaries that find each latent again; NaN without any."""
     if not retrained:
         return np.full(crosscoder.W_dec.shape[1], np.nan)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,6 +25,7 @@ from mneme.attribution.evidence import (
     LOG_LIMIT,
     DocumentJoiner,
     DocumentMoments,
+    DocumentShares,
     fieller_interval,
     margin_p_values,
 )
@@ -47,6 +47,8 @@ from mneme.attribution.verdicts import (
     uncertain_reasons,
 )
 from mneme.crosscoder.codes import CodeCache, code_writer
+from mneme.crosscoder.module import Crosscoder
+from mneme.harvest.protocols import Activations
 from mneme.models.device import on_gpu
 from mneme.stats.fdr import false_discovery_q
 
@@ -117,7 +119,7 @@ class AttributionSums:
         self._sum += tokens.total
         self._square += tokens.square
 
-    def finish(self, crosscoder: Any) -> FitQuality:
+    def finish(self, crosscoder: Crosscoder) -> FitQuality:
         """Take in the last document; the fit's sums. Of the crosscoder, its normaliser."""
         last = self._joiner.finish()
         if last is not None:
@@ -142,7 +144,7 @@ class AttributionSums:
         distributed.add_up(n, self._residual, self._sum, self._square)
         self._n = int(n[0])
 
-    def _evidence(self, rows: Any) -> None:
+    def _evidence(self, rows: DocumentShares) -> None:
         self.moments.update(rows)
         self.beta_moments.update(rows)
         if self.bootstrap is not None:
@@ -150,8 +152,8 @@ class AttributionSums:
 
 
 def attribute(
-    crosscoder: Any,
-    cache: Any,
+    crosscoder: Crosscoder,
+    cache: Activations,
     codes_folder: Path | str | None,
     config: AttributionConfig | None = None,
     progress: Progress = NULL_PROGRESS,
@@ -171,7 +173,11 @@ def attribute(
 
 
 def _read(
-    crosscoder: Any, cache: Any, codes_folder: Path | str | None, state: AttributionSums, progress: Progress
+    crosscoder: Crosscoder,
+    cache: Activations,
+    codes_folder: Path | str | None,
+    state: AttributionSums,
+    progress: Progress,
 ) -> None:
     """The pass: encode each of this rank's batches, write its codes, add it to the sums."""
     geometry, config = state.geometry, state.config
@@ -192,7 +198,7 @@ def _read(
             task.advance(len(x) * distributed.world_size())
 
 
-def finalize(state: AttributionSums, crosscoder: Any, codes: CodeCache | None = None) -> Attribution:
+def finalize(state: AttributionSums, crosscoder: Crosscoder, codes: CodeCache | None = None) -> Attribution:
     """Turn a finished pass's sums into frames and verdicts.
 
     codes: the pass's; without them no latents are solved jointly.

@@ -9,6 +9,7 @@ import numpy as np
 
 from mneme.attribution.splice import spread
 from mneme.corpus.windows import Window
+from mneme.harvest.protocols import Texts
 from mneme.harvest.text import TextReader
 
 _CARRY = 0.9
@@ -32,7 +33,7 @@ def context_windows(contexts: Iterable[Mapping[str, Any]], reader: TextReader) -
     return {Window(*key, len(mask)): mask for key, mask in found.items()}
 
 
-def weighed_documents(cache: Any, max_tokens: int) -> dict[int, float]:
+def weighed_documents(cache: Texts, max_tokens: int) -> dict[int, float]:
     """Document -> how many documents it stands for, about `max_tokens` tokens in all.
 
     Of the documents whose behaviour was measured (all, where none was): those with the largest KL, until they carry

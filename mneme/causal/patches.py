@@ -16,7 +16,6 @@ biases; *whole*, the other model's own stream: all that a patch of this layer ca
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,6 +25,7 @@ from torch import Tensor
 from mneme.causal.measure import BASE, MODELS, TUNED, Patch, Streams
 from mneme.crosscoder.codes import SparseCodes
 from mneme.crosscoder.kernels import sparse_decode
+from mneme.crosscoder.module import Crosscoder
 from mneme.harvest.text import Text
 
 _LIKE = 10
@@ -35,7 +35,7 @@ _LIKE = 10
 class Dictionary:
     """A crosscoder's directions in raw units, and what of them a text fires."""
 
-    def __init__(self, crosscoder: Any) -> None:
+    def __init__(self, crosscoder: Crosscoder) -> None:
         self.crosscoder = crosscoder
         self.decoder: Tensor = crosscoder.raw_decoder().detach().float()  # (2, F, d)
         self.change = self.decoder[TUNED] - self.decoder[BASE]

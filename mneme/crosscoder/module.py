@@ -24,7 +24,8 @@ from mneme.crosscoder.codes import SparseCodes
 from mneme.crosscoder.config import CrosscoderConfig
 from mneme.crosscoder.init import fit_normaliser, fit_scale
 from mneme.crosscoder.kernels import encodes_in_bf16, sparse_decode
-from mneme.crosscoder.source import Source, as_source
+from mneme.crosscoder.source import as_source
+from mneme.harvest.protocols import Source
 
 # Of pre-activations held at once. A processor's are freed in blocks that its allocator finds a place for again; a
 # GPU reads the whole encoder for each chunk, so that a chunk must be of thousands of tokens.

@@ -3,29 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 from mneme._util.distributed import share
 from mneme._util.errors import ActivationError
-
-
-@runtime_checkable
-class Source(Protocol):
-    """What training needs of activations; ActivationCache is one."""
-
-    n: int
-    width: int
-
-    def batches(
-        self, size: int, *, shuffle: bool = False, seed: int = 0, part: tuple[int, int] = (0, 1)
-    ) -> Iterator[Tensor]:
-        """(<= size, 2, d) raw batches; the same seed gives the same order.
-
-        `part` (r, n): of every batch only the r-th of n shares (`distributed.share`); used by several ranks.
-        """
+from mneme.harvest.protocols import Source
 
 
 class TensorSource:

@@ -20,9 +20,10 @@ from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.crosscoder.checkpoint import delete_checkpoint
 from mneme.crosscoder.config import CrosscoderConfig
 from mneme.crosscoder.module import Crosscoder
-from mneme.crosscoder.source import Source, as_source
+from mneme.crosscoder.source import as_source
 from mneme.crosscoder.trainer import Trainer
 from mneme.crosscoder.training_memory import training_advice
+from mneme.harvest.protocols import Source
 
 Log = Callable[[dict[str, float]], None]
 

@@ -27,8 +27,8 @@ from mneme.crosscoder.grid import Grid, check_ranks
 from mneme.crosscoder.init import MEDIAN_SAMPLE, fit_normaliser, initial_weights, scaled_start
 from mneme.crosscoder.kernels import encodes_in_bf16
 from mneme.crosscoder.module import Crosscoder
-from mneme.crosscoder.source import Source
 from mneme.crosscoder.step import Rule, Weights, global_norm, training_step
+from mneme.harvest.protocols import Source
 from mneme.models.device import pick_device
 
 _COUNTERS = ("step", "threshold_sum", "threshold_weight", "hint", "rows")

@@ -14,7 +14,6 @@ The oracle alone sees the benchmark.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -22,9 +21,11 @@ from torch import Tensor
 
 from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.crosscoder.codes import on_host
+from mneme.crosscoder.protocols import RawDecoder, SparseEncoder
 from mneme.effects.assign import Encoder
 from mneme.effects.sums import ActivationSums
 from mneme.effects.windows import Windows
+from mneme.harvest.protocols import Source
 from mneme.interpret.tokens import TokenTexts
 from mneme.models.device import on_gpu
 
@@ -38,7 +39,7 @@ class DifferenceSource:
     reads the sum of its two halves. So the difference-SAE needs no trainer of its own.
     """
 
-    def __init__(self, cache: Any) -> None:
+    def __init__(self, cache: Source) -> None:
         self.cache, self.n, self.width = cache, cache.n, cache.width
 
     def batches(
@@ -50,14 +51,18 @@ class DifferenceSource:
             yield torch.stack([difference, difference], dim=1)
 
 
-def sae_steps(crosscoder: Any) -> np.ndarray:
+def sae_steps(crosscoder: RawDecoder) -> np.ndarray:
     """(F,): |d_j|, what a unit of each latent of a difference-SAE writes, raw units."""
     norms: np.ndarray = crosscoder.raw_decoder()[1].norm(dim=-1).double().numpy()
     return norms
 
 
 def moved_by(
-    crosscoder: Any, source: Any, steps: np.ndarray, progress: Progress = NULL_PROGRESS, name: str = "encode"
+    crosscoder: SparseEncoder,
+    source: Source,
+    steps: np.ndarray,
+    progress: Progress = NULL_PROGRESS,
+    name: str = "encode",
 ) -> np.ndarray:
     """(N,): sum_j f_j step_j at each row of a source, in token order."""
     found, step = [], torch.from_numpy(steps)

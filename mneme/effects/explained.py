@@ -16,7 +16,7 @@ while it does by D = x_tuned - x_base. Two things follow:
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,7 +25,9 @@ from scipy import sparse
 
 from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.crosscoder.codes import CodeCache, on_host
+from mneme.crosscoder.module import Crosscoder
 from mneme.effects.windows import Windows
+from mneme.harvest.protocols import Activations, Source
 from mneme.models.device import on_gpu
 
 _BATCH = 4096  # rows of activations read at a time
@@ -71,7 +73,11 @@ def hold(difference: np.ndarray, said: np.ndarray) -> Held:
 
 
 def hold_windows(
-    cache: Any, codes: CodeCache, windows: Windows, moved: Directions, progress: Progress = NULL_PROGRESS
+    cache: Activations,
+    codes: CodeCache,
+    windows: Windows,
+    moved: Directions,
+    progress: Progress = NULL_PROGRESS,
 ) -> Held:
     """One pass over codes and activations, in token order."""
     n_windows = len(windows.document)
@@ -95,7 +101,9 @@ def hold_windows(
     return found
 
 
-def confirmed_rows(crosscoder: Any, source: Any, moved: Directions, progress: Progress) -> np.ndarray:
+def confirmed_rows(
+    crosscoder: Crosscoder, source: Source, moved: Directions, progress: Progress
+) -> np.ndarray:
     """(N,): what is confirmed at each row of a source whose codes were not kept, in token order, raw units."""
     found, column = [], torch.full((crosscoder.n_latents,), -1)
     column[torch.from_numpy(moved.latent)] = torch.arange(len(moved.latent))

@@ -6,17 +6,19 @@ some are, and the categories they reach would be called if predictions moved the
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from mneme._util.progress import NULL_PROGRESS, Progress
+from mneme.crosscoder.module import Crosscoder
 from mneme.effects.config import EffectsConfig
 from mneme.effects.explained import confirmed_rows, directions
 from mneme.effects.predict import amount_of_text, changed_steps, reach_of
 from mneme.effects.side_effects import Assigned
 from mneme.effects.sums import sum_activations
+from mneme.harvest.protocols import Source
 
 
 class NullReach(NamedTuple):
@@ -30,8 +32,8 @@ class NullReach(NamedTuple):
 
 
 def null_reach(
-    crosscoder: Any,
-    cache: Any,
+    crosscoder: Crosscoder,
+    cache: Source,
     latents: pd.DataFrame,
     assigned: Assigned,
     config: EffectsConfig,

@@ -18,7 +18,7 @@ on the same text. Intervals are over documents (mneme/stats/bootstrap.py).
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,7 @@ from mneme.effects.category_verdicts import category_verdicts
 from mneme.effects.config import EffectsConfig
 from mneme.effects.sums import CodeSums, latent_steps
 from mneme.effects.windows import Windows, per_document
+from mneme.harvest.protocols import Rows
 from mneme.stats.bootstrap import Ratio, ratio_intervals
 from mneme.stats.moments import effective_number
 
@@ -57,7 +58,7 @@ def changed_steps(latents: pd.DataFrame) -> np.ndarray:
     return np.stack([step * amplified, step * suppressed])
 
 
-def measure_behaviour(cache: Any, windows: Windows, weights: np.ndarray, config: EffectsConfig) -> Behaviour:
+def measure_behaviour(cache: Rows, windows: Windows, weights: np.ndarray, config: EffectsConfig) -> Behaviour:
     """NLL change and KL on each category's text, over the tokens where they were measured."""
     change = (cache.nll_tuned - cache.nll_base).astype(np.float64)
     (nll, n), (kl, _) = (
@@ -108,7 +109,7 @@ class Whole(NamedTuple):
     """The NLL change that most documents share (`common_log_ratio`), nats a token; 0 where fewer than 20 tell it."""
 
 
-def whole_behaviour(cache: Any, config: EffectsConfig) -> Whole:
+def whole_behaviour(cache: Rows, config: EffectsConfig) -> Whole:
     """NLL change and KL over every token where they were measured."""
     change = (cache.nll_tuned - cache.nll_base).astype(np.float64)
     known = np.isfinite(change)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -38,6 +38,7 @@ from mneme.effects.predict import (
 )
 from mneme.effects.sums import sum_activations, sum_codes
 from mneme.effects.windows import Windows, cut_windows
+from mneme.harvest.protocols import Harvested, Texts
 from mneme.interpret.scorers.text_fit import content
 
 _BATCH = 512  # windows embedded between two steps of the bar
@@ -58,7 +59,7 @@ class Effects(NamedTuple):
 
 
 def predict_effects(
-    cache: Any,
+    cache: Harvested,
     codes: CodeCache | str | Path,
     latents: pd.DataFrame,
     decoder: torch.Tensor,
@@ -145,7 +146,7 @@ class Assigned(NamedTuple):
 
 
 def assign_text(
-    cache: Any,
+    cache: Texts,
     decode: Callable[[np.ndarray], str],
     encoder: Encoder,
     config: EffectsConfig,

@@ -7,7 +7,7 @@ once, shard by shard; memory grows with the number of windows and with C x F, no
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,6 +18,7 @@ from mneme._util.errors import ActivationError
 from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.crosscoder.codes import CodeCache
 from mneme.effects.windows import Windows
+from mneme.harvest.protocols import Source
 
 _BATCH = 4096  # rows of activations read at a time
 
@@ -78,7 +79,7 @@ class ActivationSums(NamedTuple):
     """Root mean square of |x_base - mean|: the base's typical deviation, raw units."""
 
 
-def sum_activations(cache: Any, windows: Windows, progress: Progress = NULL_PROGRESS) -> ActivationSums:
+def sum_activations(cache: Source, windows: Windows, progress: Progress = NULL_PROGRESS) -> ActivationSums:
     """Add up an ActivationCache, in token order."""
     n_windows, d = len(windows.document), cache.width
     norm, difference = np.zeros(n_windows), np.zeros((n_windows, d))

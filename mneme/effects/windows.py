@@ -7,10 +7,12 @@ unit is a window of about a hundred tokens. Every harvested row (token) belongs 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
+
+from mneme.harvest.protocols import Texts
 
 
 class Windows(NamedTuple):
@@ -26,7 +28,7 @@ class Windows(NamedTuple):
     """W texts."""
 
 
-def cut_windows(cache: Any, decode: Callable[[np.ndarray], str], size: int) -> Windows:
+def cut_windows(cache: Texts, decode: Callable[[np.ndarray], str], size: int) -> Windows:
     """Windows of `size` tokens over an ActivationCache's documents; a tail under half joins the one before.
 
     decode: token ids (T,) -> text.

@@ -6,7 +6,7 @@ Windows are those of the harvest, so that a latent fires here where the run says
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mneme.corpus.windows import Window
 from mneme.harvest.plan import batches_of_like_length
+from mneme.harvest.protocols import Texts
 
 
 class Text(NamedTuple):
@@ -36,7 +37,7 @@ class Text(NamedTuple):
 class TextReader:
     """Batches of a run's windows; `bos` None where the tokenizer has none."""
 
-    def __init__(self, cache: Any, context_length: int, bos: int | None) -> None:
+    def __init__(self, cache: Texts, context_length: int, bos: int | None) -> None:
         self.cache, self.bos = cache, bos
         self.stride = context_length - (bos is not None)
         self._bounds = np.searchsorted(cache.document, np.arange(cache.n_documents + 1))

@@ -10,7 +10,7 @@ by a hash: no text is ever on both sides.
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -19,6 +19,7 @@ import pyarrow as pa
 from mneme._util.errors import RunError
 from mneme._util.grouping import group_entries
 from mneme._util.progress import NULL_PROGRESS, Progress
+from mneme.harvest.protocols import Texts
 from mneme.interpret.config import InterpretConfig
 from mneme.interpret.deciles import decile_firings
 from mneme.interpret.selection import (
@@ -33,24 +34,6 @@ from mneme.interpret.tokens import TokenTexts
 _FEW_DOCUMENTS = 200  # below, pieces of _PIECE tokens count as documents when contexts are chosen
 _PIECE = 256
 _BEFORE = 2 / 3  # share of a window before its strongest token: a causal model has read only that
-
-
-class Activations(Protocol):
-    """Of ActivationCache (mneme/harvest/cache.py), what is used here."""
-
-    n_documents: int
-
-    @property
-    def document(self) -> np.ndarray: ...
-    @property
-    def position(self) -> np.ndarray: ...
-    @property
-    def kl(self) -> np.ndarray: ...
-    @property
-    def nll_base(self) -> np.ndarray: ...
-    @property
-    def nll_tuned(self) -> np.ndarray: ...
-    def document_tokens(self, document: int) -> np.ndarray: ...
 
 
 class Contexts(NamedTuple):
@@ -84,7 +67,7 @@ class Contexts(NamedTuple):
 
 def find_contexts(
     codes: Codes,
-    cache: Activations,
+    cache: Texts,
     n_latents: int,
     config: InterpretConfig,
     progress: Progress = NULL_PROGRESS,
@@ -132,7 +115,7 @@ def is_test(document: np.ndarray, config: InterpretConfig) -> np.ndarray:
     return uniform_hash(config.seed + 1, document.astype(np.int64)) < config.test_share
 
 
-def contexts_table(contexts: Contexts, cache: Activations, texts: TokenTexts) -> pa.Table:
+def contexts_table(contexts: Contexts, cache: Texts, texts: TokenTexts) -> pa.Table:
     """The rows of the run's `contexts` table."""
     inside = contexts.tokens >= 0
     offsets = pa.array(np.r_[0, np.cumsum(contexts.length)].astype(np.int32))
@@ -164,7 +147,7 @@ def contexts_table(contexts: Contexts, cache: Activations, texts: TokenTexts) ->
     )
 
 
-def read_contexts(table: pa.Table, cache: Activations, n_active: np.ndarray) -> Contexts:
+def read_contexts(table: pa.Table, cache: Texts, n_active: np.ndarray) -> Contexts:
     """The contexts that `contexts_table` made rows of, exactly as they were found.
 
     `table`: rows of the run's `contexts` table, in the order they were written in: columns latent, rank, quantile,
@@ -205,7 +188,7 @@ def read_contexts(table: pa.Table, cache: Activations, n_active: np.ndarray) -> 
 
 
 def _windows(
-    cache: Activations, document: np.ndarray, position: np.ndarray, window: int
+    cache: Texts, document: np.ndarray, position: np.ndarray, window: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Start and length of each window, and its tokens (C, w), -1 past the end."""
     used, which = np.unique(document, return_inverse=True)
@@ -231,7 +214,7 @@ def _cut(
 
 
 def _rows_of(
-    cache: Activations, document: np.ndarray, start: np.ndarray, length: np.ndarray, window: int
+    cache: Texts, document: np.ndarray, start: np.ndarray, length: np.ndarray, window: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cache rows of the windows' tokens (C, w), -1 for those left out; and each window's first row."""
     stride = int(cache.position.max(initial=0)) + window + 2

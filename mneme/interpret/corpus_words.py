@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy import sparse
 
-from mneme.interpret.contexts import Activations
+from mneme.harvest.protocols import Texts
 from mneme.interpret.tokens import TokenTexts
 
 _MAX_TOKENS = 4_000_000  # of text beyond the contexts' own documents: enough for any word's frequency
@@ -66,7 +66,7 @@ class Words(NamedTuple):
         return "".join(self.pieces[p] for p in self.piece[start:stop])
 
 
-def read_words(cache: Activations, documents: np.ndarray, texts: TokenTexts, window: int) -> Words:
+def read_words(cache: Texts, documents: np.ndarray, texts: TokenTexts, window: int) -> Words:
     """The words of the given documents, and of further ones up to 4 M tokens."""
     chosen = set(np.unique(documents).tolist())
     sizes = {d: len(cache.document_tokens(d)) for d in chosen}

@@ -19,8 +19,9 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from mneme._util.progress import NULL_PROGRESS, Progress
+from mneme.harvest.protocols import Texts
 from mneme.interpret.config import InterpretConfig
-from mneme.interpret.contexts import Activations, contexts_table, find_contexts
+from mneme.interpret.contexts import contexts_table, find_contexts
 from mneme.interpret.head import reading_heads
 from mneme.interpret.lens import logit_lens
 from mneme.interpret.neighbours import nearest_latents
@@ -42,7 +43,7 @@ class Interpretation(NamedTuple):
 def interpret(
     decoders: torch.Tensor,
     codes: Codes,
-    cache: Activations,
+    cache: Texts,
     models: Sequence[Any],
     tokenizer: PreTrainedTokenizerBase,
     config: InterpretConfig,

@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 
 from mneme._util.progress import NULL_PROGRESS, Progress
+from mneme.harvest.protocols import Texts
 from mneme.interpret.config import InterpretConfig
-from mneme.interpret.contexts import Activations, Contexts
+from mneme.interpret.contexts import Contexts
 from mneme.interpret.corpus_words import Words, read_words
 from mneme.interpret.encoder import SentenceEncoder
 from mneme.interpret.explainers.enrichment import gather_evidence
@@ -49,7 +50,7 @@ def label_latents(
     lens: pd.DataFrame,
     neighbours: pd.DataFrame,
     codes: Codes,
-    cache: Activations,
+    cache: Texts,
     texts: TokenTexts,
     latents: pd.DataFrame,
     config: LabelConfig,

@@ -10,6 +10,7 @@ import numpy as np
 from mneme.effects.config import EffectsConfig
 from mneme.effects.predict import saturated
 from mneme.effects.windows import Windows
+from mneme.harvest.protocols import Activations
 from mneme.power.calls import Caller, reaches
 from mneme.power.inject import Dictionary, Injection, outside, read_text
 from mneme.power.summary import COLUMNS, ENOUGH, TEXTS
@@ -54,7 +55,7 @@ class Control(NamedTuple):
     """What all categories share."""
 
     dictionary: Dictionary
-    cache: Any
+    cache: Activations
     kept: KeptSums
     windows: Windows
     callers: dict[float, Caller]

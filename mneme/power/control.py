@@ -34,6 +34,7 @@ from mneme.crosscoder.codes import CodeCache
 from mneme.effects.config import EffectsConfig
 from mneme.effects.predict import amount_of_text, mean_over_documents, measure_behaviour
 from mneme.effects.side_effects import Assigned
+from mneme.harvest.protocols import Activations
 from mneme.power.behaviour import nll_rows
 from mneme.power.calls import caller
 from mneme.power.category import Category, Control, Settings, choose, row
@@ -55,7 +56,7 @@ class Power(NamedTuple):
 
 def measure_power(
     crosscoder: Crosscoder,
-    cache: Any,
+    cache: Activations,
     codes: CodeCache,
     latents: pd.DataFrame,
     assigned: Assigned,

@@ -16,7 +16,7 @@ so that each size costs products of K by K, whatever the width.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from mneme.attribution.pairs import PairSums
 from mneme.attribution.scaling import ScalingSums
 from mneme.crosscoder import Crosscoder
 from mneme.crosscoder.codes import SparseCodes
+from mneme.harvest.protocols import Activations
 from mneme.power.sums import KeptSums
 
 
@@ -98,7 +99,7 @@ class Dictionary:
         return Geometry(decoder, g.bias, g.dots[:, :, latents], g.probe[latents], g.redirected[latents])
 
 
-def read_text(dictionary: Dictionary, cache: Any, kept: KeptSums, row: np.ndarray) -> Text:
+def read_text(dictionary: Dictionary, cache: Activations, kept: KeptSums, row: np.ndarray) -> Text:
     """row: ascending rows of documents whose codes are kept."""
     cuts = np.flatnonzero(np.diff(row) != 1) + 1
     runs = [(int(part[0]), int(part[-1]) + 1) for part in np.split(row, cuts) if len(part)]

@@ -6,7 +6,7 @@ that injections may touch, so that a document can be taken out of the sums and p
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from mneme.attribution.pairs import encode_pair_sums
 from mneme.attribution.scaling import ScalingSums
 from mneme.crosscoder.codes import CodeCache, SparseCodes
 from mneme.effects.windows import Windows
+from mneme.harvest.protocols import Activations
 
 _BATCH = 2048  # rows read at a time
 
@@ -53,7 +54,7 @@ class _Replay:
 
 def keep_sums(
     geometry: Geometry,
-    cache: Any,
+    cache: Activations,
     codes: CodeCache,
     windows: Windows,
     documents: np.ndarray,

@@ -15,13 +15,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from mneme._util.errors import RunError, UserError
 from mneme.attribution.geometry import make_geometry
 from mneme.crosscoder import Crosscoder
+from mneme.crosscoder.codes import SparseCodes
 from mneme.harvest.behaviour import compare_predictions
 from mneme.harvest.forward import PairReader
 from mneme.interpret.tokens import TokenTexts
@@ -132,7 +133,7 @@ class Prober:
             held_tuned=_rounded(held[:, 1]),
         )
 
-    def _held(self, x: torch.Tensor, codes: Any) -> torch.Tensor:
+    def _held(self, x: torch.Tensor, codes: SparseCodes) -> torch.Tensor:
         """(P, 2): held_tj^m of each active pair, of x (T, 2, d) raw."""
         residual = x - self.crosscoder.decode_sparse(codes, len(x))
         decoder = self.geometry.decoder.float()

@@ -26,7 +26,7 @@ from mneme.effects.expensive_baselines import (
     sae_steps,
 )
 from mneme.effects.side_effects import Assigned, assign_text
-from mneme.effects.sums import sum_activations
+from mneme.effects.sums import ActivationSums, sum_activations
 from mneme.run.context import RunContext
 from mneme.run.finished import finished_context, tell_findings
 from mneme.store.queries import tables
@@ -96,7 +96,7 @@ def _items(benchmark: str | Path | None, per_category: int, every: int, first: i
     return load_benchmark(benchmark, per_category=per_category, every=every, first=first)
 
 
-def _lens(context: RunContext, assigned: Assigned, activations: Any) -> dict[str, np.ndarray]:
+def _lens(context: RunContext, assigned: Assigned, activations: ActivationSums) -> dict[str, np.ndarray]:
     """Nothing where the models' heads are no linear maps."""
     from mneme.interpret.head import reading_heads
     from mneme.interpret.tokens import TokenTexts

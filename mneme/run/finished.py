@@ -17,7 +17,7 @@ from mneme.store.seals import SETTINGS, check_seals, sealed_settings
 
 if TYPE_CHECKING:
     from mneme.crosscoder import Crosscoder, CrosscoderConfig
-    from mneme.crosscoder.source import Source
+    from mneme.harvest.protocols import Source
 
 
 _ANYHOW = (

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from mneme._util.progress import NULL_PROGRESS, Progress
+from mneme.harvest.protocols import Activations
 from mneme.run.context import RunContext
 from mneme.run.finished import finished_context, kept_crosscoder, tell_findings
 from mneme.store.queries.quality import health_values
@@ -53,7 +54,7 @@ def run_nulls(
     common = health_values(run).get("common_scale", 0.0)
     reference = float(np.log(common)) if common > 0 else 0.0
 
-    def row(kind: str, crosscoder: Crosscoder, cache: Any, text: RunContext) -> pd.DataFrame:
+    def row(kind: str, crosscoder: Crosscoder, cache: Activations, text: RunContext) -> pd.DataFrame:
         found = attribute(crosscoder, cache, None, config, progress)
         return null_row(kind, found, config).assign(
             **_reached(context, crosscoder, cache, found.latents, text)
@@ -87,7 +88,7 @@ def run_nulls(
 
 
 def _reached(
-    context: RunContext, crosscoder: Crosscoder, cache: Any, latents: pd.DataFrame, text: RunContext
+    context: RunContext, crosscoder: Crosscoder, cache: Activations, latents: pd.DataFrame, text: RunContext
 ) -> dict[str, Any]:
     """Columns of `nulls` about the run's categories on the text of `text`; none where the run has no effects."""
     from mneme.effects.null_affected_share import null_reach

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+from mneme.harvest.protocols import Texts
 from mneme.interpret.config import InterpretConfig
-from mneme.interpret.contexts import Activations, find_contexts
+from mneme.interpret.contexts import find_contexts
 from mneme.interpret.corpus_words import Words
 from mneme.interpret.encoder import SentenceEncoder
 from mneme.interpret.explainers.enrichment import gather_evidence
@@ -49,7 +50,7 @@ class RandomCodes:
 def random_latent_scores(
     scoring_set: ScoringSet,
     n_active: np.ndarray,
-    cache: Activations,
+    cache: Texts,
     words: Words,
     encoder: SentenceEncoder,
     config: InterpretConfig,

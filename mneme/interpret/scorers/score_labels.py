@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from mneme._util.progress import NULL_PROGRESS, Progress
+from mneme.harvest.protocols import Texts
 from mneme.interpret.config import InterpretConfig
-from mneme.interpret.contexts import Activations, Contexts
+from mneme.interpret.contexts import Contexts
 from mneme.interpret.corpus_words import Words
 from mneme.interpret.encoder import SentenceEncoder
 from mneme.interpret.scorers.detection import SCORER, score_method
@@ -46,7 +47,7 @@ def score_labels(
     contexts: Contexts,
     neighbours: pd.DataFrame,
     codes: Codes,
-    cache: Activations,
+    cache: Texts,
     words: Words,
     encoder: SentenceEncoder,
     config: InterpretConfig,
