@@ -7,4 +7,7 @@ import numpy as np
 
 def divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """a / b, of shapes that broadcast; NaN where b is 0."""
-    return np.divide(a, b, out=np.full(np.broadcast_shapes(a.shape, b.shape), np.nan), where=b != 0)
+    found: np.ndarray = np.divide(
+        a, b, out=np.full(np.broadcast_shapes(a.shape, b.shape), np.nan), where=b != 0
+    )
+    return found

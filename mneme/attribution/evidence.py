@@ -160,7 +160,8 @@ class DocumentMoments:
     def effective_documents(self) -> np.ndarray:
         """(F,): how many equal documents would tell as much (Kish 1965), of the model with more; 0 of none."""
         found = [effective_number(self.totals[m], self.squares[2 * m]) for m in (0, 1)]
-        return np.minimum(np.nan_to_num(np.fmax(*found)), self.n)
+        out: np.ndarray = np.minimum(np.nan_to_num(np.fmax(*found)), self.n)
+        return out
 
     def half_betas(self, geometry: Geometry) -> np.ndarray:
         """(half, model, F): beta on the error target and the contrast's probes, from half the documents."""
@@ -184,4 +185,5 @@ def margin_p_values(moments: DocumentMoments, margin: float, reference: float = 
     (base, tuned), squares, covariance = moments.totals, moments.squares, moments.covariance()
     up = p_no_larger(tuned, base, squares[2], covariance, moments.n, np.exp(reference + margin))
     down = p_no_larger(base, tuned, squares[0], covariance[::-1], moments.n, np.exp(-(reference - margin)))
-    return np.minimum(1.0, 2 * np.minimum(up, down))
+    found: np.ndarray = np.minimum(1.0, 2 * np.minimum(up, down))
+    return found

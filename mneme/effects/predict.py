@@ -82,7 +82,8 @@ def _measured(
 def effective_documents(tokens: sparse.csr_array) -> np.ndarray:
     """(C,): documents that a mean over `tokens` (D, C) rests on, (sum t)^2 / sum t^2; 0 without any (Kish 1965)."""
     whole, squares = (np.asarray(x.sum(0)).ravel() for x in (tokens, tokens.multiply(tokens)))
-    return np.nan_to_num(effective_number(whole, squares))
+    found: np.ndarray = np.nan_to_num(effective_number(whole, squares))
+    return found
 
 
 def mean_over_documents(

@@ -98,4 +98,5 @@ def _splitmix64(z: np.ndarray) -> np.ndarray:
     """Steele, Lea and Flood 2014: a bijective mixer of 64-bit integers (wraps around on purpose)."""
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    found: np.ndarray = z ^ (z >> np.uint64(31))
+    return found

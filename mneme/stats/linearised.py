@@ -31,7 +31,10 @@ def half_width(
     """
     t = stats.t.ppf(0.5 + level / 2, np.maximum(n - 1, 1))
     inflation = divide(n, np.where(n > 1, n - 1, 0).astype(float))
-    return t * divide(np.sqrt(_scatter(ratio, top_square, product, bottom_square) * inflation), bottom)
+    found: np.ndarray = t * divide(
+        np.sqrt(_scatter(ratio, top_square, product, bottom_square) * inflation), bottom
+    )
+    return found
 
 
 def p_no_larger(
@@ -66,4 +69,5 @@ def p_no_larger(
 
 def _scatter(ratio: np.ndarray, yy: np.ndarray, xy: np.ndarray, xx: np.ndarray) -> np.ndarray:
     """sum (y - ratio x)^2, never below 0."""
-    return np.maximum(yy - 2 * ratio * xy + ratio**2 * xx, 0)
+    found: np.ndarray = np.maximum(yy - 2 * ratio * xy + ratio**2 * xx, 0)
+    return found

@@ -17,7 +17,8 @@ def covariance_of_sums(totals: np.ndarray, squares: np.ndarray, n: np.ndarray) -
     n = np.where(n > 1, n, np.nan)
     centred = squares - np.stack([x * x, x * y, y * y]) / n
     centred[[0, 2]] = np.maximum(centred[[0, 2]], 0)
-    return centred * n / (n - 1)
+    found: np.ndarray = centred * n / (n - 1)
+    return found
 
 
 def effective_number(total: np.ndarray, square: np.ndarray) -> np.ndarray:
