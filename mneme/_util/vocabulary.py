@@ -21,7 +21,6 @@ WIDE = "interval too wide"
 UNLIKE = "text unlike this category's use"
 LAYER_BLIND = "layer cannot show it"
 UNMEASURED = "not measured"
-CATEGORY_REASONS = (LITTLE_TEXT, WIDE, UNLIKE, LAYER_BLIND, UNMEASURED)
 
 # What shows a category's change.
 BY_LATENTS = "latents"
@@ -62,4 +61,3 @@ RUN_VERDICTS = {
     TOO_LITTLE: "the data bears no verdict; the reasons say why, the command what would",
     IDENTICAL: "the two models compute the same",
 }
-ALL_CLEAR = (INTENDED_ONLY, NO_SIDE_EFFECT)

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-STATUSES = ("ok", "warn", "fail", "info")
 _NOT_A_NUMBER = (
     "the figure is not a number: look for NaN or overflow in what both models give (harvest.dtype=float32 has the"
     " widest range), and make the run again"

@@ -19,8 +19,6 @@ SOURCES = {
 """`source` of the tables, in words."""
 PATCHES = {"undo": "undone in the tuned model", "do": "done in the base"}
 
-COMMAND = "mneme causal RUN"
-
 
 def joint_sentences(together: pd.DataFrame) -> list[str]:
     """What all changed latents together carry, beside the controls; `together`: mneme.store.queries.causal."""

@@ -31,7 +31,7 @@ class CategoryVerdicts(NamedTuple):
     verdict: np.ndarray
     """One of CATEGORY_VERDICTS."""
     reason: np.ndarray
-    """Why it is not known, one of CATEGORY_REASONS; else None."""
+    """Why it is not known, as mneme/_util/vocabulary.py has it; else None."""
     shown_by: np.ndarray
     """Of a degraded or improved category: whether changed latents touch enough of its text; else None."""
 

@@ -65,7 +65,6 @@ class ActivationCache:
         self.n_differing: int | None = (
             None if None in differing else sum(differing)
         )  # rows where the streams differ
-        self.sink_norm_ratio: float = index["sink_ratio"]
         self.median_norm: tuple[float, float] = tuple(index["median_norm"])  # of base and tuned, first shard
         self._previews: list[str] = index["previews"]
         self._lengths: list[int] = index["lengths"]

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-CHANNELS = ("latents", "activations", "nll")
 ENOUGH = 0.8
 """Power from which a category counts as one where a change would have been found."""
 TEXTS = (2.0, 4.0, 8.0)

@@ -10,7 +10,7 @@ from mneme.report import phrases as words
 from mneme.report.format import ABSENT, count, duration, interval, number, of_all, percent, with_unit
 from mneme.report.format import markdown as md
 from mneme.report.method import LIMITS, METHOD, NO_EVIDENCE, SOURCES
-from mneme.report.model import Context, Latent, Missing, Report, Score
+from mneme.report.model import Context, Latent, Missing, Report
 
 
 def to_markdown(report: Report) -> str:
@@ -168,10 +168,6 @@ def _sure(report: Report) -> Iterable[str]:
     entries = [(e.name, e.value) for e in (*report.versions, *report.seeds)]
     if entries:
         yield _table(("version or seed", "value"), entries)
-
-
-def _score(score: Score | None) -> str:
-    return ABSENT if score is None else interval(score.value, score.ci_low, score.ci_high)
 
 
 def _missing(part: Missing) -> str:

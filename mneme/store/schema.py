@@ -244,4 +244,3 @@ MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     m015_text_needed,
 ]
 SCHEMA_VERSION = len(MIGRATIONS)
-TABLES = sorted(line.split()[2] for line in INITIAL.splitlines() if line.startswith("CREATE TABLE"))

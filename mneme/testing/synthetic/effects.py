@@ -7,6 +7,7 @@ import pandas as pd
 
 from mneme._util.vocabulary import BY_LATENTS, LITTLE_TEXT, NOT_KNOWN, NOT_LOCALISED, WIDE
 from mneme.effects.assign import NO_GROUP
+from mneme.power.summary import COLUMNS
 from mneme.store.run import StageWriter
 from mneme.testing.synthetic.texts import CATEGORIES, HOSTILE
 
@@ -167,15 +168,4 @@ def write_power(writer: StageWriter) -> None:
             rows.append(
                 (key, channel, unit, margin, smallest, at, cases, LITTLE_TEXT if little else None, text)
             )
-    columns = (
-        "category",
-        "channel",
-        "unit",
-        "margin",
-        "minimum_detectable",
-        "at_margin",
-        "n_cases",
-        "reason",
-        "text_needed",
-    )
-    writer.replace("power", pd.DataFrame(rows, columns=list(columns)).astype({"n_cases": "Int64"}))
+    writer.replace("power", pd.DataFrame(rows, columns=list(COLUMNS)).astype({"n_cases": "Int64"}))
