@@ -6,9 +6,10 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from mneme._util.settings import Amount, Count, Positive, Seed, Share, Text, Tokens, section
+from mneme._util.settings import Amount, Count, Seed, Share, Text, Tokens, section
 
 ContextLength = Annotated[int, Field(ge=2, le=2**31 - 1)]
+Gigabytes = Annotated[float, Field(ge=1e-9, le=1e6)]
 SinkRatio = Annotated[float, Field(gt=1, le=1e9)]
 
 
@@ -28,7 +29,7 @@ class HarvestConfig:
     max_tokens: Tokens | None = Field(
         default=None, description="tokens of text to read, over all topics in turn; default: all"
     )
-    cache_gb: Positive | None = Field(
+    cache_gb: Gigabytes | None = Field(
         default=None,
         description="most disk space of the activations, GB: text beyond is left out as by max_tokens; default: no cap",
     )

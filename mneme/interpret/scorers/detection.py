@@ -68,10 +68,11 @@ class _Judge:
     def __init__(self, scoring_set: ScoringSet, fuzz: Fuzz, seed: int) -> None:
         self.scoring_set, self.fuzz = scoring_set, fuzz
         self.weights = exponential_weights(scoring_set.n_documents, measures.REPLICATES, seed)
-        self.fuzz_document = np.unique(fuzz.document, return_inverse=True)[1]
-        self.fuzz_weights = exponential_weights(
-            int(self.fuzz_document.max(initial=-1)) + 1, measures.REPLICATES, seed
-        )
+        documents = np.unique(fuzz.document, return_inverse=True)[1]
+        # Windows of one token have nothing to mark: no items. Index 0, which stands for none, must exist all the same.
+        self.fuzz_document = documents if len(documents) else np.zeros(1, dtype=np.int64)
+        n_documents = int(self.fuzz_document.max()) + 1
+        self.fuzz_weights = exponential_weights(n_documents, measures.REPLICATES, seed)
 
     def tasks(self, latents: np.ndarray, vectors: np.ndarray, wanted: sparse.csr_matrix) -> Iterator[_Task]:
         """Each test of labels (L, e), (L, V), judged on these latents (L,)."""
