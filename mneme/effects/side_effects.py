@@ -58,32 +58,36 @@ class Effects(NamedTuple):
     """Empty without outcomes."""
 
 
+class Known(NamedTuple):
+    """What is known beside the activations, where it is."""
+
+    labels: pd.DataFrame | None = None
+    """Columns latent, label; the first row of a latent counts."""
+    named: Mapping[int, np.ndarray] | None = None
+    """Latent -> (C,) weights that a labelling model gave its label (llm_assignment.py)."""
+    outcomes: pd.DataFrame | None = None
+    """Columns of table `outcomes`, to evaluate against."""
+
+
 def predict_effects(
     cache: Harvested,
     codes: CodeCache | str | Path,
     latents: pd.DataFrame,
     decoder: torch.Tensor,
-    decode: Callable[[np.ndarray], str],
+    assigned: Assigned,
     encoder: Encoder,
     config: EffectsConfig | None = None,
-    *,
-    labels: pd.DataFrame | None = None,
-    named: Mapping[int, np.ndarray] | None = None,
-    outcomes: pd.DataFrame | None = None,
-    assigned: Assigned | None = None,
+    known: Known | None = None,
     progress: Progress = NULL_PROGRESS,
 ) -> Effects:
     """Say which categories the changed latents belong to, and how much each moved.
 
     cache: ActivationCache; codes: its CodeCache; latents: a row a latent, columns of table `latents` as
-    attribution fills them; decoder: (2, F, d), raw units; decode: token ids -> text; labels: columns latent, label
-    (the first row of a latent counts); named: latent -> (C,) weights that a labelling model gave its label
-    (llm_assignment.py); outcomes: columns of table `outcomes`, to evaluate against; assigned: what `assign_text`
-    gave, where it is known.
+    attribution fills them; decoder: (2, F, d), raw units; assigned: what `assign_text` gives of the cache's text.
 
-    Raises ConfigError for a bad taxonomy, ActivationError when cache, codes and latents don't fit together.
+    Raises ActivationError when cache, codes and latents don't fit together.
     """
-    config = config or EffectsConfig()
+    config, known = config or EffectsConfig(), known or Known()
     codes = codes if isinstance(codes, CodeCache) else CodeCache(codes)
     latents = latents.sort_values("latent").reset_index(drop=True)
     if not np.array_equal(latents["latent"], np.arange(codes.n_latents)):
@@ -91,7 +95,6 @@ def predict_effects(
             f"{len(latents)} latents, codes of {codes.n_latents}: delete the codes and run it again"
         )
 
-    assigned = assigned if assigned is not None else assign_text(cache, decode, encoder, config, progress)
     taxonomy, vectors, windows, weights, shares = assigned
     keys = taxonomy.keys
 
@@ -114,7 +117,7 @@ def predict_effects(
     tokens = weights.T.astype(np.float64) @ windows.n_rows
     prior = shares.T.astype(np.float64) @ windows.n_rows / cache.n
     firing, firing_shares = np.split(sums.firing, 2)
-    members = _latent_categories(vectors, encoder, firing_shares, sums.total, prior, labels, named, config)
+    members = _latent_categories(vectors, encoder, firing_shares, sums.total, prior, known, config)
     amount = amount_of_text(weights, windows)
     return Effects(
         categories=taxonomy.frame().join(amount[["n_tokens", "n_documents"]]),
@@ -128,7 +131,9 @@ def predict_effects(
             keys, firing, steps.sum(0), tokens, activations.typical, home_groups(members, taxonomy)
         ),
         baselines=baselines,
-        evaluation=evaluate(effects, baselines, outcomes if outcomes is not None else _no_outcomes(), config),
+        evaluation=evaluate(
+            effects, baselines, _no_outcomes() if known.outcomes is None else known.outcomes, config
+        ),
     )
 
 
@@ -190,13 +195,13 @@ def _latent_categories(
     firing: np.ndarray,
     total: np.ndarray,
     prior: np.ndarray,
-    labels: pd.DataFrame | None,
-    named: Mapping[int, np.ndarray] | None,
+    known: Known,
     config: EffectsConfig,
 ) -> np.ndarray:
     """(F, C) weights, from firing (latent_weights) and labels, which the encoder or a model assigns to categories."""
     shape = (len(total), len(vectors))
     from_labels, has_label = np.zeros(shape, dtype=np.float32), np.zeros(shape[0], dtype=bool)
+    labels = known.labels
     if labels is not None and len(labels) and config.label_weight > 0:
         first = labels.dropna(subset=["label"]).drop_duplicates("latent")
         rows = first["latent"].to_numpy()
@@ -204,7 +209,7 @@ def _latent_categories(
             encoder, vectors, [content(label) for label in first["label"]], config
         ).share
         has_label[rows] = True
-        for latent, weights in (named or {}).items():
+        for latent, weights in (known.named or {}).items():
             both = config.assign == "both"
             from_labels[latent] = (from_labels[latent] + weights) / 2 if both else weights
     return latent_weights(firing, total, prior, from_labels, has_label, config)

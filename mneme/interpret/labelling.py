@@ -24,7 +24,7 @@ from mneme.interpret.explainers.names import most_changed
 from mneme.interpret.explainers.offline import offline_labels
 from mneme.interpret.explainers.overlap import label_overlap
 from mneme.interpret.label_config import LabelConfig
-from mneme.interpret.scorers.score_labels import Judge, score_labels
+from mneme.interpret.scorers.score_labels import Judge, Judging, Scene, score_labels
 from mneme.interpret.selection import Codes
 from mneme.interpret.tokens import TokenTexts
 
@@ -45,31 +45,46 @@ class Labels(NamedTuple):
     """Rows of label_scores, label_examples, label_windows and label_summary; no frames where nothing was scored."""
 
 
+class Found(NamedTuple):
+    """What the interpretation found."""
+
+    contexts: Contexts
+    lens: pd.DataFrame
+    """Columns latent, model, token: the tokens each decoder promotes most, strongest first."""
+    neighbours: pd.DataFrame
+    """Columns latent, kind, rank, neighbour, for hard negatives."""
+    config: InterpretConfig
+    """The settings it was found with."""
+
+
+class Asked(NamedTuple):
+    """What language models are asked."""
+
+    explained: Sequence[LabelRun] = ()
+    """Their labels."""
+    judge: Judge | None = None
+    """Judges all labels of the same latents."""
+
+
 def label_latents(
-    contexts: Contexts,
-    lens: pd.DataFrame,
-    neighbours: pd.DataFrame,
+    found: Found,
     codes: Codes,
     cache: Texts,
     texts: TokenTexts,
     latents: pd.DataFrame,
     config: LabelConfig,
     *,
-    interpret: InterpretConfig | None = None,
-    explained: Sequence[LabelRun] = (),
-    judge: Judge | None = None,
+    asked: Asked | None = None,
     encoder: SentenceEncoder | None = None,
     progress: Progress = NULL_PROGRESS,
 ) -> Labels:
     """Label every live latent and score the labels.
 
-    `lens`: columns latent, model, token, the tokens each decoder promotes most, strongest first. `neighbours`: columns
-    latent, kind, rank, neighbour, for hard negatives. `latents`: the attribution's frame: its flags tell position-bound
-    and dense latents apart, its verdicts and severities which labels are scored first. `interpret`: the settings that
-    the contexts were found with. `explained`: labels by language models. `judge`: a language model that judges the
-    labels of the same latents.
+    `latents`: the attribution's frame: its flags tell position-bound and dense latents apart, its verdicts and
+    severities which labels are scored first. `asked`: what language models say.
     """
-    interpret = interpret or InterpretConfig()
+    contexts, lens, neighbours, interpret = found
+    explained, judge = asked or Asked()
     words = read_words(cache, contexts.document, texts, interpret.window)
     labels = label_offline(contexts, words, lens, latents)
     labels = pd.concat([labels, *(run.labels for run in explained)], ignore_index=True)
@@ -87,17 +102,14 @@ def label_latents(
             )
         graded = score_labels(
             labels,
-            contexts,
-            neighbours,
-            codes,
-            cache,
-            words,
+            Scene(contexts, neighbours, codes, cache, words),
             encoder,
             interpret,
             first=most_changed(latents, len(latents)),
             most=config.score_windows,
-            judge=judge,
-            judged=np.unique(np.concatenate([run.labels.latent for run in explained])) if explained else None,
+            judging=Judging(judge, np.unique(np.concatenate([run.labels.latent for run in explained])))
+            if judge is not None and explained
+            else None,
             progress=progress,
         )._asdict()
         labels = graded.pop("labels")

@@ -83,16 +83,24 @@ def _same_categories(
 ) -> float:
     """Share of the run's categories that another dictionary of the same activations gives the same verdict."""
     from mneme.crosscoder import CodeCache
-    from mneme.effects.side_effects import predict_effects
+    from mneme.effects.side_effects import assign_text, predict_effects
 
+    config = context.config.effects
+    assigned = assign_text(
+        context.cache,
+        lambda ids: str(context.tokenizer.decode(ids)),
+        context.encoder,
+        config,
+        context.progress,
+    )
     other = predict_effects(
         context.cache,
         CodeCache(codes),
         latents,
         crosscoder.raw_decoder(),
-        lambda ids: str(context.tokenizer.decode(ids)),
+        assigned,
         context.encoder,
-        context.config.effects,
+        config,
         progress=context.progress,
     ).effects
     both = run.effects().merge(other, on="category", suffixes=("", "_other"))

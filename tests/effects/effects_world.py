@@ -13,7 +13,7 @@ import torch
 
 from mneme.crosscoder.codes import CodeCache, SparseCodes
 from mneme.effects.config import EffectsConfig
-from mneme.effects.side_effects import Effects, predict_effects
+from mneme.effects.side_effects import Effects, Known, assign_text, predict_effects
 
 TOML = """
 title = "two areas"
@@ -107,8 +107,11 @@ class World(SimpleNamespace):
 
 
 def predict(world: World, config: EffectsConfig, **more: Any) -> Effects:
+    """`more`: members of `Known`."""
+    encoder = WordEncoder()
+    assigned = assign_text(world.cache, decode, encoder, config)
     return predict_effects(
-        world.cache, world.codes, world.latents, world.decoder, decode, WordEncoder(), config, **more
+        world.cache, world.codes, world.latents, world.decoder, assigned, encoder, config, Known(**more)
     )
 
 

@@ -23,7 +23,7 @@ from mneme.effects.baselines import random_steps
 from mneme.effects.category_verdicts import category_verdicts
 from mneme.effects.config import EffectsConfig
 from mneme.effects.predict import changed_steps, effective_documents, whole_behaviour
-from mneme.effects.side_effects import predict_effects
+from mneme.effects.side_effects import assign_text, predict_effects
 from mneme.effects.sums import latent_steps, sum_activations, sum_codes
 from mneme.effects.windows import cut_windows, per_document
 from mneme.stats.bootstrap import Ratio
@@ -211,9 +211,10 @@ def test_documents_of_unequal_weight_count_as_fewer():
 
 def test_codes_of_another_harvest_are_refused(world, taxonomy_file):
     config = EffectsConfig(taxonomy=str(taxonomy_file))
-    few = world.latents.iloc[:3]
+    few, encoder = world.latents.iloc[:3], WordEncoder()
+    assigned = assign_text(world.cache, decode, encoder, config)
     with pytest.raises(ActivationError, match="3 latents, codes of 8"):
-        predict_effects(world.cache, world.codes, few, world.decoder, decode, WordEncoder(), config)
+        predict_effects(world.cache, world.codes, few, world.decoder, assigned, encoder, config)
     windows = cut_windows(world.cache, decode, 12)
     short = windows._replace(row_window=windows.row_window[:-1])
     with pytest.raises(ActivationError, match="delete the codes"):

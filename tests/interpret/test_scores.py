@@ -16,7 +16,7 @@ from mneme.interpret.scorers.fuzz import Fuzz, set_fuzz
 from mneme.interpret.scorers.llm_scorer import judge_labels
 from mneme.interpret.scorers.measures import Side
 from mneme.interpret.scorers.random_latent_baseline import RandomCodes
-from mneme.interpret.scorers.score_labels import keep_examples, score_labels
+from mneme.interpret.scorers.score_labels import Judging, Scene, keep_examples, score_labels
 from mneme.interpret.scorers.scoring_set import ScoringSet, make_scoring_set
 from mneme.interpret.scorers.text_fit import content, shuffled, word_weights
 from mneme.run.post_label_health import label_scores_health
@@ -219,7 +219,7 @@ def test_without_enough_contexts_there_is_no_score(scoring_set, fuzz, encoder) -
 def test_other_labels_are_of_the_same_method(world, near, scoring_set, encoder) -> None:
     cache, codes, config, contexts, words, _ = world
     both = pd.concat([labels_of(TRUE), labels_of(["zebra"] * 2, [0, 1]).assign(method="llm:m")])
-    found = score_labels(both, contexts, near, codes, cache, words, encoder, config)
+    found = score_labels(both, Scene(contexts, near, codes, cache, words), encoder, config)
     own = found.labels.set_index(["method", "latent"])
     assert own.score["llm:m", 0] == pytest.approx(own.score_shuffled["llm:m", 0])
     assert own.score["offline", 1] > own.score_shuffled["offline", 1]
@@ -230,7 +230,7 @@ def test_other_labels_are_of_the_same_method(world, near, scoring_set, encoder) 
 
 def test_every_example_shows_the_text_it_was_judged_on(world, near, encoder) -> None:
     cache, codes, config, contexts, words, _ = world
-    found = score_labels(labels_of(TRUE), contexts, near, codes, cache, words, encoder, config)
+    found = score_labels(labels_of(TRUE), Scene(contexts, near, codes, cache, words), encoder, config)
     shown = found.label_examples.merge(found.label_windows, on="window", validate="many_to_one")
     assert len(shown) == len(found.label_examples) > 0
     assert is_test(shown.document.to_numpy(), config).all()
@@ -245,10 +245,10 @@ def test_a_model_judges_beside_the_encoder_and_leaves_the_headline_alone(
     world, near, encoder, tmp_path
 ) -> None:
     cache, codes, config, contexts, words, _ = world
-    given = labels_of(TRUE), contexts, near, codes, cache, words, encoder, config
+    given = labels_of(TRUE), Scene(contexts, near, codes, cache, words), encoder, config
     alone = score_labels(*given)
     judge = partial(judge_labels, chat=Reader(broken="commas"), folder=tmp_path)
-    found = score_labels(*given, judge=judge, judged=np.array([0, 2]))
+    found = score_labels(*given, judging=Judging(judge, np.array([0, 2])))
     pd.testing.assert_frame_equal(found.labels, alone.labels)
     mine = found.label_scores[found.label_scores.scorer == "llm:reader"]
     assert set(mine.latent) == {0, 2} and set(mine.method) == {"offline"}

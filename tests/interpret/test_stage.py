@@ -21,7 +21,7 @@ from mneme.interpret.explainers.explain import explain_all
 from mneme.interpret.explainers.names import explainer_names
 from mneme.interpret.explainers.prompt import make_prompts
 from mneme.interpret.label_config import LabelConfig
-from mneme.interpret.labelling import Labels, label_latents
+from mneme.interpret.labelling import Asked, Found, Labels, label_latents
 from mneme.interpret.tokens import TokenTexts
 from mneme.run.label_price import estimate, questions
 from mneme.store.queries.comparison import method_rows
@@ -104,15 +104,13 @@ def label(run: Run, inputs, tokenizer, config, **options) -> Labels:
     _, codes, cache, _, latents = inputs
     contexts = read_contexts(found_contexts(run), cache, codes.dense.astype(bool).sum(0))
     found = label_latents(
-        contexts,
-        promoted_tokens(run),
-        near_latents(run),
+        Found(contexts, promoted_tokens(run), near_latents(run), config),
         codes,
         cache,
         TokenTexts(tokenizer),
         latents,
         options.pop("labels", LabelConfig()),
-        interpret=config,
+        asked=Asked(options.pop("explained", ()), options.pop("judge", None)),
         **options,
     )
     with run.stage_writer() as writer:

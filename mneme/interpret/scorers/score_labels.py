@@ -42,28 +42,42 @@ Judge = Callable[[dict[int, str], dict[int, list[Item]]], LLMScores]
 """Labels by latent and the windows to judge them on -> what a language model says."""
 
 
+class Judging(NamedTuple):
+    """A language model that judges the labels of some latents."""
+
+    judge: Judge
+    latents: np.ndarray
+    """(n,): whose labels it judges."""
+
+
+class Scene(NamedTuple):
+    """Where latents fire, and the text that labels are tried on."""
+
+    contexts: Contexts
+    neighbours: pd.DataFrame
+    """Columns latent, kind, rank, neighbour, for hard negatives."""
+    codes: Codes
+    cache: Texts
+    words: Words
+
+
 def score_labels(
     labels: pd.DataFrame,
-    contexts: Contexts,
-    neighbours: pd.DataFrame,
-    codes: Codes,
-    cache: Texts,
-    words: Words,
+    scene: Scene,
     encoder: SentenceEncoder,
     config: InterpretConfig,
     *,
     first: np.ndarray | None = None,
     most: int = 6000,
-    judge: Judge | None = None,
-    judged: np.ndarray | None = None,
+    judging: Judging | None = None,
     progress: Progress = NULL_PROGRESS,
 ) -> LabelScores:
     """Score labels (columns latent, label, method, ...).
 
-    `neighbours`: columns latent, kind, rank, neighbour. `first`: latents whose examples are kept before others'.
-    `most`: windows of text that are embedded. `judge`: a language model that judges the labels of the latents
-    `judged` too.
+    `first`: latents whose examples are kept before others'. `most`: windows of text that are embedded. `judging`: by
+    a language model, beside the encoder.
     """
+    contexts, neighbours, codes, cache, words = scene
     rows = cache.document, cache.position
     scoring_set = make_scoring_set(
         contexts, neighbours, codes, rows, words, encoder, config, progress, most=most
@@ -79,11 +93,13 @@ def score_labels(
     with progress.task("score labels of random latents", total=None):
         random_latent = random_latent_scores(scoring_set, contexts.n_active, cache, words, encoder, config)
     failures = pd.DataFrame({"latent": [], "method": [], "reason": []})
-    if judge is not None and judged is not None and len(judged):
-        judge_items = {int(j): judge_items_of(scoring_set, fuzz, words, int(j), train=True) for j in judged}
-        for method, own in labels[labels.latent.isin(judged)].groupby("method", sort=True):
+    if judging is not None and len(judging.latents):
+        judge_items = {
+            int(j): judge_items_of(scoring_set, fuzz, words, int(j), train=True) for j in judging.latents
+        }
+        for method, own in labels[labels.latent.isin(judging.latents)].groupby("method", sort=True):
             named = dict(zip(own.latent.astype(int).tolist(), own.label.tolist(), strict=True))
-            said = judge(named, {j: judge_items[j] for j in named})
+            said = judging.judge(named, {j: judge_items[j] for j in named})
             scores = pd.concat([scores, said.scores.assign(method=method)], ignore_index=True)
             examples = pd.concat([said.examples.assign(method=method), examples], ignore_index=True)
             summary = pd.concat([summary, mean_scores(said.scores).assign(method=method)], ignore_index=True)

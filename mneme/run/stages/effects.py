@@ -19,7 +19,7 @@ def effects_stage(context: RunContext) -> StageResult:
     from mneme.crosscoder import CodeCache
     from mneme.effects.llm_assignment import named_categories
     from mneme.effects.predict import whole_behaviour
-    from mneme.effects.side_effects import predict_effects
+    from mneme.effects.side_effects import Known, predict_effects
     from mneme.harvest.layer import check_streams
     from mneme.run.post_label_health import category_answers_health
     from mneme.run.power import power_health, power_of, text_of
@@ -43,14 +43,11 @@ def effects_stage(context: RunContext) -> StageResult:
         CodeCache(context.folder / "codes"),
         latents,
         context.crosscoder.raw_decoder(),
-        lambda ids: str(context.tokenizer.decode(ids)),
+        assigned,
         context.encoder,
         context.config.effects,
-        labels=labels,
-        named=named.weights if named else None,
-        outcomes=outcomes,
-        assigned=assigned,
-        progress=context.progress,
+        Known(labels, named.weights if named else None, outcomes),
+        context.progress,
     )
     power = power_of(context, latents, assigned)
     written = {**found._asdict(), "power": power.table}

@@ -23,7 +23,7 @@ def labels_stage(context: RunContext) -> StageResult:
     from mneme.interpret.explainers.compare_explainers import compare_explainers
     from mneme.interpret.explainers.explain import explain_all
     from mneme.interpret.explainers.names import explainer_names
-    from mneme.interpret.labelling import label_latents
+    from mneme.interpret.labelling import Asked, Found, label_latents
     from mneme.interpret.scorers.choose import choose_judge
     from mneme.interpret.tokens import TokenTexts
     from mneme.run.label_price import questions
@@ -40,19 +40,20 @@ def labels_stage(context: RunContext) -> StageResult:
     prompts = questions(context.run, config) if names else {}
     explained = explain_all(names, prompts, config, context.folder / "labels", context.progress)
     found = label_latents(
-        read_contexts(
-            found_contexts(context.run), context.cache, latents.n_active.fillna(0).to_numpy(dtype="int64")
+        Found(
+            read_contexts(
+                found_contexts(context.run), context.cache, latents.n_active.fillna(0).to_numpy(dtype="int64")
+            ),
+            promoted_tokens(context.run),
+            near_latents(context.run),
+            context.config.interpret,
         ),
-        promoted_tokens(context.run),
-        near_latents(context.run),
         CodeCache(context.folder / "codes"),
         context.cache,
         TokenTexts(context.tokenizer),
         latents,
         config,
-        interpret=context.config.interpret,
-        explained=explained,
-        judge=choose_judge(names, config, context.folder / "labels", context.progress),
+        asked=Asked(explained, choose_judge(names, config, context.folder / "labels", context.progress)),
         encoder=context.encoder,
         progress=context.progress,
     )
