@@ -31,7 +31,8 @@ from mneme._util.progress import NULL_PROGRESS
 from mneme.attribution.config import AttributionConfig
 from mneme.attribution.geometry import make_geometry
 from mneme.attribution.held_activations import MemoryCache
-from mneme.attribution.stream import AttributionSums, _read, finalize
+from mneme.attribution.pass_sums import AttributionSums
+from mneme.attribution.stream import _read, finalize
 from mneme.crosscoder import CodeCache, Crosscoder, CrosscoderConfig
 from mneme.harvest import HarvestConfig, harvest
 from mneme.harvest.limits import within_limits

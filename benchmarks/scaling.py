@@ -47,8 +47,9 @@ from mneme.attribution import latent_scaling
 from mneme.attribution.config import AttributionConfig
 from mneme.attribution.geometry import make_geometry
 from mneme.attribution.held_activations import MemoryCache
+from mneme.attribution.pass_sums import AttributionSums
 from mneme.attribution.scaling import TARGETS
-from mneme.attribution.stream import AttributionSums, _read, finalize
+from mneme.attribution.stream import _read, finalize
 from mneme.crosscoder import CodeCache, Crosscoder, CrosscoderConfig
 from mneme.interpret.config import InterpretConfig
 from mneme.interpret.contexts import find_contexts

@@ -37,6 +37,7 @@ from mneme.harvest.layer import resolve_layer
 from mneme.harvest.limits import check_room, estimated_bytes, logits_batch_tokens, within_limits
 from mneme.harvest.plan import Plan, batches_of_like_length, make_plan, shard_batches
 from mneme.harvest.prefix_behaviour import Prefix, measure
+from mneme.harvest.shard_rows import ShardRows
 from mneme.harvest.writer import ShardWriter
 from mneme.models import ModelPair
 
@@ -105,7 +106,7 @@ def harvest(
         for first in range(done, len(plan.shards), n_ranks):
             mine = None  # the last round may have fewer shards than ranks
             if first + rank < len(plan.shards):
-                mine = _Shard(plan, first + rank, pair.width, getattr(torch, config.store_dtype))
+                mine = ShardRows(plan, first + rank, pair.width, getattr(torch, config.store_dtype))
             medians = distributed.gather(partial(_read_shard, reader, continuation, plan, mine, config, task))
             if index["median_norm"] is None:
                 index["median_norm"] = medians[0]  # of the very first shard
@@ -127,60 +128,11 @@ def harvest_fingerprint(pair: ModelPair, corpus: Corpus, config: HarvestConfig) 
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-class _Shard:
-    """One shard in the making: a row for every token of its documents."""
-
-    def __init__(self, plan: Plan, number: int, width: int, dtype: torch.dtype) -> None:
-        self.number, documents = number, plan.shards[number]
-        lengths = torch.tensor([len(plan.tokens[d]) for d in documents])
-        self.first = documents.start
-        self.starts = torch.cumsum(lengths, 0) - lengths
-        self.token = torch.cat([torch.from_numpy(plan.tokens[d]) for d in documents])
-        self.document = torch.repeat_interleave(torch.arange(documents.start, documents.stop), lengths).int()
-        self.position = (torch.arange(len(self.token)) - self.starts.repeat_interleave(lengths)).int()
-        self.activations = torch.empty(len(self.token), 2, width, dtype=dtype)
-        self.norms = torch.empty(len(self.token), 2)
-        self.behaviour = torch.full((3, len(self.token)), torch.nan)
-        self.n_bos = 0
-        self.prefixes: dict[Window, Prefix] = {}  # by what is measured of each
-
-    def rows(self, window: Window) -> slice:
-        """Where a window's tokens lie."""
-        start = int(self.starts[window.document - self.first]) + window.start
-        return slice(start, start + window.length)
-
-    def median_norms(self) -> list[float]:
-        """Of base and tuned."""
-        return [float(norm) for norm in self.norms.median(0).values]
-
-    def kept(self, limits: list[float]) -> tuple[dict[str, torch.Tensor], dict[str, int]]:
-        """The shard's tensors without tokens whose norm is over the limit in either model, and the counts."""
-        keep = (self.norms <= torch.tensor(limits)).all(1)
-        kl, nll_base, nll_tuned = self.behaviour[:, keep]
-        tensors = {
-            "activations": self.activations[keep],
-            "document": self.document[keep],
-            "position": self.position[keep],
-            "token": self.token[keep],
-            "kl": kl,
-            "nll_base": nll_base,
-            "nll_tuned": nll_tuned,
-            "document_tokens": self.token,
-        }
-        base, tuned = tensors["activations"].unbind(1)
-        counts = {
-            "n_skipped_bos": self.n_bos,
-            "n_skipped_sinks": int((~keep).sum()),
-            "n_differing": int((base != tuned).any(1).sum()),
-        }
-        return tensors, counts
-
-
 def _read_shard(
     reader: PairReader,
     continuation: Continuation | None,
     plan: Plan,
-    shard: _Shard | None,
+    shard: ShardRows | None,
     config: HarvestConfig,
     task: Task,
 ) -> list[float] | None:
@@ -197,7 +149,7 @@ def _read_shard(
     return shard.median_norms()
 
 
-def _measure(continuation: Continuation, shard: _Shard, config: HarvestConfig, has_bos: bool) -> None:
+def _measure(continuation: Continuation, shard: ShardRows, config: HarvestConfig, has_bos: bool) -> None:
     """Put what both models predict on the shard's prefixes at their tokens' rows."""
     size = logits_batch_tokens(continuation.pair, config)
     for batch in batches_of_like_length(list(shard.prefixes), size, has_bos):
@@ -230,7 +182,7 @@ def _try_predictions(reader: PairReader, plan: Plan, config: HarvestConfig) -> N
 
 
 def _write_shard(
-    folder: Path, shard: _Shard | None, config: HarvestConfig, medians: list[float]
+    folder: Path, shard: ShardRows | None, config: HarvestConfig, medians: list[float]
 ) -> dict[str, Any] | None:
     """Write a shard without its attention sinks; its entry for the index."""
     if shard is None:
@@ -240,7 +192,7 @@ def _write_shard(
 
 
 def _read_batch(
-    reader: PairReader, plan: Plan, batch: list[Window], shard: _Shard, behaviour_tokens: int, task: Task
+    reader: PairReader, plan: Plan, batch: list[Window], shard: ShardRows, behaviour_tokens: int, task: Task
 ) -> None:
     """Run both models on a batch of windows and put what they give at the windows' rows; keep prefixes for later."""
     before = int(plan.bos is not None)
