@@ -11,7 +11,7 @@ import pandas as pd
 from mneme._util.errors import MnemeError
 from mneme.analyst import History, Review
 from mneme.report.format import cut
-from mneme.report.model import Latent, Remark
+from mneme.report.latents import Latent, Remark
 
 OWN = "analyst"
 """The `label_method` of a label that the analyst wrote."""

@@ -17,7 +17,8 @@ from mneme.report.analyst import OWN, kept, read_remarks, reviewed
 from mneme.report.collect import text
 from mneme.report.explainers import explainer_pairs, explainers
 from mneme.report.labels import label_quality, unreliable
-from mneme.report.model import Effect, Entry, Latent, Missing, Null, Remark, Report, Score
+from mneme.report.latents import Latent, Remark
+from mneme.report.model import Effect, Entry, Missing, Null, Report, Score
 from mneme.report.outcome import compare
 from mneme.report.patched import Causal, causal
 from mneme.report.power import Power, power

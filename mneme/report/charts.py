@@ -13,7 +13,8 @@ from collections.abc import Sequence
 from markupsafe import Markup, escape
 
 from mneme.report.format import ABSENT, count, interval, visible
-from mneme.report.model import Bin, Effect, Point
+from mneme.report.latents import Bin, Point
+from mneme.report.model import Effect
 
 SHAPES = {
     "unchanged": "M{x} {y}m-1.6 0a1.6 1.6 0 1 0 3.2 0a1.6 1.6 0 1 0-3.2 0z",

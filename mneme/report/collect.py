@@ -8,18 +8,8 @@ from typing import Any
 import pandas as pd
 
 from mneme.report.format import cut, missing
-from mneme.report.model import (
-    Bin,
-    Context,
-    Effect,
-    Facts,
-    HealthCheck,
-    Latent,
-    Null,
-    Point,
-    Score,
-    StageTime,
-)
+from mneme.report.latents import Bin, Context, Latent, Point
+from mneme.report.model import Effect, Facts, HealthCheck, Null, Score, StageTime
 from mneme.store.queries import quality
 from mneme.store.queries import report as queries
 from mneme.store.run import Run

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from mneme.report.format import ABSENT, count, missing, percent
-from mneme.report.model import LabelQuality
+from mneme.report.latents import LabelQuality
 from mneme.store.queries.label_scores import score_summary, unreliable_share
 from mneme.store.run import Run
 

@@ -9,8 +9,9 @@ from mneme.report import labels, patched, power
 from mneme.report import phrases as words
 from mneme.report.format import ABSENT, count, duration, interval, number, of_all, percent, with_unit
 from mneme.report.format import markdown as md
+from mneme.report.latents import Context, Latent
 from mneme.report.method import LIMITS, METHOD, NO_EVIDENCE, SOURCES
-from mneme.report.model import Context, Latent, Missing, Report
+from mneme.report.model import Missing, Report
 
 
 def to_markdown(report: Report) -> str:

@@ -10,8 +10,9 @@ from mneme._util.vocabulary import NOT_LOCALISED
 from mneme.analyst import standing
 from mneme.report.analyst import OWN
 from mneme.report.format import ABSENT, bounded, count, interval, number, percent, visible
+from mneme.report.latents import Context, Latent, Remark
 from mneme.report.method import METHOD_NAMES, METRICS, SUBSETS
-from mneme.report.model import Comparison, Context, Effect, Latent, Missing, Remark, Report, Score
+from mneme.report.model import Comparison, Effect, Missing, Report, Score
 from mneme.verdict.calls import calls_sentence
 
 CALLS = {

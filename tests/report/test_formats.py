@@ -17,7 +17,8 @@ import pytest
 from mneme._util.errors import DiskFullError, RunError
 from mneme.report import build_report, to_html, to_json, to_markdown, write, write_report
 from mneme.report.charts import SHAPES, effect_bars, largest
-from mneme.report.model import Context, Effect
+from mneme.report.latents import Context
+from mneme.report.model import Effect
 from mneme.report.phrases import measured_title, pieces
 from mneme.store.run import Run
 from mneme.testing.synthetic import HOSTILE
