@@ -26,12 +26,36 @@ def attribution_health(found: Attribution, cache: Activations, k: int | None = N
     cache: the ActivationCache it read (for tokens left out; members it lacks give no row). k: active
     latents a token in training, to set L0 by threshold against.
     """
-    latents, n = found.latents, max(found.firing.n_tokens, 1)
-    live = ~latents["dead"].to_numpy(dtype=bool)
-    n_live = max(int(live.sum()), 1)
-    rows = []
-    for m, model in enumerate(MODELS):
-        rows.append(
+    return pd.DataFrame([*_dictionary_rows(found, k), *_token_rows(cache), *_verdict_rows(found)])
+
+
+def _live(found: Attribution) -> np.ndarray:
+    """(F,) bool: latents that fire."""
+    return ~found.latents["dead"].to_numpy(dtype=bool)
+
+
+def _dictionary_rows(found: Attribution, k: int | None) -> list[dict[str, Any]]:
+    """Whether the dictionary fits the activations, and fires as it did in training."""
+    live, n = _live(found), max(found.firing.n_tokens, 1)
+    l0 = found.firing.n_active.sum() / n
+    in_training = (
+        []
+        if k is None
+        else [
+            grade("l0_topk", "Active latents a token, in training", k, "latents", ""),
+            grade(
+                "l0_ratio",
+                "L0 by threshold over L0 in training, |ln|",
+                _abs_log(l0 / k),
+                "nats",
+                "the threshold does not fit this text: train longer, or read text like that of training",
+                warn=0.25,
+                fail=0.7,
+            ),
+        ]
+    )
+    return [
+        *(
             grade(
                 f"explained_variance_{model}",
                 f"Explained variance, {model}",
@@ -42,8 +66,8 @@ def attribution_health(found: Attribution, cache: Activations, k: int | None = N
                 fail=0.3,
                 low_is_bad=True,
             )
-        )
-    rows.append(
+            for m, model in enumerate(MODELS)
+        ),
         grade(
             "dead_share",
             "Dead latents",
@@ -52,47 +76,27 @@ def attribution_health(found: Attribution, cache: Activations, k: int | None = N
             "train with fewer latents (crosscoder.n_latents) or on more text",
             warn=0.10,
             fail=0.15,
-        )
-    )
-    l0 = found.firing.n_active.sum() / n
-    rows.append(grade("l0_threshold", "Active latents a token, by threshold", l0, "latents", ""))
-    if k is not None:
-        rows.append(grade("l0_topk", "Active latents a token, in training", k, "latents", ""))
-        rows.append(
-            grade(
-                "l0_ratio",
-                "L0 by threshold over L0 in training, |ln|",
-                _abs_log(l0 / k),
-                "nats",
-                "the threshold does not fit this text: train longer, or read text like that of training",
-                warn=0.25,
-                fail=0.7,
-            )
-        )
-    rows.append(
+        ),
+        grade("l0_threshold", "Active latents a token, by threshold", l0, "latents", ""),
+        *in_training,
         grade(
             "dense_share",
             "Dense latents",
-            (latents["dense"] & live).sum() / n_live,
+            (found.latents["dense"] & live).sum() / max(int(live.sum()), 1),
             "share of live latents",
             "lower k or train longer: latents that always fire explain nothing",
             warn=0.02,
             fail=0.1,
-        )
-    )
-    worst = max(_abs_log(power) for power in found.fit.normalised_power)
-    rows.append(
+        ),
         grade(
             "normaliser",
             "Normalised power of a dimension, worst |ln|",
-            worst,
+            max(_abs_log(power) for power in found.fit.normalised_power),
             "nats (0 fits)",
             "the normaliser is of other activations: train on this pair, or import the scale factors too",
             warn=0.2,
             fail=0.7,
-        )
-    )
-    rows.append(
+        ),
         grade(
             "silent_tokens",
             "Tokens on which no latent fires",
@@ -101,12 +105,17 @@ def attribution_health(found: Attribution, cache: Activations, k: int | None = N
             "the threshold is too high for this text: train longer or on this text",
             warn=0.01,
             fail=0.1,
-        )
-    )
-    rows += _token_rows(cache)
+        ),
+    ]
+
+
+def _verdict_rows(found: Attribution) -> list[dict[str, Any]]:
+    """What the verdicts rest on."""
+    latents, live = found.latents, _live(found)
+    n_live = max(int(live.sum()), 1)
     halves = split_half_correlation(found.half_betas)
-    for m, model in enumerate(MODELS):
-        rows.append(
+    return [
+        *(
             grade(
                 f"split_half_{model}",
                 f"Beta of one half of the documents against the other, {model}",
@@ -117,40 +126,33 @@ def attribution_health(found: Attribution, cache: Activations, k: int | None = N
                 fail=0.6,
                 low_is_bad=True,
             )
-        )
-    grouped = latents["correlated_group"].notna() & live
-    rows.append(
+            for m, model in enumerate(MODELS)
+        ),
         grade(
             "correlated_share",
             "Latents in a correlated group",
-            grouped.sum() / n_live,
+            (latents["correlated_group"].notna() & live).sum() / n_live,
             "share of live latents",
             "many latents share the credit: read the joint betas, train with fewer latents",
             warn=0.5,
-        )
-    )
-    uncertain = ((latents["verdict"] == "uncertain") & live).sum() / n_live
-    rows.append(
+        ),
         grade(
             "uncertain_share",
             "Latents without a verdict",
-            uncertain,
+            ((latents["verdict"] == "uncertain") & live).sum() / n_live,
             "share of live latents",
             "read more text: intervals narrow with the number of documents",
             warn=0.5,
-        )
-    )
-    rows.append(
+        ),
         grade(
             "common_scale",
             "Change that most latents share (tuned over base)",
             float(np.exp(found.reference)),
             "ratio",
             "",
-        )
-    )
-    rows.append(grade("margin", "Equivalence margin of the verdicts", found.margin, "nats", ""))
-    return pd.DataFrame(rows)
+        ),
+        grade("margin", "Equivalence margin of the verdicts", found.margin, "nats", ""),
+    ]
 
 
 def _token_rows(cache: Activations) -> list[dict[str, Any]]:

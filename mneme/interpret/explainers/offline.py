@@ -16,7 +16,8 @@ The evidence behind each is kept as JSON beside it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -28,6 +29,7 @@ _CONCENTRATED = 0.5  # share of the firing that the named words hold
 _SUBJECT_Z = 2.5
 _MIN_SHARE = 0.04
 _MIN_PHRASE = 0.15  # of the firing, for a phrase to be named
+_MIN_SAID = 0.15  # of the firing, for what follows and is promoted to be named
 _MIN_SUBJECT_SHARE = 0.15  # of the contexts, for a word to be called their subject
 _FORM_NAMES = {",": "commas", ".": "full stops", "": "line breaks", ":": "colons", "-": "hyphens"}
 
@@ -62,37 +64,84 @@ def offline_labels(
     return frame.astype({"latent": np.int32})
 
 
+class _Marks(NamedTuple):
+    """What of a latent's evidence is strong enough to be said."""
+
+    position_bound: bool
+    words: list[Enriched]
+    form: list[Enriched]
+    """Fired on, but no words."""
+    phrases: list[Enriched]
+    follows: list[Enriched]
+    said: list[Enriched]
+    """Of what follows, what the decoder promotes too."""
+    subject: list[str]
+    promoted: Sequence[str]
+
+    @property
+    def on(self) -> str:
+        """The subject, to be put behind a label."""
+        return f" in text on {', '.join(self.subject[:4])}" if self.subject else ""
+
+
 def _label(found: Evidence, promoted: Sequence[str], *, position_bound: bool) -> tuple[str, str]:
-    """(kind, label)."""
+    """(kind, label): by the first rule that applies."""
     # Parts of characters tell a reader nothing.
     firing = [e for e in found.firing if e.share >= _MIN_SHARE and "<0x" not in e.word][:4]
     words = [e for e in firing if any(c.isalpha() for c in e.word)]
-    form = [e for e in firing if not any(c.isalpha() for c in e.word)]
-    subject = _subject(found.window, {e.word for e in words})
-    on = f" in text on {', '.join(subject[:4])}" if subject else ""
-    if position_bound:
-        return "position", _fit(f"first tokens of a text{on.removeprefix(' in text')}")
-    if sum(e.share for e in form) >= _CONCENTRATED:
-        return "form", _fit(_name_form([e.word for e in form]) + on)
-    phrases = [e for e in found.phrases if e.share >= _MIN_PHRASE and "<0x" not in e.word][:3]
-    if sum(e.share for e in phrases) >= _CONCENTRATED:
-        return "phrases", _fit(", ".join(e.word for e in phrases) + on)
-    if sum(e.share for e in words) >= _CONCENTRATED:
-        return "words", _fit(", ".join(e.word for e in words) + on)
     follows = [e for e in found.following if e.share >= _MIN_SHARE][:3]
-    said = [e for e in follows if any(e.word.startswith(p.lower()) for p in promoted if len(p) > 1)]
-    if said and sum(e.share for e in said) >= 0.15:
-        return "says", _fit(f"says: {', '.join(e.word for e in said)}{on}")
-    if sum(e.share for e in follows) >= _CONCENTRATED:
-        return "before", _fit(f"before: {', '.join(e.word or 'line break' for e in follows)}{on}")
-    if subject:
-        own = [e.word for e in words[:2]]
-        return "subject", _fit(f"text on {', '.join([*own, *subject][:6])}")
-    if words or form:
-        return "mixed", _fit("often on: " + ", ".join(e.word or "line break" for e in [*words, *form]))
-    if promoted:
-        return "promotes", _fit("promotes: " + ", ".join(promoted[:4]))
+    marks = _Marks(
+        position_bound,
+        words,
+        [e for e in firing if not any(c.isalpha() for c in e.word)],
+        [e for e in found.phrases if e.share >= _MIN_PHRASE and "<0x" not in e.word][:3],
+        follows,
+        [e for e in follows if any(e.word.startswith(p.lower()) for p in promoted if len(p) > 1)],
+        _subject(found.window, {e.word for e in words}),
+        promoted,
+    )
+    for kind, applies, text in _RULES:
+        if applies(marks):
+            return kind, _fit(text(marks))
     return "none", "nothing stands out"
+
+
+def _share(entries: Sequence[Enriched]) -> float:
+    return sum(e.share for e in entries)
+
+
+def _list(entries: Sequence[Enriched]) -> str:
+    return ", ".join(e.word or "line break" for e in entries)
+
+
+_RULES: tuple[tuple[str, Callable[[_Marks], bool], Callable[[_Marks], str]], ...] = (
+    (
+        "position",
+        lambda m: m.position_bound,
+        lambda m: f"first tokens of a text{m.on.removeprefix(' in text')}",
+    ),
+    (
+        "form",
+        lambda m: _share(m.form) >= _CONCENTRATED,
+        lambda m: _name_form([e.word for e in m.form]) + m.on,
+    ),
+    (
+        "phrases",
+        lambda m: _share(m.phrases) >= _CONCENTRATED,
+        lambda m: ", ".join(e.word for e in m.phrases) + m.on,
+    ),
+    ("words", lambda m: _share(m.words) >= _CONCENTRATED, lambda m: _list(m.words) + m.on),
+    ("says", lambda m: _share(m.said) >= _MIN_SAID, lambda m: f"says: {_list(m.said)}{m.on}"),
+    ("before", lambda m: _share(m.follows) >= _CONCENTRATED, lambda m: f"before: {_list(m.follows)}{m.on}"),
+    (
+        "subject",
+        lambda m: bool(m.subject),
+        lambda m: f"text on {', '.join([*(e.word for e in m.words[:2]), *m.subject][:6])}",
+    ),
+    ("mixed", lambda m: bool(m.words or m.form), lambda m: "often on: " + _list([*m.words, *m.form])),
+    ("promotes", lambda m: bool(m.promoted), lambda m: "promotes: " + ", ".join(m.promoted[:4])),
+)
+"""(kind, when it applies, its label), the most telling first."""
 
 
 def _subject(window: Sequence[Enriched], but: set[str]) -> list[str]:
