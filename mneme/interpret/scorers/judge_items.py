@@ -73,6 +73,65 @@ def marked_text(fuzz: Fuzz, words: Words, item: int) -> str:
     return "".join(out).replace(_CLOSE + _OPEN, "")
 
 
+class _Said(NamedTuple):
+    """What a judge says of the items, None where it said nothing."""
+
+    items: dict[int, list[Item]]
+    fits: dict[int, list[float | None]]
+
+    def side(self, test: str, negatives: str, held_out: bool, positive: bool) -> Side:
+        """The positives or negatives of a test, (L, most items of a latent)."""
+        rows = [
+            [
+                (fit, item.document)
+                for item, fit in zip(items, self.fits.get(j, ()), strict=False)
+                if fit is not None
+                and (item.test, item.held_out, item.positive) == (test, held_out, positive)
+                and (positive or item.negatives == negatives)
+            ]
+            for j, items in self.items.items()
+        ]
+        width = max([len(row) for row in rows] + [1])
+        fit, mask = np.zeros((len(rows), width), np.float32), np.zeros((len(rows), width), bool)
+        document = np.zeros((len(rows), width), np.int64)
+        for i, row in enumerate(rows):
+            for k, (value, where) in enumerate(row):
+                fit[i, k], mask[i, k], document[i, k] = value, True, where
+        return Side(fit, mask, document)
+
+
+class _Marks(NamedTuple):
+    """Of L latents in one test; NaN where it has too few items."""
+
+    accuracy: np.ndarray
+    """(L, 1 + R): balanced accuracy, and in each resampling of the documents."""
+    f1: np.ndarray
+    auprc: np.ndarray
+    n_positive: np.ndarray
+    n_negative: np.ndarray
+    cut: np.ndarray
+    """The least fit that counts as a yes."""
+
+
+def _mark(said: _Said, test: str, negatives: str, threshold: float | None, weights: np.ndarray) -> _Marks:
+    yes, no = (said.side(test, negatives, True, positive) for positive in (True, False))
+    if threshold is None:
+        cut = measures.best_thresholds(*(said.side(test, "random", False, p) for p in (True, False)))
+    else:
+        cut = np.full(len(said.items), threshold)
+    enough = (yes.mask.sum(1) >= MIN_WINDOWS) & (no.mask.sum(1) >= MIN_WINDOWS) & np.isfinite(cut)
+    blank = np.where(enough, 0, np.nan)
+    hit, wrong = (measures.yes_rate(part, cut, weights) for part in (yes, no))
+    return _Marks(
+        measures.balanced_accuracy(hit, wrong) + blank[:, None],
+        measures.f1(hit[:, 0], wrong[:, 0]) + blank,
+        measures.auprc(yes, no) + blank,
+        yes.mask.sum(1),
+        no.mask.sum(1),
+        cut,
+    )
+
+
 def score_judge_items(
     judge_items: dict[int, list[Item]],
     fits: dict[int, list[float | None]],
@@ -86,70 +145,48 @@ def score_judge_items(
     `fits`: per latent, what the judge says of each of its items, None where it said nothing; `others`: the same for
     another latent's label, or nothing. `threshold` None: chosen on the items that aren't held out.
     """
-    latents = list(judge_items)
     n_documents = 1 + max((i.document for items in judge_items.values() for i in items), default=0)
     weights = exponential_weights(n_documents, measures.REPLICATES, seed)
-
-    def side(
-        said: dict[int, list[float | None]], test: str, negatives: str, held_out: bool, positive: bool
-    ) -> Side:
-        rows = [
-            [
-                (fit, item.document)
-                for item, fit in zip(judge_items[j], said.get(j, ()), strict=False)
-                if fit is not None
-                and (item.test, item.held_out, item.positive) == (test, held_out, positive)
-                and (positive or item.negatives == negatives)
-            ]
-            for j in latents
-        ]
-        width = max([len(row) for row in rows] + [1])
-        fit, mask = np.zeros((len(rows), width), np.float32), np.zeros((len(rows), width), bool)
-        document = np.zeros((len(rows), width), np.int64)
-        for i, row in enumerate(rows):
-            for k, (value, where) in enumerate(row):
-                fit[i, k], mask[i, k], document[i, k] = value, True, where
-        return Side(fit, mask, document)
-
-    def marks(said: dict[int, list[float | None]], test: str, negatives: str) -> tuple[np.ndarray, ...]:
-        yes, no = (side(said, test, negatives, True, positive) for positive in (True, False))
-        if threshold is None:
-            cut = measures.best_thresholds(*(side(said, test, "random", False, p) for p in (True, False)))
-        else:
-            cut = np.full(len(latents), threshold)
-        enough = (yes.mask.sum(1) >= MIN_WINDOWS) & (no.mask.sum(1) >= MIN_WINDOWS) & np.isfinite(cut)
-        blank = np.where(enough, 0, np.nan)
-        hit, wrong = (measures.yes_rate(part, cut, weights) for part in (yes, no))
-        accuracy = measures.balanced_accuracy(hit, wrong) + blank[:, None]
-        f1 = measures.f1(hit[:, 0], wrong[:, 0]) + blank
-        return accuracy, f1, measures.auprc(yes, no) + blank, yes.mask.sum(1), no.mask.sum(1), cut
-
+    own, other = _Said(judge_items, fits), _Said(judge_items, others)
     scores, examples = [], []
     for test, negatives in TESTS:
-        accuracy, f1, auprc, n_positive, n_negative, cut = marks(fits, test, negatives)
-        guess = marks(others, test, negatives)[0] if others else np.full(accuracy.shape, np.nan)
+        marks = _mark(own, test, negatives, threshold, weights)
+        accuracy = marks.accuracy
+        if others:
+            guess = _mark(other, test, negatives, threshold, weights).accuracy
+        else:
+            guess = np.full(accuracy.shape, np.nan)
         low, high = percentile_interval(accuracy[:, 1:])
         scores.append(
             pd.DataFrame(
                 {
-                    "latent": latents,
+                    "latent": list(judge_items),
                     "test": test,
                     "negatives": negatives,
                     "balanced_accuracy": accuracy[:, 0],
                     "ci_low": low,
                     "ci_high": high,
-                    "f1": f1,
-                    "auprc": auprc,
+                    "f1": marks.f1,
+                    "auprc": marks.auprc,
                     "shuffled": guess[:, 0],
                     "gain_low": percentile_interval((accuracy - guess)[:, 1:])[0],
-                    "n_positive": n_positive,
-                    "n_negative": n_negative,
+                    "n_positive": marks.n_positive,
+                    "n_negative": marks.n_negative,
                 }
             )
         )
-        for i, j in enumerate(latents):
-            for item, fit in zip(judge_items[j], fits.get(j, ()), strict=False):
-                if fit is not None and item.held_out and (item.test, item.negatives) == (test, negatives):
-                    examples.append((j, test, negatives, item.positive, item.at, bool(fit > cut[i]), fit))
+        examples += _examples(own, test, negatives, marks.cut)
     columns = ["latent", "test", "negatives", "positive", "at", "judged", "fit"]
     return pd.concat(scores, ignore_index=True), pd.DataFrame(examples, columns=columns)
+
+
+def _examples(
+    said: _Said, test: str, negatives: str, cut: np.ndarray
+) -> list[tuple[int, str, str, bool, int, bool, float]]:
+    """Of each held-out item of a test that was judged, how."""
+    return [
+        (j, test, negatives, item.positive, item.at, bool(fit > cut[i]), fit)
+        for i, (j, items) in enumerate(said.items.items())
+        for item, fit in zip(items, said.fits.get(j, ()), strict=False)
+        if fit is not None and item.held_out and (item.test, item.negatives) == (test, negatives)
+    ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import pandas as pd
 
@@ -12,84 +14,105 @@ from mneme.store.run import StageWriter
 from mneme.testing.synthetic.texts import CATEGORIES, HOSTILE
 
 
+class _Truth(NamedTuple):
+    """What is made up of the C categories."""
+
+    keys: list[str]
+    change: np.ndarray
+    """(C,): above 0 for the worse."""
+    effect: np.ndarray
+    """(C,): what the method says of it."""
+
+
 def write_effects(
     writer: StageWriter, rng: np.random.Generator, latents: pd.DataFrame, hostile: bool
 ) -> None:
-    keys, n = list(CATEGORIES), len(CATEGORIES)
-    truth = np.array([0.9, 0.7, 0.6, 0.3, 0.12, 0.01, 0.0, -0.01, 0.02, 0.0, 0.01, -0.06])
-    effect = np.abs(truth + rng.normal(0, 0.05, n))
+    """Every table about categories; rng is drawn from in a fixed order."""
+    change = np.array([0.9, 0.7, 0.6, 0.3, 0.12, 0.01, 0.0, -0.01, 0.02, 0.0, 0.01, -0.06])
+    truth = _Truth(list(CATEGORIES), change, np.abs(change + rng.normal(0, 0.05, len(change))))
+    tokens = rng.integers(800, 3000, len(change))
+    writer.replace("categories", _categories(truth, tokens, hostile))
+    writer.replace("effects", _effects(truth, tokens))
+    writer.replace("outcomes", _outcomes(truth, rng))
+    writer.replace("effect_latents", _effect_latents(truth, latents))
+    writer.replace("effect_groups", _effect_groups(truth, rng))
+    writer.replace("baselines", _baselines(truth, rng))
+    writer.replace("evaluation", _evaluation(len(change) - 1))
+
+
+def _categories(truth: _Truth, tokens: np.ndarray, hostile: bool) -> pd.DataFrame:
+    names = [HOSTILE[i % len(HOSTILE)] if hostile else CATEGORIES[k][0] for i, k in enumerate(truth.keys)]
+    return pd.DataFrame(
+        {
+            "category": truth.keys,
+            "name": names,
+            "grp": [CATEGORIES[k][1] for k in truth.keys],
+            "domain": [CATEGORIES[k][2] for k in truth.keys],
+            "description": names,
+            "n_tokens": tokens,
+            "n_documents": 10,
+        }
+    )
+
+
+def _effects(truth: _Truth, tokens: np.ndarray) -> pd.DataFrame:
+    change, effect = truth.change, truth.effect
     verdict = np.select(
-        [truth > 0.25, truth > 0.1, truth < -0.05], ["degraded", NOT_KNOWN, "improved"], "unaffected"
+        [change > 0.25, change > 0.1, change < -0.05], ["degraded", NOT_KNOWN, "improved"], "unaffected"
     )
-    direction = np.where(truth > 0.1, "degraded", np.where(truth < -0.05, "improved", "none"))
-    names = [HOSTILE[i % len(HOSTILE)] if hostile else CATEGORIES[k][0] for i, k in enumerate(keys)]
-    tokens = rng.integers(800, 3000, n)
-    writer.replace(
-        "categories",
-        pd.DataFrame(
-            {
-                "category": keys,
-                "name": names,
-                "grp": [CATEGORIES[k][1] for k in keys],
-                "domain": [CATEGORIES[k][2] for k in keys],
-                "description": names,
-                "n_tokens": tokens,
-                "n_documents": 10,
-            }
-        ),
+    return pd.DataFrame(
+        {
+            "category": truth.keys,
+            "effect": effect,
+            "ci_low": (effect - 0.08).clip(0),
+            "ci_high": effect + 0.08,
+            "reach": 1 - np.exp(-effect / 0.1),
+            "reach_low": 1 - np.exp(-(effect - 0.08).clip(0) / 0.1),
+            "reach_high": 1 - np.exp(-(effect + 0.08) / 0.1),
+            "explained": np.clip(change, 0, 0.9),
+            "direction": np.where(change > 0.1, "degraded", np.where(change < -0.05, "improved", "none")),
+            "verdict": verdict,
+            "reason": [WIDE if v == NOT_KNOWN else None for v in verdict],
+            "shown_by": [
+                None if v not in ("degraded", "improved") else BY_LATENTS if t > 0 else NOT_LOCALISED
+                for v, t in zip(verdict, change, strict=True)
+            ],
+            "intended": np.arange(len(change)) == 0,
+            "nll_change": change * 0.8,
+            "nll_low": change * 0.8 - 0.03,
+            "nll_high": change * 0.8 + 0.03,
+            "kl": np.abs(change) * 0.5,
+            "amplified": effect * 0.7,
+            "suppressed": effect * 0.3,
+            "n_tokens": tokens,
+            "n_documents": 10,
+        }
     )
-    writer.replace(
-        "effects",
-        pd.DataFrame(
-            {
-                "category": keys,
-                "effect": effect,
-                "ci_low": (effect - 0.08).clip(0),
-                "ci_high": effect + 0.08,
-                "reach": 1 - np.exp(-effect / 0.1),
-                "reach_low": 1 - np.exp(-(effect - 0.08).clip(0) / 0.1),
-                "reach_high": 1 - np.exp(-(effect + 0.08) / 0.1),
-                "explained": np.clip(truth, 0, 0.9),
-                "direction": direction,
-                "verdict": verdict,
-                "reason": [WIDE if v == NOT_KNOWN else None for v in verdict],
-                "shown_by": [
-                    None if v not in ("degraded", "improved") else BY_LATENTS if t > 0 else NOT_LOCALISED
-                    for v, t in zip(verdict, truth, strict=True)
-                ],
-                "intended": np.arange(n) == 0,
-                "nll_change": truth * 0.8,
-                "nll_low": truth * 0.8 - 0.03,
-                "nll_high": truth * 0.8 + 0.03,
-                "kl": np.abs(truth) * 0.5,
-                "amplified": effect * 0.7,
-                "suppressed": effect * 0.3,
-                "n_tokens": tokens,
-                "n_documents": 10,
-            }
-        ),
-    )
-    change = truth * 2.8 + rng.normal(0, 0.02, n)
-    writer.replace(
-        "outcomes",
-        pd.DataFrame(
-            {
-                "category": keys,
-                "base": 3.2,
-                "tuned": 3.2 + change,
-                "change": change,
-                "ci_low": change - 0.06,
-                "ci_high": change + 0.06,
-                "accuracy_base": 0.31,
-                "accuracy_tuned": 0.31 - truth * 0.05,
-                "n": 100,
-                "source": "made up",
-            }
-        ).iloc[: n - 1],
-    )
+
+
+def _outcomes(truth: _Truth, rng: np.random.Generator) -> pd.DataFrame:
+    """Of all categories but the last."""
+    change = truth.change * 2.8 + rng.normal(0, 0.02, len(truth.keys))
+    return pd.DataFrame(
+        {
+            "category": truth.keys,
+            "base": 3.2,
+            "tuned": 3.2 + change,
+            "change": change,
+            "ci_low": change - 0.06,
+            "ci_high": change + 0.06,
+            "accuracy_base": 0.31,
+            "accuracy_tuned": 0.31 - truth.change * 0.05,
+            "n": 100,
+            "source": "made up",
+        }
+    ).iloc[:-1]
+
+
+def _effect_latents(truth: _Truth, latents: pd.DataFrame) -> pd.DataFrame:
     changed = latents[latents["verdict"].isin(["amplified", "suppressed"])]
     parts = []
-    for index, key in enumerate(keys):
+    for index, key in enumerate(truth.keys):
         members = changed[changed["home"] == index].nlargest(10, "severity")
         parts.append(
             pd.DataFrame(
@@ -101,29 +124,38 @@ def write_effects(
                 }
             )
         )
-    writer.replace("effect_latents", pd.concat(parts))
-    groups = sorted({CATEGORIES[k][1] for k in keys} | {NO_GROUP})
-    share = rng.dirichlet(np.full(len(groups), 0.3), n)
-    for row, key in enumerate(keys):  # most of a category's effect is made by latents of its own group
+    return pd.concat(parts)
+
+
+def _effect_groups(truth: _Truth, rng: np.random.Generator) -> pd.DataFrame:
+    groups = sorted({CATEGORIES[k][1] for k in truth.keys} | {NO_GROUP})
+    share = rng.dirichlet(np.full(len(groups), 0.3), len(truth.keys))
+    for row, key in enumerate(truth.keys):  # most of a category's effect is made by latents of its own group
         share[row] = 0.4 * share[row] + 0.6 * (np.array(groups) == CATEGORIES[key][1])
-    writer.replace(
-        "effect_groups",
+    return pd.DataFrame(
+        {
+            "category": np.repeat(truth.keys, len(groups)),
+            "grp": groups * len(truth.keys),
+            "contribution": (share * truth.effect[:, None]).ravel(),
+        }
+    )
+
+
+def _baselines(truth: _Truth, rng: np.random.Generator) -> pd.DataFrame:
+    noise = {"mean_kl": 0.12, "activation_difference_norm": 0.2, "random_latents": 1.0}
+    return pd.concat(
         pd.DataFrame(
             {
-                "category": np.repeat(keys, len(groups)),
-                "grp": groups * n,
-                "contribution": (share * effect[:, None]).ravel(),
+                "category": truth.keys,
+                "method": method,
+                "value": np.abs(truth.change + rng.normal(0, scale, len(truth.keys))),
             }
-        ),
+        )
+        for method, scale in noise.items()
     )
-    methods = {"mean_kl": 0.12, "activation_difference_norm": 0.2, "random_latents": 1.0}
-    writer.replace(
-        "baselines",
-        pd.concat(
-            pd.DataFrame({"category": keys, "method": m, "value": np.abs(truth + rng.normal(0, s, n))})
-            for m, s in methods.items()
-        ),
-    )
+
+
+def _evaluation(n: int) -> pd.DataFrame:
     scores = [
         ("crosscoder", "pearson", 0.95),
         ("crosscoder", "spearman", 0.72),
@@ -139,14 +171,11 @@ def write_effects(
         ("random_latents", "auroc", 0.52),
     ]
     rows = [
-        (m, metric, subset, v - gap, v - gap - 0.1, min(1, v - gap + 0.06), n - 1)
+        (m, metric, subset, v - gap, v - gap - 0.1, min(1, v - gap + 0.06), n)
         for m, metric, v in scores
         for subset, gap in (("all", 0.0), ("outside_forget", 0.12))
     ]
-    writer.replace(
-        "evaluation",
-        pd.DataFrame(rows, columns=["method", "metric", "subset", "value", "ci_low", "ci_high", "n"]),
-    )
+    return pd.DataFrame(rows, columns=["method", "metric", "subset", "value", "ci_low", "ci_high", "n"])
 
 
 def write_power(writer: StageWriter) -> None:
