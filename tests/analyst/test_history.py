@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import duckdb
@@ -97,10 +96,10 @@ def test_kill_9_loses_nothing_that_was_said(tmp_path: Path) -> None:
     for round_ in range(4):
         process = writer(tmp_path, f"author {round_}", 1000)
         assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(0.037 * (round_ + 1))
+        heard = 5 * round_ + 1
+        assert [process.stdout.readline() for _ in range(heard)] == [f"{latent}\n" for latent in range(heard)]
         process.kill()
-        said = 1 + len(process.stdout.read().splitlines())
+        said = heard + len(process.stdout.read().splitlines())
         process.wait()
         process.stdout.close()
         own = [c for c in History(tmp_path).changes() if c.author == f"author {round_}"]

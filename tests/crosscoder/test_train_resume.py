@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import pytest
@@ -61,23 +60,20 @@ def test_a_killed_training_goes_on_to_the_same_weights(tmp_path):
     x = planted()
     torch.save(x, tmp_path / "x.pt")
     script = (
-        "import sys, time, torch; from mneme.crosscoder import CrosscoderConfig, train_crosscoder\n"
+        "import os, sys, torch; from mneme.crosscoder import CrosscoderConfig, train_crosscoder\n"
+        "def log(row):\n"
+        "    if os.path.exists(sys.argv[1] + '/checkpoint.pt'):\n"
+        "        print('there', flush=True)\n"
+        "        sys.stdin.read()  # until it is killed\n"
         f"config = {CONFIG!r}\n"
         "torch.set_num_threads(int(sys.argv[2]))\n"
-        "train_crosscoder(torch.load(sys.argv[1] + '/x.pt'), config, checkpoint=sys.argv[1],"
-        " log=lambda row: time.sleep(0.3))\n"
+        "train_crosscoder(torch.load(sys.argv[1] + '/x.pt'), config, checkpoint=sys.argv[1], log=log)\n"
     )
     command = [sys.executable, "-c", script, str(tmp_path), str(torch.get_num_threads())]
-    process = subprocess.Popen(command)
-    try:
-        deadline = time.monotonic() + 120
-        while not (tmp_path / "checkpoint.pt").exists() and time.monotonic() < deadline:
-            assert process.poll() is None
-            time.sleep(0.01)
-    finally:
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert (tmp_path / "checkpoint.pt").exists()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "there\n"
+        process.kill()
+    assert process.returncode == -signal.SIGKILL and (tmp_path / "checkpoint.pt").exists()
     assert same_weights(train_crosscoder(x, CONFIG, checkpoint=tmp_path), train_crosscoder(x, CONFIG))
 
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import time
+import urllib.request
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -34,6 +37,18 @@ IN_CHROMIUM = [
 ]
 KEY = "sk-canary-5f0c1d"
 """The labelling server's key in the environment of the server under test; to be found nowhere else."""
+
+
+def wait_until_served(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    """Return once a server that `process` starts answers; fail with its log where it ends or takes a minute."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            urllib.request.urlopen(f"{address}/_stcore/health", timeout=5).close()
+            return
+        except OSError:  # URLError and time-outs too
+            assert process.poll() is None and time.monotonic() < deadline, log.read_text()
+            time.sleep(0.1)
 
 
 class Server(NamedTuple):

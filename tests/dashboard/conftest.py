@@ -7,14 +7,12 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browsing import CHROMIUM, FLAGS, KEY, Server
+from browsing import CHROMIUM, FLAGS, KEY, Server, wait_until_served
 
 from mneme.compare.cache import CompareFile
 from mneme.testing.synthetic import make_synthetic_run
@@ -56,15 +54,12 @@ def serving(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Se
             stderr=subprocess.STDOUT,
         )
         address = f"http://127.0.0.1:{port}"
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(f"{address}/_stcore/health", timeout=1).close()
-                break
-            except (urllib.error.URLError, OSError):
-                time.sleep(0.1)
-        yield Server(address, runs, log)
-        process.terminate()
-        process.wait()
+        try:
+            wait_until_served(address, process, log)
+            yield Server(address, runs, log)
+        finally:
+            process.terminate()
+            process.wait()
 
 
 @pytest.fixture

@@ -10,14 +10,11 @@ import os
 import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
-from browsing import IN_CHROMIUM, go, settle
+from browsing import IN_CHROMIUM, go, settle, wait_until_served
 
 from mneme.run.stages import STAGES
 from mneme.store.run import Run
@@ -53,16 +50,12 @@ def address(demo: Demo) -> Iterator[str]:
     with (there / "log").open("wb") as log:
         command = [*MNEME, "dashboard", "run", "--port", str(port)]
         process = subprocess.Popen(command, cwd=there, stdout=log, stderr=subprocess.STDOUT)
-        for _ in range(600):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1).close()
-                break
-            except (urllib.error.URLError, OSError):
-                assert process.poll() is None, (there / "log").read_text()
-                time.sleep(0.1)
-        yield f"http://127.0.0.1:{port}"
-        process.terminate()
-        process.wait()
+        try:
+            wait_until_served(f"http://127.0.0.1:{port}", process, there / "log")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait()
 
 
 @pytest.mark.slow

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
-import time
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -188,19 +187,18 @@ def test_kill_9_then_the_same_call_gives_the_same_files(
     cache: ActivationCache, pair: ModelPair, corpus: Corpus, tmp_path: Path
 ) -> None:
     folder = tmp_path / "killed"
+    reading, writing = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # forking is safe here: torch runs one thread
         child = os.fork()
     if child == 0:
         try:
-            harvest_slowly(pair, corpus, folder)
+            harvest_until_the_third_shard(pair, corpus, folder, writing)
         finally:
             os._exit(0)
-    deadline = time.monotonic() + 60
-    while len(list(folder.glob("*.safetensors"))) < 3:
-        assert os.waitpid(child, os.WNOHANG) == (0, 0), "it ended before it could be killed"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    os.close(writing)
+    with os.fdopen(reading) as said:
+        assert said.read(5) == "there"
     os.kill(child, signal.SIGKILL)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
     (folder / "00007.safetensors.tmp").write_bytes(b"half a shard")  # as a kill in a write leaves
@@ -210,16 +208,18 @@ def test_kill_9_then_the_same_call_gives_the_same_files(
     assert digests(folder) == digests(cache.folder)
 
 
-def harvest_slowly(pair: ModelPair, corpus: Corpus, folder: Path) -> None:
-    """Wait where a shard is there and the index doesn't know it yet."""
+def harvest_until_the_third_shard(pair: ModelPair, corpus: Corpus, folder: Path, told: int) -> None:
+    """Say so, and wait to be killed, where the third shard is there and the index doesn't know it yet."""
     original = shards.write_shard
 
-    def slow(folder: Path, number: int, tensors: dict[str, torch.Tensor]) -> dict:
+    def stopping(folder: Path, number: int, tensors: dict[str, torch.Tensor]) -> dict:
         entry = original(folder, number, tensors)
-        time.sleep(0.3)
+        if number == 2:
+            os.write(told, b"there")
+            signal.pause()
         return entry
 
-    shards.write_shard = slow
+    shards.write_shard = stopping
     harvest(pair, corpus, CONFIG, folder)
 
 

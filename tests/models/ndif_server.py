@@ -104,6 +104,7 @@ def serving(server: NdifServer) -> Iterator[str]:
         thread = threading.Thread(target=runner.run, kwargs={"sockets": [listening]}, daemon=True)
         thread.start()
         while not runner.started:
+            assert thread.is_alive(), "the server did not start"
             time.sleep(0.01)
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
         runner.should_exit = True

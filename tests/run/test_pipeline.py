@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -116,25 +114,46 @@ def test_a_run_that_failed_in_a_stage_goes_on_and_ends_the_same(
     assert_same(run_pipeline(make_config(settings), run.path), whole_run)
 
 
-@pytest.mark.parametrize("after_s", [0.2, 1.5])
+_UNTIL_KILLED = """
+import json, sys, torch
+from mneme.config import make_config
+from mneme.crosscoder import trainer
+from mneme.run.pipeline import run_pipeline
+from mneme.store.run import StageWriter
+
+place, name, times = {
+    "training after a checkpoint": (trainer, "write_checkpoint", 3),
+    "the tables before they are committed": (StageWriter, "append", 6),
+}[sys.argv[3]]
+original, calls = getattr(place, name), []
+
+def stopping(*args, **kwargs):
+    result = original(*args, **kwargs)
+    calls.append(name)
+    if len(calls) == times:
+        print("there", flush=True)
+        sys.stdin.read()  # until it is killed
+    return result
+
+setattr(place, name, stopping)
+torch.set_num_threads(1)
+run_pipeline(make_config(json.load(open(sys.argv[1]))), sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize(
+    "where",
+    ["training after a checkpoint", "the tables before they are committed"],
+)
 def test_kill_9_and_the_same_command_end_in_the_same_run(
-    whole_run: Run, settings: dict[str, Any], tmp_path: Path, after_s: float
+    whole_run: Run, settings: dict[str, Any], tmp_path: Path, where: str
 ) -> None:
     (tmp_path / "settings.json").write_text(json.dumps(settings))
-    code = (
-        "import json, torch; torch.set_num_threads(1);"
-        "from mneme.config import make_config; from mneme.run.pipeline import run_pipeline;"
-        f"run_pipeline(make_config(json.load(open({str(tmp_path / 'settings.json')!r}))), {str(tmp_path / 'run')!r})"
-    )
-    process = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
-    status = tmp_path / "run" / "progress.json"
-    deadline = time.monotonic() + 60
-    while not status.exists() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    time.sleep(after_s)
-    assert process.poll() is None, "it ended before it could be killed"
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
+    command = [sys.executable, "-c", _UNTIL_KILLED, tmp_path / "settings.json", tmp_path / "run", where]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stdout.readline() == "there\n"
+        process.kill()
+    assert process.returncode == -signal.SIGKILL
     run = run_pipeline(make_config(json.loads((tmp_path / "settings.json").read_text())), tmp_path / "run")
     assert_same(run, whole_run)
 

@@ -72,20 +72,18 @@ def test_a_database_that_another_process_holds_is_waited_for_and_its_holder_name
     assert open_run(run.path).info()["name"] == "test"
 
 
-def test_what_another_process_lets_go_of_in_time_is_read(run: Run) -> None:
+def test_what_another_process_lets_go_of_in_time_is_read(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     with another_process(run.database, "") as holder:
-        waiter = subprocess.Popen(
-            [
-                sys.executable,
-                "-c",
-                "import sys; from mneme.store.run import open_run; open_run(sys.argv[1])",
-                run.path,
-            ]
-        )
-        assert holder.stdin is not None
-        holder.stdin.write("\n")
-        holder.stdin.flush()
-        assert waiter.wait(60) == 0
+        waited: list[float] = []
+
+        def let_go(seconds: float) -> None:
+            waited.append(seconds)
+            assert holder.communicate("\n") == ("", None) and holder.returncode == 0
+
+        monkeypatch.setattr(database, "PATIENCE", 60.0)
+        monkeypatch.setattr(database.time, "sleep", let_go)
+        assert open_run(run.path).info()["name"] == "test"
+    assert len(waited) == 1
 
 
 def test_reviews_that_another_process_holds_name_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
