@@ -14,21 +14,17 @@ endif
 export HF_HUB_DISABLE_TELEMETRY = 1
 PORT ?= 8501
 
-.PHONY: setup demo test test-bf16 conformance lint installed bench scenarios bench-peers screenshots clean lock help
+# The tests of `make check`: those of these folders, but for ranks (processes that import torch each), the bundled model
+# and the browser. Who adds a folder measures it first: all of `make check` is to take 90 s at most on two cores.
+FAST = analyst attribution causal corpus effects report search store verdict
+# A worker keeps to neighbouring tests, so what a file or folder shares is made about once; at the end, whoever is done
+# takes over from the other. (By files, the demo, two tests long, would come last and alone.)
+PYTEST = $(BIN)/pytest -n 2 --dist worksteal
 
-help:
-	@echo "make demo         set up, diff the bundled pair, open the dashboard"
-	@echo "make test         set up, lint and run every test"
-	@echo "make test-bf16    the tests that depend on bfloat16, as on the other kind of processor"
-	@echo "make conformance  docs/conformance.md anew: every decoder of transformers, every kind of adapter; minutes"
-	@echo "make setup        only set up .venv"
-	@echo "make lint         ruff, mypy, deptry and the order of the rooms"
-	@echo "make installed    a wheel in an environment of its own; INSTALLED=folder"
-	@echo "make bench        the benchmarks, each ends in one JSON line"
-	@echo "make bench-peers  benchmarks/peers.py, with the other packages in .venv-peers"
-	@echo "make scenarios    docs/results.md from scratch: hours; DATA=folder of the evaluation data"
-	@echo "make screenshots  the pictures in docs/, from a finished demo"
-	@echo "make clean        remove what was made (.venv, caches), not runs/"
+.PHONY: $(shell sed -n 's/^\([a-z0-9-]*\):.*\#\# .*/\1/p' $(firstword $(MAKEFILE_LIST)))
+
+help: ## this list
+	@sed -n 's/^\([a-z0-9-]*\):.*## \(.*\)/make \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 20
 
 $(VENV)/.ready: requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -45,16 +41,25 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m mneme.run.warm
 	@touch $@
 
-setup: $(VENV)/.ready
+setup: $(VENV)/.ready ## only set up .venv
 
-demo: setup
+demo: setup ## set up, diff the bundled pair, open the dashboard
 	$(BIN)/mneme demo --port $(PORT)
 
-test: lint $(VENV)/.triton
-	$(BIN)/pytest -n 2 --dist loadfile
+test: lint $(VENV)/.triton ## lint and run every test; ten minutes
+	$(PYTEST)
+
+check: setup ## ruff, mypy and the fast tests; a minute
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(PYTEST) -m "not slow and not browser" --ignore-glob "*_ranks.py" $(FAST:%=tests/%)
+
+coverage: setup $(VENV)/.triton ## what the tests reach, line by line: htmlcov/index.html; slower than `make test`
+	$(PYTEST) --cov --cov-report=term:skip-covered --cov-report=html
 
 # `make test` covers what this processor does with bfloat16; here the tests that depend on it run the other way.
-test-bf16: setup
+test-bf16: setup ## the tests that depend on bfloat16, as on the other kind of processor
 	MNEME_BFLOAT16=$$($(BIN)/python -c "from mneme.models.device import cpu_multiplies_bf16 as fast; print('off' if fast() else 'on')") \
 	  $(BIN)/pytest -m bf16
 
@@ -64,7 +69,7 @@ $(VENV)/.triton: | $(VENV)/.ready
 	  || echo "Triton can't be installed here: its kernels' tests are skipped"
 	@touch $@
 
-lint: setup
+lint: setup ## ruff, mypy, deptry and the order of the rooms
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -72,7 +77,7 @@ lint: setup
 	$(BIN)/lint-imports
 
 # A wheel, installed into a new environment (INSTALLED, outside the checkout) with the versions of requirements.lock.
-installed: setup
+installed: setup ## a wheel in an environment of its own; INSTALLED=folder
 	@test -n "$(INSTALLED)" || { echo "say where: make installed INSTALLED=folder"; exit 2; }
 	rm -rf dist
 	$(UV) build --quiet --out-dir dist .
@@ -81,7 +86,7 @@ installed: setup
 
 # as the command sets it
 bench: export GOMP_SPINCOUNT ?= 20000
-bench: setup
+bench: setup ## the benchmarks, each ends in one JSON line
 	@for b in $(filter-out benchmarks/common.py benchmarks/wordnet_glosses.py,$(wildcard benchmarks/*.py)); do echo "== $$b"; $(BIN)/python $$b || exit 1; done
 
 # What benchmarks/peers.py compares with lives apart: mneme never depends on it, and its pins are other ones.
@@ -92,24 +97,24 @@ bench: setup
 	  --override benchmarks/peers/overrides.txt $$(sed -n 's/^torch==.*/&/p' requirements.lock)
 	@touch $@
 
-bench-peers: .venv-peers/.ready
+bench-peers: .venv-peers/.ready ## benchmarks/peers.py, with the other packages in .venv-peers
 	$(BIN)/python benchmarks/peers.py
 
-conformance: setup
+conformance: setup ## docs/conformance.md anew: every decoder of transformers, every kind of adapter; minutes
 	OMP_NUM_THREADS=1 PYTHONPATH=tests:. $(BIN)/python -m conformance
 
-scenarios: setup
+scenarios: setup ## docs/results.md from scratch: hours; DATA=folder of the evaluation data
 	$(BIN)/python -m mneme.scenarios $(if $(DATA),--data $(DATA))
 
-screenshots: setup
+screenshots: setup ## the pictures in docs/, from a finished demo
 	$(BIN)/python docs/make_screenshots.py
 
-lock: setup
+lock: setup ## requirements.lock anew, with the newest versions that pyproject.toml allows
 	rm -f requirements.lock  # an old lock's version wins over a wheel on disk
 	echo 'torch==2.13.0' | $(UV) pip compile --quiet --constraints - --python-version 3.11 --no-header --no-emit-index-url --no-emit-find-links \
 	  --no-annotate --group dev --extra peft pyproject.toml --output-file requirements.lock
 # a local CPU build's version (2.13.0+cpu) is not to be had elsewhere
 	sed -i 's/^\(torch==[0-9.]*\)+.*/\1/' requirements.lock
 
-clean:
-	rm -rf $(VENV) .venv-peers .pytest_cache .ruff_cache .mypy_cache build dist *.egg-info
+clean: ## remove what was made (.venv, caches), not runs/
+	rm -rf $(VENV) .venv-peers .pytest_cache .ruff_cache .mypy_cache .coverage* htmlcov build dist *.egg-info

@@ -7,8 +7,11 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+import hypothesis
 import pytest
 
+# Before torch comes: its workers would only wait for each other's cores; commands that tests start do as they do.
+os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 # The converted bundled model is kept between test runs (26 s to make); nothing else is shared with the user.
@@ -18,6 +21,12 @@ _HAS_GPU = any(Path("/dev").glob("nvidia[0-9]*")) and not version("torch").endsw
 os.environ.setdefault("TRITON_INTERPRET", "0" if _HAS_GPU else "1")
 for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_MODEL"):
     os.environ.pop(name, None)
+
+# The same examples in every run, and no more than these; `pytest --hypothesis-profile=default` looks for others.
+hypothesis.settings.register_profile(
+    "repeatable", derandomize=True, max_examples=100, deadline=None, database=None
+)
+hypothesis.settings.load_profile("repeatable")
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +50,6 @@ def own_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
-    """Small matrices are faster with one thread, and sums are the same in every run."""
+    """Small matrices are faster with one thread, and sums are the same in every run; a test may have set more."""
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)

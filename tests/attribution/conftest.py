@@ -5,15 +5,6 @@ import torch
 from handmade import HandMade
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _one_thread():
-    """Small products are slower on several threads, many times so on a busy machine."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture
 def make_crosscoder():
     """make(F, d, threshold, seed, dtype): random, its latents fire on about a third of tokens."""

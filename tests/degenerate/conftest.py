@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-import torch
 from degenerate.commands import Ended, call_all
 from tiny_models import changed_in_layer, save, tiny_llama, tiny_tokenizer
 
@@ -70,14 +69,12 @@ def doubled(model: Any) -> Any:
 @pytest.fixture(scope="session")
 def _quick() -> Iterator[None]:
     """One sentence encoder for all runs, whose texts are much the same; garbage is not looked for in what is loaded."""
-    encoder, threads = SentenceEncoder(), torch.get_num_threads()
-    torch.set_num_threads(1)
+    encoder = SentenceEncoder()
     gc.freeze()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("mneme.interpret.encoder.SentenceEncoder", lambda: encoder)
         yield
     gc.unfreeze()
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
 
 from mneme.interpret.config import InterpretConfig
 from mneme.interpret.contexts import find_contexts
@@ -53,8 +52,3 @@ def world():
     codes = FakeCodes(dense, shard=400)
     contexts = find_contexts(codes, cache, 5, config)
     return cache, codes, config, contexts, read_words(cache, contexts.document, texts, config.window), texts
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    torch.set_num_threads(1)

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from power_world import Cache, lay, make_cache
 
 from mneme._util.vocabulary import LITTLE_TEXT
@@ -24,14 +23,6 @@ from mneme.run.power import margin_of, power_health
 from mneme.stats.bootstrap import Ratio
 
 DOCUMENTS = {"one": np.arange(1), "few": np.arange(1, 6), "many": np.arange(6, 86), "none": np.arange(0)}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class World:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from power_world import LENGTH, Cache, lay, make_cache
 
 from mneme.attribution.config import AttributionConfig
@@ -26,14 +25,6 @@ from mneme.stats.bootstrap import Ratio
 # no latents are solved jointly: the control judges each by itself
 CONFIG, EFFECTS = AttributionConfig(coupling=2.0), EffectsConfig()
 MINE = np.arange(0, 40)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 class World:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from tiny_models import changed_in_layer, save, tiny_llama, tiny_tokenizer
 
 from mneme.cli import main
@@ -73,12 +72,7 @@ def settings(pair_folder: Path) -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def whole_run(settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Run:
     """Every stage done. Tests must not write to it."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        return run_pipeline(make_config(settings), tmp_path_factory.mktemp("runs") / "whole")
-    finally:
-        torch.set_num_threads(threads)
+    return run_pipeline(make_config(settings), tmp_path_factory.mktemp("runs") / "whole")
 
 
 @pytest.fixture
