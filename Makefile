@@ -49,9 +49,7 @@ demo: setup ## set up, diff the bundled pair, open the dashboard
 test: lint $(VENV)/.triton ## lint and run every test; ten minutes
 	$(PYTEST)
 
-check: setup ## ruff, mypy and the fast tests; a minute
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+check: ruff-check ruff-format ## ruff, mypy and the fast tests; a minute
 	$(BIN)/mypy
 	$(PYTEST) -m "not slow and not browser" --ignore-glob "*_ranks.py" $(FAST:%=tests/%)
 
@@ -69,9 +67,13 @@ $(VENV)/.triton: | $(VENV)/.ready
 	  || echo "Triton can't be installed here: its kernels' tests are skipped"
 	@touch $@
 
-lint: setup ## ruff, mypy, deptry and the order of the rooms
+ruff-check: setup ## what ruff finds; the commit hook
 	$(BIN)/ruff check .
+
+ruff-format: setup ## whether the code is laid out as ruff would; the commit hook
 	$(BIN)/ruff format --check .
+
+lint: ruff-check ruff-format ## ruff, mypy, deptry and the order of the rooms
 	$(BIN)/mypy
 	$(BIN)/deptry mneme dashboard
 	$(BIN)/lint-imports

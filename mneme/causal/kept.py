@@ -8,6 +8,7 @@ are measured again when they are asked for.
 
 from __future__ import annotations
 
+import logging
 import os
 import zipfile
 from pathlib import Path
@@ -17,6 +18,8 @@ import numpy as np
 
 from mneme._util.files import translate_os_errors
 from mneme.causal.measure import Sums
+
+_log = logging.getLogger(__name__)
 
 
 class Kept:
@@ -67,5 +70,11 @@ def _read(file: Path) -> tuple[str, str, Sums] | None:
             names = [key.split("|") for key in held.files if "|" in key]
             values = {(patch, source): held[f"{patch}|{source}"] for patch, source in names}
             return run, settings, Sums(held["document"], held["n_tokens"], held["weight"], values)
-    except (OSError, ValueError, KeyError, SyntaxError, EOFError, zipfile.BadZipFile, NotImplementedError):
+    except FileNotFoundError:
+        return None
+    except (
+        *(OSError, ValueError, KeyError, SyntaxError, EOFError),
+        *(zipfile.BadZipFile, NotImplementedError),
+    ) as error:
+        _log.warning("%s is damaged, and measured again: %s", file, error)
         return None

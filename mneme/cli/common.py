@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -55,10 +56,41 @@ CorpusOption = Annotated[str, typer.Option(help="Text: bundled, a file, a folder
 
 
 @app.callback(invoke_without_command=True)
-def _root(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose", "-v", help="Say on stderr what is skipped, asked again or done another way."
+        ),
+    ] = False,
+) -> None:
+    _tell(logging.DEBUG if verbose else logging.WARNING)
     if version:
         out.print(mneme.__version__, highlight=False)
         raise typer.Exit
+
+
+class _Teller(logging.Handler):
+    """Writes to stderr, a line a record."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        err.print(
+            f"{record.levelname.lower()}: {self.format(record)}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
+_TELLER = _Teller() if FIRST else logging.NullHandler()
+
+
+def _tell(level: int) -> None:
+    """Have what mneme logs from a level on written to stderr, by the first process only."""
+    log = logging.getLogger("mneme")
+    log.setLevel(level)
+    log.addHandler(_TELLER)
 
 
 def run_stages(config: RunConfig, folder: Path, first: str | None = None, *, replace: bool = False) -> Run:

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import hashlib
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -28,6 +29,8 @@ from mneme._util.files import translate_os_errors, write_text
 from mneme._util.processes import living
 from mneme.compare.compare import Comparison, compare_runs
 from mneme.store.database import CANNOT_WRITE
+
+_log = logging.getLogger(__name__)
 
 _STARTED: list[subprocess.Popen[bytes]] = []
 KEPT = 20
@@ -47,7 +50,10 @@ class CompareFile:
         """The comparison, or None when it is not made yet."""
         try:
             table = pq.read_table(self.file)
-        except (OSError, pa.ArrowInvalid):
+        except FileNotFoundError:
+            return None
+        except (OSError, pa.ArrowInvalid) as error:
+            _log.warning("the comparison in %s can't be read, and is made again: %s", self.file, error)
             return None
         facts = table.schema.metadata or {}
         return Comparison(facts[b"method"].decode(), facts[b"why"].decode(), table.to_pandas())
@@ -61,6 +67,7 @@ class CompareFile:
         except OSError as error:
             if error.errno not in CANNOT_WRITE:
                 raise
+            _log.debug("the comparison is not kept: %s", error)
         return found
 
     def _keep(self, found: Comparison) -> None:

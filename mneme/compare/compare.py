@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +15,8 @@ from mneme.compare.match import AGREED, Matches, by_decoder, by_firing, by_label
 from mneme.store.queries.compare import comparable_latents
 from mneme.store.run import Run, open_run
 from mneme.store.seals import check_seals
+
+_log = logging.getLogger(__name__)
 
 
 class Comparison(NamedTuple):
@@ -102,7 +105,8 @@ def _by_firing(runs: list[Run], frames: list[pd.DataFrame]) -> Matches | None:
         check_seals(run.path, ("harvest", "attribution"), gone_ok=True)
         try:
             caches.append(ActivationCache(run.path / "activations"))
-        except (MnemeError, OSError):
+        except (MnemeError, OSError) as error:
+            _log.debug("latents are not matched by firing: %s", error)
             return None
     rows = shared_rows(*caches)
     if not len(rows[0]):

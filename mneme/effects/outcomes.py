@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +32,8 @@ from mneme.effects.benchmark import LETTERS, Item, item_text, load_mmlu
 from mneme.effects.outcome_files import COLUMNS, ERROR_RATE, NATS, read_outcomes, write_outcomes
 from mneme.stats.bootstrap import mean_interval, redraws
 from mneme.stats.proportions import is_binary, paired_change
+
+_log = logging.getLogger(__name__)
 
 __all__ = [
     "COLUMNS",
@@ -247,6 +250,9 @@ def _entry(line: str) -> tuple[str, dict[int, Measured]] | None:
         measured = {int(i): Measured(*m) for i, m in found["items"].items()}
         digest = hashlib.sha256(json.dumps(measured).encode()).hexdigest()
         whole = found.get("sha256", digest) == digest  # lines of earlier versions have none
-        return (str(found["key"]), measured) if whole else None
+        if whole:
+            return str(found["key"]), measured
     except (ValueError, KeyError, TypeError, AttributeError):
-        return None
+        pass
+    _log.warning("a kept line of outcomes is damaged: its items are measured again")
+    return None

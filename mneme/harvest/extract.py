@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -40,6 +41,8 @@ from mneme.harvest.prefix_behaviour import Prefix, measure
 from mneme.harvest.shard_rows import ShardRows
 from mneme.harvest.writer import ShardWriter
 from mneme.models import ModelPair
+
+_log = logging.getLogger(__name__)
 
 _TRIED = 32  # tokens on which predictions are tried before the harvest
 _ANYHOW = ("dtype", "device", "cache_gb", "remote", "batch_tokens")
@@ -252,7 +255,8 @@ def _resume(folder: Path, fingerprint: str) -> dict[str, Any] | None:
     for entry in index["shards"]:
         try:
             shards.check_shard(folder, entry, content=True)
-        except ActivationError:
+        except ActivationError as error:
+            _log.warning("%s is kept up to a damaged shard, and read on from there: %s", folder, error)
             break
         whole.append(entry)
     return {**index, "complete": False, "shards": whole}

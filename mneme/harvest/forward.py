@@ -7,6 +7,7 @@ over what the first changed layer shares too (shared_prefix.py).
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
@@ -19,6 +20,8 @@ from mneme.models import ModelPair
 from mneme.models.layers import residual
 from mneme.models.remote import told
 from mneme.models.traced import handle
+
+_log = logging.getLogger(__name__)
 
 _FEW = 32
 Found = TypeVar("Found")
@@ -55,6 +58,7 @@ def started_midway(run: Callable[[], Found]) -> Found | None:
     except Exception as error:
         if is_out_of_memory(error):
             raise
+        _log.debug("no pass can start midway: every layer is computed", exc_info=True)
         return None
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ import torch
 from safetensors.torch import save_file
 
 from mneme._util.errors import ActivationError
+
+_log = logging.getLogger(__name__)
 
 INDEX = "index.json"
 FORMAT = 1
@@ -62,7 +65,10 @@ def read_index(folder: Path) -> dict[str, Any] | None:
     """The index, None where there is none (or only a damaged or foreign one)."""
     try:
         index = json.loads((folder / INDEX).read_bytes())
-    except (OSError, ValueError):
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        _log.warning("%s can't be read, and counts as missing: %s", folder / INDEX, error)
         return None
     return index if isinstance(index, dict) and index.get("format") == FORMAT else None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+import logging
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -12,6 +12,8 @@ from typing import Any
 from mneme._util import distributed
 from mneme._util.errors import MnemeError
 from mneme.harvest import shards
+
+_log = logging.getLogger(__name__)
 
 Write = Callable[[], dict[str, Any] | None]
 
@@ -44,8 +46,10 @@ class ShardWriter:
             if kind is None:
                 self._enter()
             elif distributed.world_size() == 1:
-                with contextlib.suppress(OSError, MnemeError):  # what went wrong first is told
+                try:
                     self._enter()
+                except (OSError, MnemeError):  # what went wrong first is told
+                    _log.debug("the last shard was not kept either", exc_info=True)
         finally:
             self._thread.shutdown()
 

@@ -13,7 +13,7 @@ their nearest neighbours in it: the time then grows only with the search for tho
 
 from __future__ import annotations
 
-import contextlib
+import logging
 import warnings
 from functools import cache
 from typing import Any
@@ -23,6 +23,8 @@ import pandas as pd
 import torch
 
 from mneme._util.progress import NULL_PROGRESS, Progress
+
+_log = logging.getLogger(__name__)
 
 COMPONENTS = 50
 MAX_FITTED = 20_000
@@ -112,9 +114,11 @@ def _umap_learn() -> Any:
     loops = [umap_.smooth_knn_dist, umap_.compute_membership_strengths, layouts.clip]
     loops.append(getattr(layouts, "_nb_optimize_layout_euclidean_single_epoch", None))
     for loop in loops:
-        # Where neither the package's folder nor the user's cache can be written, they are compiled again.
-        with contextlib.suppress(AttributeError, RuntimeError):
+        try:
             loop.enable_caching()
+        except (AttributeError, RuntimeError) as error:
+            # Neither the package's folder nor the user's cache can be written, or it is not there.
+            _log.debug("a loop of umap-learn is compiled again in each process: %s", error)
     return umap_
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,8 @@ from mneme._util.errors import MnemeError
 from mneme.analyst import History, Review
 from mneme.report.format import cut
 from mneme.report.latents import Latent, Remark
+
+_log = logging.getLogger(__name__)
 
 OWN = "analyst"
 """The `label_method` of a label that the analyst wrote."""
@@ -51,7 +54,8 @@ def with_reviews(frame: pd.DataFrame, folder: Path) -> pd.DataFrame:
     """A table of latents, and: review, note, tags, bookmark, analyst_label; empty where nothing can be read."""
     try:
         said = {r.latent: r for r in read_remarks(folder)}
-    except MnemeError:
+    except MnemeError as error:
+        _log.warning("the table is without reviews: %s", error)
         said = {}
     own = [said.get(int(latent)) for latent in frame["latent"]]
     return frame.assign(

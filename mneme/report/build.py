@@ -6,6 +6,7 @@ Whatever a stage has not written yet is left out and named in `not_measured`, wi
 from __future__ import annotations
 
 import json
+import logging
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,8 @@ from mneme.report.patched import Causal, causal
 from mneme.report.power import Power, power
 from mneme.store.queries.quality import uncertain_reasons
 from mneme.store.run import Run
+
+_log = logging.getLogger(__name__)
 
 _STAGES = {
     "harvest": "activations of the two models",
@@ -114,7 +117,10 @@ def _settings(folder: Path) -> dict[str, dict[str, Any]]:
     """The sections of run.toml; none where there is no such file."""
     try:
         found = tomllib.loads((folder / "run.toml").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        _log.warning("the report is without settings: %s can't be read: %s", folder / "run.toml", error)
         return {}
     return {name: values for name, values in found.items() if isinstance(values, dict)}
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -24,6 +25,8 @@ import psutil
 from mneme._util.files import lock_file, write_text
 from mneme._util.processes import living
 from mneme.store.queries.runs import read_progress
+
+_log = logging.getLogger(__name__)
 
 LOG = "dashboard.log"
 _PAUSE_S = 0.5
@@ -50,9 +53,13 @@ class RunQueue:
         """Who waits, first come first; files that can't be read are left out."""
         found = []
         for file in sorted(self.folder.glob("*.json")):
-            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            try:
                 body = json.loads(file.read_text(encoding="utf-8"))
                 found.append(Turn(file, str(body["name"]), tuple(map(str, body["arguments"]))))
+            except FileNotFoundError:  # its turn has come
+                continue
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                _log.debug("%s is no turn that can be read: %s", file, error)
         return found
 
     def add(self, name: str, arguments: list[str]) -> None:

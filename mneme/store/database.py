@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import shutil
 import tempfile
@@ -23,6 +24,8 @@ from mneme._util.errors import CorruptRunError, NewerSchemaError, RunError
 from mneme.store.manifest import rehash
 from mneme.store.schema import MIGRATIONS, SCHEMA_VERSION
 from mneme.store.told import explained, is_held, wal
+
+_log = logging.getLogger(__name__)
 
 PATIENCE = 5.0
 """Seconds to wait for a file that another process holds."""
@@ -48,6 +51,7 @@ def waiting(open_: Callable[[], duckdb.DuckDBPyConnection], file: Path) -> duckd
             if time.monotonic() >= deadline:
                 _impatient[file] = time.monotonic() + _GRUDGE
                 raise
+            _log.debug("another process holds %s: waiting", file)
             time.sleep(0.1)
         else:
             _impatient.pop(file, None)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
 from mneme._util.files import sha256, write_text
+
+_log = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
 
@@ -15,7 +18,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     """manifest.json, {} where there is none that can be read."""
     try:
         found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError) as error:
+        _log.debug("%s can't be read, and counts as empty: %s", folder / MANIFEST, error)
         return {}
     return found if isinstance(found, dict) else {}
 

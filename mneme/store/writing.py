@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from mneme._util.versions import versions
 from mneme.store.manifest import read_manifest, write_json
 from mneme.store.run import Run
 from mneme.store.seals import ROOMS, seals
+
+_log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -94,7 +97,9 @@ def writing(folder: Path) -> Iterator[None]:
         try:
             yield
         except BaseException:
-            with contextlib.suppress(MnemeError, OSError):  # what went wrong first is told
+            try:
                 refresh_manifest(folder)
+            except (MnemeError, OSError):  # what went wrong first is told
+                _log.debug("manifest.json was not written", exc_info=True)
             raise
         refresh_manifest(folder)

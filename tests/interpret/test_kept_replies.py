@@ -25,12 +25,15 @@ def test_a_reply_kept_by_an_earlier_version_is_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("change", [("rivers", "ravens"), ('"attempts": 1', '"attempts": 7'), ("}", "")])
-def test_a_damaged_reply_is_put_aside_and_not_deleted(tmp_path: Path, change: tuple[str, str]) -> None:
+def test_a_damaged_reply_is_put_aside_and_not_deleted(
+    tmp_path: Path, change: tuple[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
     ResponseCache(tmp_path).keep("k", RECEIPT)
     file = tmp_path / "k.json"
     damaged = file.read_text().replace(*change)
     file.write_text(damaged)
     assert ResponseCache(tmp_path).get("k") is None
     assert (tmp_path / "k.json.damaged").read_text() == damaged and not file.exists()
+    assert [r.levelname for r in caplog.records] == ["WARNING"] and "k.json.damaged" in caplog.text
     ResponseCache(tmp_path).keep("k", RECEIPT)
     assert ResponseCache(tmp_path).get("k") == RECEIPT

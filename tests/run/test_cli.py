@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import logging
 import os
 import shutil
 import socket
@@ -53,6 +54,18 @@ def test_every_command_is_in_the_readme() -> None:
 def test_every_command_explains_itself(cli: Any, command: list[str]) -> None:
     code, out, _ = cli(*command, "--help")
     assert code == 0 and "Usage" in out
+
+
+def test_what_is_logged_is_told_from_the_level_that_verbose_sets(
+    cli: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = logging.getLogger("mneme.a.module")
+    for flags, shown in (((), ["warning: [b]twice"]), (("-v",), ["debug: once", "warning: [b]twice"])):
+        assert cli(*flags, "--version")[0] == 0
+        log.debug("%s", "once")
+        log.warning("[b]twice")
+        assert capsys.readouterr().err.splitlines() == shown
+    cli("--version")  # as the next test finds it
 
 
 def test_an_unknown_flag_is_refused(cli: Any) -> None:

@@ -8,6 +8,7 @@ again. Every question ends in `answers` or, with the reason, in `reasons`.
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 import time
@@ -21,6 +22,8 @@ from mneme._util.errors import LabelError
 from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.interpret.clients.base import CHARACTERS, Chat, Reply, ReplyError
 from mneme.interpret.clients.response_cache import CachedResponse, Prompt, ResponseCache, cached_response
+
+_log = logging.getLogger(__name__)
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -233,6 +236,7 @@ class _Asking(Generic[T]):
                     self.stop(str(error))
                 if not error.again or turn == _RETRIES:
                     raise
+                _log.debug("%s: asked again in %.1f s", error, pause)
                 with self._lock:
                     self._not_before = max(self._not_before, time.monotonic() + pause)
             finally:

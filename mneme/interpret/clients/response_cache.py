@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -19,6 +20,8 @@ from mneme._util.files import write_text
 
 if TYPE_CHECKING:
     from mneme.interpret.clients.base import Reply
+
+_log = logging.getLogger(__name__)
 
 
 class Prompt(NamedTuple):
@@ -65,8 +68,10 @@ class ResponseCache:
             return None
         except (ValueError, KeyError, TypeError):
             pass
+        aside = file.with_suffix(".json.damaged")
         with contextlib.suppress(OSError):  # another thread was here first
-            os.replace(file, file.with_suffix(".json.damaged"))
+            os.replace(file, aside)
+            _log.warning("a kept reply is damaged: it is put aside as %s, and asked for again", aside)
         return None
 
     def keep(self, key: str, response: CachedResponse) -> None:

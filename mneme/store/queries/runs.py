@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mneme._util.errors import MnemeError
 from mneme.store.run import open_run
+
+_log = logging.getLogger(__name__)
 
 _FACTS = ("base", "tuned", "layer", "latents", "n_tokens", "corpus", "created_at", "verdict_sentence")
 
@@ -45,7 +48,8 @@ def measured_runs(folder: Path) -> list[Measured]:
             run = open_run(folder / name)
             info = run.info()
             took = dict(run.rows("SELECT stage, seconds FROM stages WHERE seconds IS NOT NULL"))
-        except MnemeError:
+        except MnemeError as error:
+            _log.debug("%s is left out of estimates: %s", name, error)
             continue
         if info.get("synthetic") == "true" or not {"harvest", "crosscoder", "attribution"} <= took.keys():
             continue
