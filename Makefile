@@ -16,7 +16,7 @@ PORT ?= 8501
 
 # The tests of `make check`: those of these folders, but for ranks (processes that import torch each), the bundled model
 # and the browser. Who adds a folder measures it first: all of `make check` is to take 90 s at most on two cores.
-FAST = analyst attribution causal corpus effects report search store verdict
+FAST = analyst attribution causal corpus effects report search stats store verdict
 # A worker keeps to neighbouring tests, so what a file or folder shares is made about once; at the end, whoever is done
 # takes over from the other. (By files, the demo, two tests long, would come last and alone.)
 PYTEST = $(BIN)/pytest -n 2 --dist worksteal
