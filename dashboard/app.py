@@ -98,9 +98,6 @@ PAGES = {
 
 page = st.navigation(PAGES)
 state.choose_run()
-with st.sidebar:
-    script = (HERE / "history.js").read_text(encoding="utf-8")  # our own file: nothing of a run is in it
-    st.html(f"<script>{script}</script>", unsafe_allow_javascript=True)
 link = st.sidebar.empty()
 with link.container():  # a page that ends early with st.stop() draws nothing after it
     links.copy_link()
@@ -115,6 +112,9 @@ if (run := state.current_run()) is not None:
         )
         if info.get("synthetic") == "true":
             st.warning("Made-up numbers, for trying the dashboard.", icon=":material/science:")
+with st.sidebar:  # at its end, where nothing that is seen takes a line more
+    script = (HERE / "history.js").read_text(encoding="utf-8")  # our own file: nothing of a run is in it
+    st.html(f"<script>{script}</script>", unsafe_allow_javascript=True)
 try:
     page.run()
 finally:  # after the page: its widgets have put their choices into the address by then

@@ -78,14 +78,8 @@ with second:
     st.subheader("How much each contains", help=theme.HELP["beta"])
     plots.betas(run, LatentFilter(), key="overview_betas", height=230, most=charts.MAX_SHAPES, leave=True)
 with third:
-    st.subheader("Subject areas", help=theme.HELP["effect"])
-    if effects is None or effects.empty:
-        st.info("Predicted by the stage `effects`.", icon=":material/hourglass_empty:")
-    elif (effects["effect"] == 0).all():
-        st.info("No changed latent fires in any area: every predicted effect is 0.", icon=":material/check:")
-    else:
-        plots.areas(effects, key="overview_areas", height=230, limit=7, leave=True)
-        st.html(theme.effect_legend())
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        st.subheader("Subject areas", help=f"{theme.HELP['effect']} Click a bar to open the area.")
         st.button(
             "All areas",
             type="tertiary",
@@ -94,13 +88,21 @@ with third:
             on_click=state.go,
             args=("app_pages/side_effects.py",),
         )
+    if effects is None or effects.empty:
+        st.info("Predicted by the stage `effects`.", icon=":material/hourglass_empty:")
+    elif (effects["effect"] == 0).all():
+        st.info("No changed latent fires in any area: every predicted effect is 0.", icon=":material/check:")
+    else:
+        plots.areas(effects, key="overview_areas", height=230, limit=7, leave=True)
+        st.html(theme.effect_legend())
 dead = f" Dead latents ({counts['dead']:,}) are not drawn." if counts["dead"] else ""
 severe = overview.look_at_first(run)
 said = review.reviewed(review.reviews(run))
 heading, begin = st.columns([3, 1.1], vertical_alignment="bottom")
 heading.subheader(
     "Look at these first",
-    help=f"{theme.HELP['severity']} Drag a box on a plot to list the latents in it.{dead}",
+    help=f"{theme.HELP['severity']} Drag across the histogram to list the latents there, click a point to open its "
+    f"latent.{dead}",
 )
 begin.button(
     f"Go on reviewing ({len(said):,} done)" if said else "Review them one by one",

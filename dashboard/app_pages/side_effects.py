@@ -151,7 +151,7 @@ st.dataframe(
         ),
         "call": st.column_config.TextColumn("call", width=105, help=theme.HELP["calls"]),
         "reach": st.column_config.NumberColumn("reach", format="%.0f %%", width=56, help=theme.HELP["reach"]),
-        "shown by, or why not known": st.column_config.TextColumn(width=128),
+        "shown by, or why not known": st.column_config.TextColumn(width=196),
         "explained": st.column_config.NumberColumn(
             "explained", format="%.0f %%", width=74, help=theme.HELP["explained"]
         ),

@@ -133,8 +133,8 @@ def _bars(value: pd.Series, low: pd.Series, high: pd.Series) -> dict[str, Any]:
         "symmetric": False,
         "array": (high - value).clip(0).fillna(0).to_numpy(np.float32),
         "arrayminus": (value - low).clip(0).fillna(0).to_numpy(np.float32),
-        "color": FAINT,
-        "thickness": 1.2,
+        "color": "rgba(128,128,128,0.85)",  # seen on a bar, too
+        "thickness": 1.4,
         "width": 2,
     }
 

@@ -31,8 +31,8 @@ _COLUMNS = {
     "log_ratio": st.column_config.NumberColumn(
         "log ratio", format="%+.2f", width=74, help=theme.HELP["log_ratio"]
     ),
-    "interval": st.column_config.TextColumn("95 % interval", width=104, help=theme.HELP["log_ratio"]),
-    "q_value": st.column_config.NumberColumn("q", format="%.1e", width=70, help=theme.HELP["q_value"]),
+    "interval": st.column_config.TextColumn("95 % interval", width=118, help=theme.HELP["log_ratio"]),
+    "q_value": st.column_config.NumberColumn("q", format="%.2g", width=70, help=theme.HELP["q_value"]),
     "delta_norm": st.column_config.NumberColumn(
         "delta norm", format="%.2f", width=85, help=theme.HELP["delta_norm"]
     ),

@@ -110,7 +110,7 @@ def click_point(page: Any, plot: int, trace: str, point: int) -> Any:
     )
     page.mouse.move(x - 3, y)
     page.mouse.move(x - 1, y, steps=4)  # a pixel inside a bar's end
-    page.wait_for_timeout(500)
+    page.locator(".js-plotly-plot").nth(plot).locator(".hoverlayer .hovertext").first.wait_for()
     page.mouse.click(x - 1, y)
     return data
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -159,3 +163,29 @@ def test_a_form_that_leads_out_of_the_runs_folder_is_refused(
     app.button(key="FormSubmitter:new_run-Start").click().run()
     assert "name" in app.error[0].value.lower() or any("name" in e.value for e in app.error)
     assert not (runs.parent / "outside").exists()
+
+
+def test_no_page_loads_torch_or_asks_in_sql(runs: Path) -> None:
+    visit = f"""
+import os, sys, time
+from streamlit.testing.v1 import AppTest
+from mneme.compare.cache import CompareFile
+CompareFile.start = lambda self: self.say(pid=os.getpid(), since=time.time())
+app = AppTest.from_file({str(APP)!r}, default_timeout=60)
+for page in {PAGES!r}:
+    app.switch_page(f"app_pages/{{page}}.py").run()
+    assert not app.exception, page
+sys.exit(" ".join(name for name in ("torch", "transformers") if name in sys.modules) or None)
+"""
+    environment = {
+        **os.environ,
+        "MNEME_RUNS": str(runs),
+        "MNEME_RUN": "whole",
+        "PYTHONPATH": str(APP.parents[1]),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", visit], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    for file in APP.parent.rglob("*.py"):
+        assert not re.search(r"\bSELECT\b.*\bFROM\b|\bimport duckdb\b", file.read_text(), re.DOTALL), file
