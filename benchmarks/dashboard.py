@@ -47,8 +47,10 @@ APP = ROOT / "dashboard" / "app.py"
 PAGES = ("overview", "side_effects", "latents", "latent", "map", "review", "health", "report", "runs")
 HEADLINE = "document.querySelector('h4') && document.querySelectorAll('[data-testid=stMetric]').length === 6"
 """The Overview's sentence and all its cards."""
-DRAWN = "document.querySelectorAll('.js-plotly-plot .main-svg .plot').length >= {}"
-"""So many Plotly charts."""
+DRAWN = (
+    "[...document.querySelectorAll('.js-plotly-plot')].filter(p => p.querySelector('.xtick')).length >= {}"
+)
+"""So many Plotly charts, with their axes."""
 EMPTY = (
     "import plotly.graph_objects as go, streamlit as st\nst.plotly_chart(go.Figure(go.Bar(x=[0], y=[1])))\n"
 )
