@@ -242,9 +242,11 @@ def _gaps(found: Evidence, parts: _Sorted) -> list[Gap]:
         if not power["share"] > _MOST:
             shown = f"{power['n_enough']:.0f} of {power['n_categories']:.0f} areas"
             what = f"a change of the margin's size would be found (power {ENOUGH:g}) in {shown} only"
-            if beyond_text(found.power):
+            # an earlier version's control says nothing of more text
+            untried = bool(found.power["text_needed"].isna().all())
+            if not untried and beyond_text(found.power):
                 what += f", with {TEXTS[-1]:g} times as much text too"
-            gaps.append(Gap(what, _more_text(found, parts)))
+            gaps.append(Gap(what, f"mneme power {run}" if untried else _more_text(found, parts)))
     value, low, high = found.nll
     if math.isnan(value):
         more = f"mneme run {run}/run.toml --set harvest.behaviour_share=0.3 --out {run}-measured"

@@ -239,6 +239,12 @@ def test_no_command_where_no_amount_of_text_is_known_to_do() -> None:
     assert said.command == ""
 
 
+def test_a_control_that_tried_no_more_text_is_made_again() -> None:
+    said = run_verdict(but(power=power(0.5, latents=math.nan, nll=math.nan)))
+    assert said.reasons == ("a change of the margin's size would be found (power 0.8) in 0 of 10 areas only",)
+    assert said.command == "mneme power runs/x"
+
+
 def test_a_mean_beyond_the_margin_is_for_a_benchmark_to_judge() -> None:
     said = run_verdict(but(nll=(0.06, 0.055, 0.065)))
     assert said.reasons == ("the mean NLL change, +0.060 [+0.055, +0.065] nats, is not within 0.05",)
