@@ -132,7 +132,7 @@ with left:
     st.subheader(
         "False positives on nulls",
         help="Comparisons where nothing changed: how often a latent is still called changed, the "
-        "margin that asks for, and how many categories such latents reach.",
+        "margin that asks for, and how many categories such latents affect.",
     )
     nulls = quality.nulls(run)
     if nulls.empty:
@@ -154,7 +154,7 @@ with left:
                     "margin": [words.number(m) for m in nulls["margin"]],
                     "areas": [
                         "–" if words.missing(n) else f"{words.count(r)} of {words.count(n)}"
-                        for r, n in zip(nulls["n_reached"], nulls["n_categories"], strict=True)
+                        for r, n in zip(nulls["n_affected"], nulls["n_categories"], strict=True)
                     ],
                 }
             ),
@@ -162,7 +162,7 @@ with left:
             height="content",
             column_config={
                 "areas": st.column_config.TextColumn(
-                    help="Subject areas with text enough that latents called changed reach."
+                    help="Subject areas with text enough that latents called changed affect."
                 )
             },
             alt="False-positive rates on null comparisons",

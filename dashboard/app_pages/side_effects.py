@@ -59,7 +59,7 @@ with right:
             key="by",
             bind="query-params",
             format_func=evaluation.method_name,
-            help="What lies across: the crosscoder's reach or effect, or a baseline's value on the same text.",
+            help="What lies across: the crosscoder's affected share or effect, or a baseline's value on the same text.",
         )
         st.plotly_chart(
             effect_charts.predicted_against_measured(
@@ -95,7 +95,7 @@ shown = pd.DataFrame(
         "NLL interval": [
             words.between(a, b) for a, b in zip(effects["nll_low"], effects["nll_high"], strict=True)
         ],
-        "reach": 100 * effects["reach"],
+        "affected_share": 100 * effects["affected_share"],
         "measured": effects["change"],
         "its interval": [
             words.between(a, b) for a, b in zip(effects["change_low"], effects["change_high"], strict=True)
@@ -150,7 +150,9 @@ st.dataframe(
             help=theme.HELP["measured"],
         ),
         "call": st.column_config.TextColumn("call", width=105, help=theme.HELP["calls"]),
-        "reach": st.column_config.NumberColumn("reach", format="%.0f %%", width=56, help=theme.HELP["reach"]),
+        "affected_share": st.column_config.NumberColumn(
+            "affected share", format="%.0f %%", width=104, help=theme.HELP["affected_share"]
+        ),
         "shown by, or why not known": st.column_config.TextColumn(width=196),
         "explained": st.column_config.NumberColumn(
             "explained", format="%.0f %%", width=74, help=theme.HELP["explained"]

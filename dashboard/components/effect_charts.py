@@ -52,14 +52,18 @@ def predicted_against_measured(
 ) -> go.Figure:
     """A point a category with an outcome: what predicts it across (`by`), measured change up, in `unit`.
 
-    by: crosscoder (the reach, which ranks and calls), crosscoder_effect (the size), or a baseline, whose values by
-    category `baseline` then has in its second column.
+    by: crosscoder (the affected share, which ranks and calls), crosscoder_effect (the size), or a baseline, whose
+    values by category `baseline` then has in its second column.
     """
     both = effects[effects["change"].notna()]
     across = "predicted effect"
     if by == "crosscoder":
-        across = "reach: share of the text that is touched"
-        both = both.assign(effect=both["reach"], ci_low=both["reach_low"], ci_high=both["reach_high"])
+        across = "affected share of the text"
+        both = both.assign(
+            effect=both["affected_share"],
+            ci_low=both["affected_share_low"],
+            ci_high=both["affected_share_high"],
+        )
     elif baseline is not None:
         across = words.plotly(str(baseline.columns[1]).replace("_", " "), 40)
         value = both["category"].map(baseline.set_index("category").iloc[:, 0])

@@ -11,7 +11,7 @@ from mneme.effects.evaluate import CONSTANTS, NOT_BASELINES
 from mneme.report.method import METHOD_NAMES, METRICS
 
 _ORDER = ("auroc", "spearman", "accuracy", "precision", "recall", "f1", "direction", "pearson")
-_TITLES = {"all": "All categories", "outside_forget": "Outside the forget set"}
+_TITLES = {"all": "All categories", "outside_intended": "Outside what was intended"}
 
 
 def method_name(method: str) -> str:

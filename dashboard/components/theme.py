@@ -151,8 +151,8 @@ HELP = {
     "cosine of 0.7 or more (mneme stability).",
     "cosine": "Cosine between the latent's two decoders: 1 is the same direction. Low: the latent turned "
     "(redirected).",
-    "reach": "Share of the category's text that changed latents touch: each passage counts from 0 to 1 by how far its "
-    "activations moved the way those latents say, however far beyond.",
+    "affected_share": "Share of the category's text that changed latents touch: each passage counts from 0 to 1 by how "
+    "far its activations moved the way those latents say, however far beyond.",
     "area_verdict": "Degraded or improved: the interval of the NLL change on the area's text lies beyond the margin. "
     "Changed inside: activations moved beyond their margin, predictions stayed within theirs. Unaffected: both stayed "
     "within. Not known: the data does not decide, and the last column says why.",
@@ -162,7 +162,7 @@ HELP = {
     "explained": "Share of what the tuning did to the activations on the category's text that the changed latents "
     "account for. The rest is change that no latent on this page tells.",
     "effect": "Predicted size of the change in a category: its latents' changes, weighted by how much they "
-    "fire in the category's text. The verdict asks how much of the text is reached, not only how far "
+    "fire in the category's text. The verdict asks how much of the text is affected, not only how far "
     "it is moved. In brackets the 95 % interval over documents.",
     "measured": "Measured on a benchmark, tuned minus base, above 0 is worse: the change of the negative "
     "log-likelihood in nats, of a token of its text or of the right answer; or, unit error rate, of the share of wrong "

@@ -32,21 +32,26 @@ def null(
     from mneme.run.nulls import run_nulls
 
     found = run_nulls(run_folder, benign=benign or (), progress=RichProgress(out))
-    columns = ("null pair", "latents", "called changed", "rate", "95 % interval", "categories reached")
+    columns = ("null pair", "latents", "called changed", "rate", "95 % interval", "categories affected")
     shown = Table(*columns, box=None, header_style="dim")
     for row in found.table.to_dict("records"):
         # no latent lives: nothing was judged, and nothing is a share of it
         judged = bool(row["n"])
         interval = f"{row['ci_low']:.2%} … {row['ci_high']:.2%}" if judged else "–"
         known = pd.notna(row.get("n_categories"))
-        reached = f"{row['n_reached']:.0f} of {row['n_categories']:.0f}" if known else "–"
+        affected = f"{row['n_affected']:.0f} of {row['n_categories']:.0f}" if known else "–"
         counts = (f"{row['n']:,}", f"{row['n_false']:,}", f"{row['rate']:.2%}" if judged else "–")
-        shown.add_row(escape(str(row["kind"])), *counts, interval, reached)
+        shown.add_row(escape(str(row["kind"])), *counts, interval, affected)
     out.print(shown)
     config = make_config(read_config(run_folder / "run.toml"))
     thresholds = (
         ("margin", "attribution.margin", found.margin, config.attribution.margin),
-        ("reach", "effects.min_affected_share", found.min_affected_share, config.effects.min_affected_share),
+        (
+            "affected_share",
+            "effects.min_affected_share",
+            found.min_affected_share,
+            config.effects.min_affected_share,
+        ),
     )
     more = [each for each in thresholds if each[2] > each[3]]
     for name, _, asked, used in more:
@@ -58,7 +63,7 @@ def null(
         out.print(escape(again), style="bold", soft_wrap=True, highlight=False)
     else:
         out.print(
-            f"The run's margin of {config.attribution.margin:g} and reach of"
+            f"The run's margin of {config.attribution.margin:g} and affected share of"
             f" {config.effects.min_affected_share:g} are enough for all of them."
         )
 
@@ -122,11 +127,11 @@ def _print_retrained(run_folder: Path) -> None:
     from mneme.run.power_retrain import run_retrained
 
     found = run_retrained(run_folder, progress=RichProgress(out))
-    columns = ("category", "size", "latents called", "cosine", "reach (95 %)", "found")
+    columns = ("category", "size", "latents called", "cosine", "affected share (95 %)", "found")
     shown = Table(*columns, box=None, header_style="dim")
     for row in found.to_dict("records"):
-        reach = f"{row['reach']:.3f} … {row['reach_low']:.3f} to {row['reach_high']:.3f}"
-        cells = (f"{row['size']:.2g}", f"{row['called']:,}", f"{row['cosine']:.2f}", reach)
+        affected = f"{row['affected_share']:.3f} … {row['affected_share_low']:.3f} to {row['affected_share_high']:.3f}"
+        cells = (f"{row['size']:.2g}", f"{row['called']:,}", f"{row['cosine']:.2f}", affected)
         shown.add_row(escape(str(row["category"])), *cells, "yes" if row["found"] else "no")
     out.print(shown)
 

@@ -13,7 +13,7 @@ _RANKING = {
     "auroc": "detecting degraded categories (AUROC)",
     "accuracy": "calling categories degraded (accuracy; a baseline is told how many to call)",
 }
-_SUBSETS = {"all": "over all categories", "outside_forget": "outside the forget set"}
+_SUBSETS = {"all": "over all categories", "outside_intended": "outside what was intended"}
 
 
 def baseline_summary(evaluation: pd.DataFrame, names: Mapping[str, str] | None = None) -> str:

@@ -3,7 +3,8 @@
     mean_kl                     KL(base || tuned) of the predictions, nats a token
     mean_nll_change             tuned - base NLL of the next token, nats a token
     activation_difference_norm  |x_tuned - x_base|, as a share of the base's typical deviation
-    activation_difference_reach  the same, saturating as the crosscoder's reach does: 1 - exp(-share / 0.2) a window
+    activation_difference_share  the same, saturating as the crosscoder's affected share does: 1 - exp(-share / 0.2) a
+                                 window
     mean_difference_norm        |mean of (x_tuned - x_base)| over the category's text, the same share
     delta_norm_only             firing x change of decoder norm, over all live latents: no betas, no verdicts
     random_latents              the effect with the changed latents' steps dealt to random live latents
@@ -61,7 +62,7 @@ def baseline_frame(
         "mean_kl": behaviour.kl.value,
         "mean_nll_change": behaviour.nll_change.value,
         "activation_difference_norm": weighted_mean(weights, windows, activations.difference_norm) / typical,
-        "activation_difference_reach": weighted_mean(
+        "activation_difference_share": weighted_mean(
             weights, windows, saturated(activations.difference_norm / typical, windows.n_rows, _NORM_SCALE)
         ),
         "mean_difference_norm": _mean_vector_norm(weights, windows, activations.difference) / typical,

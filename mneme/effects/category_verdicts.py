@@ -37,7 +37,7 @@ class CategoryVerdicts(NamedTuple):
 
 
 def category_verdicts(
-    reach: Ratio,
+    affected: Ratio,
     nll: Ratio,
     documents: np.ndarray,
     measured: np.ndarray,
@@ -46,8 +46,8 @@ def category_verdicts(
 ) -> CategoryVerdicts:
     """A verdict rests on intervals, never on points: what spans its margin is not known.
 
-    reach, nll: of C categories; documents, measured: (C,), how many documents each category's text comes from, and how
-    many of them predictions were measured on (effective numbers, weights in mind). An interval over fewer than
+    affected, nll: of C categories; documents, measured: (C,), how many documents each category's text comes from, and
+    how many of them predictions were measured on (effective numbers, weights in mind). An interval over fewer than
     `min_documents` is no interval: one document has none at all.
 
     common: the NLL change that most documents share, nats a token. A category is degraded or improved beyond it: where
@@ -62,7 +62,7 @@ def category_verdicts(
     little = (documents < config.min_documents) | (~unmeasured & (measured < config.min_documents))
     within = (nll.low > -m) & (nll.high < m)
     upper, lower = m + max(common, 0.0), -m + min(common, 0.0)
-    moved_inside, spared = reach.low > touched, reach.high < touched
+    moved_inside, spared = affected.low > touched, affected.high < touched
     verdict = np.select(
         [little, nll.low > upper, nll.high < lower, moved_inside & within, spared & within],
         [NOT_KNOWN, DEGRADED, IMPROVED, CHANGED_INSIDE, UNAFFECTED],

@@ -8,11 +8,11 @@ All methods are judged on the same categories (those with an outcome and a value
     direction           share of degraded categories whose predicted direction is degraded (crosscoder only)
 
 A category is degraded when its outcome's interval lies above nll_margin (without an interval: its change).
-The crosscoder ranks by reach, the share of a category's text that changed latents touch, and flags by its verdicts; a
-baseline has none, so it flags as many categories as the crosscoder does, its highest. `crosscoder_effect` ranks by the
-size of the effect instead, in which one passage may outweigh all others. Two constants have read the outcomes:
-`majority` always gives the commoner answer, `aggregate_drop` calls every category degraded when the benchmark's mean
-change is above nll_margin: what its one overall score says. Intervals: bootstrap over categories.
+The crosscoder ranks by the affected share, the share of a category's text that changed latents touch, and flags by its
+verdicts; a baseline has none, so it flags as many categories as the crosscoder does, its highest. `crosscoder_effect`
+ranks by the size of the effect instead, in which one passage may outweigh all others. Two constants have read the
+outcomes: `majority` always gives the commoner answer, `aggregate_drop` calls every category degraded when the
+benchmark's mean change is above nll_margin: what its one overall score says. Intervals: bootstrap over categories.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ MINIMUM = 5  # categories; fewer say nothing
 def evaluate(
     effects: pd.DataFrame, baselines: pd.DataFrame, outcomes: pd.DataFrame, config: EffectsConfig
 ) -> pd.DataFrame:
-    """Table `evaluation`: method, metric, subset (all, outside_forget), value, ci_low, ci_high, n.
+    """Table `evaluation`: method, metric, subset (all, outside_intended), value, ci_low, ci_high, n.
 
     A metric that is undefined (one kind of outcome only, constant values) is NaN. Empty when fewer than five
     categories have an outcome.
@@ -72,7 +72,7 @@ def _joined(
     table = pd.DataFrame(
         {
             "category": effects["category"],
-            "crosscoder": effects["reach"] * sign,
+            "crosscoder": effects["affected_share"] * sign,
             "crosscoder_effect": effects["effect"] * sign,
             "flagged": effects["verdict"] == "degraded",
             "right_way": effects["direction"] == "degraded",
@@ -94,7 +94,7 @@ def _joined(
 def _subsets(table: pd.DataFrame, config: EffectsConfig) -> dict[str, pd.DataFrame]:
     found = {"all": table}
     if config.intended:
-        found["outside_forget"] = table[~table["category"].isin(config.intended)]
+        found["outside_intended"] = table[~table["category"].isin(config.intended)]
     return found
 
 

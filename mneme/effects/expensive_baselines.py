@@ -5,8 +5,8 @@
                           direction
     difference_sae        a BatchTopK dictionary of the same F, k and steps trained on x_tuned - x_base alone; a
                           category's value is how much its latents write: mean over tokens of sum_j f_j |d_j| / typical
-    oracle                the reach as the run predicts it, but on the benchmark's own text, assigned to its own
-                          categories: what a perfect corpus and a perfect mapping would give
+    oracle                the affected share as the run predicts it, but on the benchmark's own text, assigned to its
+                          own categories: what a perfect corpus and a perfect mapping would give
 
 The oracle alone sees the benchmark.
 """

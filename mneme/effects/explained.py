@@ -9,7 +9,7 @@ while it does by D = x_tuned - x_base. Two things follow:
 
     confirmed   min(|D'|, max(0, D . D' / |D'|)): how far the token did move the way that the latents say, at most as
                 far as they say. A beta is a mean over all of a latent's tokens: where it fires and nothing happened,
-                nothing is confirmed. What the reach counts (predict.py).
+                nothing is confirmed. What the affected share counts (predict.py).
     explained   1 - sum |D - D'|^2 / sum |D|^2 over a category's text: 1 when the changed latents are all that changed
                 there, 0 when they say nothing of it, below 0 when they are wrong. What is left is what they don't tell.
 """

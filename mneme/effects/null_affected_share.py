@@ -1,7 +1,7 @@
-"""How much of each category the changed latents of a null pair reach: what `min_affected_share` must lie above.
+"""How much of each category the changed latents of a null pair affect: what `min_affected_share` must lie above.
 
-In a pair that did not change no latent should be called, and where none is, every reach is 0. With a small margin
-some are, and the categories they reach would be called if predictions moved there.
+In a pair that did not change no latent should be called, and where none is, every affected share is 0. With a small
+margin some are, and the categories they affect would be called if predictions moved there.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.crosscoder.module import Crosscoder
 from mneme.effects.config import EffectsConfig
 from mneme.effects.explained import confirmed_rows, directions
-from mneme.effects.predict import amount_of_text, changed_steps, reach_of
+from mneme.effects.predict import affected_share_of, amount_of_text, changed_steps
 from mneme.effects.side_effects import Assigned
 from mneme.effects.sums import sum_activations
 from mneme.harvest.protocols import Source
@@ -25,13 +25,13 @@ class NullReach(NamedTuple):
     """Of the categories with text enough, over which nothing is said about predictions."""
 
     n_categories: int
-    n_reached: int
-    """Those whose interval of the reach lies above `min_affected_share`."""
-    reach: float
+    n_affected: int
+    """Those whose interval of the affected share lies above `min_affected_share`."""
+    affected_share: float
     """The `min_affected_share` that a share `level` of them does not exceed in that way; NaN without any."""
 
 
-def null_reach(
+def null_affected_share(
     crosscoder: Crosscoder,
     cache: Source,
     latents: pd.DataFrame,
@@ -52,7 +52,7 @@ def null_reach(
             minlength=len(windows.document),
         )
         typical = sum_activations(cache, windows, progress).typical
-        low = reach_of(assigned.weights, windows, confirmed, typical, config).low
+        low = affected_share_of(assigned.weights, windows, confirmed, typical, config).low
     low = low[enough]
     return NullReach(
         len(low),

@@ -154,7 +154,7 @@ def predict(
         mean_over_documents(weights, windows, moved / scale, rows, config)
         for moved in (sums.moved[0] + sums.moved[1], sums.moved[0], sums.moved[1])
     )
-    reach = reach_of(weights, windows, confirmed, typical, config)
+    affected = affected_share_of(weights, windows, confirmed, typical, config)
     amount = amount_of_text(weights, windows)
     frame = pd.DataFrame(
         {
@@ -162,9 +162,9 @@ def predict(
             "effect": total.value,
             "ci_low": total.low,
             "ci_high": total.high,
-            "reach": reach.value,
-            "reach_low": reach.low,
-            "reach_high": reach.high,
+            "affected_share": affected.value,
+            "affected_share_low": affected.low,
+            "affected_share_high": affected.high,
             "nll_change": behaviour.nll_change.value,
             "nll_low": behaviour.nll_change.low,
             "nll_high": behaviour.nll_change.high,
@@ -176,15 +176,15 @@ def predict(
         }
     )
     said = category_verdicts(
-        reach, behaviour.nll_change, amount["documents"].to_numpy(), behaviour.documents, config, common
+        affected, behaviour.nll_change, amount["documents"].to_numpy(), behaviour.documents, config, common
     )
     return frame.assign(intended=[key in config.intended for key in keys], **said._asdict())
 
 
-def reach_of(
+def affected_share_of(
     weights: np.ndarray, windows: Windows, confirmed: np.ndarray, typical: float, config: EffectsConfig
 ) -> Ratio:
-    """Each category's reach. weights: (W, C); confirmed: (W,), sums over a window's rows, raw units."""
+    """Each category's affected share. weights: (W, C); confirmed: (W,), sums over a window's rows, raw units."""
     rows = windows.n_rows.astype(np.float64)
     share = confirmed / (typical if typical > 0 else np.nan)
     return mean_over_documents(

@@ -102,7 +102,7 @@ def p_of(moments: DocumentMoments, margin: float, reference: float) -> np.ndarra
     return np.where(moments.n > 1, margin_p_values(moments, margin, reference), np.nan)
 
 
-def reaches(
+def affected_shares(
     weight: np.ndarray, windows: Windows, touched: np.ndarray, config: EffectsConfig, text: float = 1.0
 ) -> Ratio:
     """The weighted mean of touched / rows of one category, with its interval over documents, of B cases at once.

@@ -11,7 +11,7 @@ from mneme.effects.config import EffectsConfig
 from mneme.effects.predict import saturated
 from mneme.effects.windows import Windows
 from mneme.harvest.protocols import Activations
-from mneme.power.calls import Caller, reaches
+from mneme.power.calls import Caller, affected_shares
 from mneme.power.inject import Dictionary, Injection, outside, read_text
 from mneme.power.summary import COLUMNS, ENOUGH, TEXTS
 from mneme.power.sums import KeptSums
@@ -133,7 +133,9 @@ class Category:
                 more = np.sqrt(np.maximum(square, 0)) - before[mine]
                 added = np.bincount(window[mine], weights=more, minlength=len(self._weight))
                 tries.append((kept.difference_norm + added) / max(kept.typical, 1e-30))
-        mean = reaches(self._weight, self._control.windows, np.stack(tries, axis=1), self._control.effects)
+        mean = affected_shares(
+            self._weight, self._control.windows, np.stack(tries, axis=1), self._control.effects
+        )
         found = (mean.low > self._control.background).reshape(len(self._parts), len(SIZES)).mean(0)
         shares = dict(zip(SIZES, found.tolist(), strict=True))
         return row(self._key, "activations", self._control.margin, shares, len(self._parts))
@@ -150,7 +152,7 @@ class Category:
         return found
 
     def _share_called(self, times: float, cases: range, text: float = 1.0) -> float:
-        """Share of the cases in which the category would be called reached, with `text` times as much text."""
+        """Share of the cases in which the category would be called affected, with `text` times as much text."""
         control = self._control
         size = times * control.margin * control.kept.typical
         confirmed = [self._confirmed(case, size, text) for case in cases]
@@ -159,8 +161,8 @@ class Category:
         rows = control.windows.n_rows.astype(np.float64)
         typical, scale = max(control.kept.typical, 1e-30), control.effects.affected_share_scale
         touched = np.stack([saturated(one / typical, rows, scale) for one in confirmed], axis=1)
-        reach = reaches(self._weight, control.windows, touched, control.effects, text)
-        return float((reach.low > control.effects.min_affected_share).mean())
+        affected = affected_shares(self._weight, control.windows, touched, control.effects, text)
+        return float((affected.low > control.effects.min_affected_share).mean())
 
     def _confirmed(self, case: int, size: float, text: float) -> np.ndarray:
         """(W,): what the latents called through the injection tell of it, sums over windows, raw units."""

@@ -4,8 +4,8 @@ Half of a category's documents are displaced (drawn anew for each case), in most
 drawn by how much it writes on that text, in the others along a random direction outside the span of the decoders that
 write most there. Sizes are shares of the base's typical deviation from its mean.
 
-    latents        along decoders: found where latents that the displacement makes amplified or suppressed reach the
-                   category: the interval of that reach lies above `effects.min_affected_share`. Latents that
+    latents        along decoders: found where latents that the displacement makes amplified or suppressed affect the
+                   category: the interval of that share lies above `effects.min_affected_share`. Latents that
                    were called before don't count. Outside their span it is tried at the margin only
                    (`Power.outside`): a dictionary that was trained on the displaced activations would have a
                    latent for it, which this one can't
@@ -14,7 +14,8 @@ write most there. Sizes are shares of the base's typical deviation from its mean
     nll            not injected: from the interval of the category's mean NLL change (behaviour.py)
 
 How much more text would do is computed from the same injections: with twice as many documents of the same kind all sums
-over documents double, the dictionary stays, and the reach's interval shrinks by the root of two (`text_needed`).
+over documents double, the dictionary stays, and the affected share's interval shrinks by the root of two
+(`text_needed`).
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ ENOUGH = 0.8
 TEXTS = (2.0, 4.0, 8.0)
 """Times the run's text, tried where latents do not tell of the margin's size in it."""
 NEEDS = ("latents", "nll")
-"""Channels that a category's verdict rests on: `unaffected` is said of reach and of predictions."""
+"""Channels that a category's verdict rests on: `unaffected` is said of the affected share and of predictions."""
 COLUMNS = (
     "category",
     "channel",

@@ -118,7 +118,7 @@ def _sure(report: Report) -> Iterable[str]:
     if report.nulls:
         yield "Pairs that did not change, and how many of their latents were called changed all the same:"
         yield _table(
-            ("null", "latents", "false", "rate", "margin on the log ratio", "categories reached"),
+            ("null", "latents", "false", "rate", "margin on the log ratio", "categories affected"),
             (
                 (
                     n.kind,
@@ -126,7 +126,7 @@ def _sure(report: Report) -> Iterable[str]:
                     count(n.n_false),
                     f"{percent(n.rate)} [{percent(n.ci_low)}, {percent(n.ci_high)}]",
                     number(n.margin),
-                    of_all(n.n_reached, n.n_categories),
+                    of_all(n.n_affected, n.n_categories),
                 )
                 for n in report.nulls
             ),

@@ -27,9 +27,9 @@ METHOD = (
     "A label describes a latent's strongest contexts; its score is balanced accuracy on held-out contexts,"
     " 50 % is guessing.",
     "A category's effect adds up its amplified, suppressed and redirected latents, weighted by how much they fire in"
-    " the category's text, as a share of the same deviation. Its reach is the share of that text they touch, each"
-    " passage from 0 to 1, and only as far as its activations did move the way they say. Degraded or improved: the"
-    " reach's interval lies above an eighth of the text and the next-token NLL there moved by more than"
+    " the category's text, as a share of the same deviation. Its affected share is the share of that text they touch,"
+    " each passage from 0 to 1, and only as far as its activations did move the way they say. Degraded or improved: the"
+    " affected share's interval lies above an eighth of the text and the next-token NLL there moved by more than"
     " the margin, which gives the direction. Unaffected: the interval lies below it.",
     "A measured outcome is a change on a benchmark, with a 95 % interval over its questions: of the NLL in nats, of a"
     " token of its text or of the right answer; or, unit error rate, of the share of wrong answers. Hit:"
@@ -74,7 +74,7 @@ METHOD_NAMES = {
     "crosscoder_effect": "crosscoder, by size of the effect",
     "mean_kl": "mean KL per category",
     "activation_difference_norm": "activation-difference norm",
-    "activation_difference_reach": "activation-difference norm, saturating as reach does",
+    "activation_difference_share": "activation-difference norm, saturating as the affected share does",
     "mean_nll_change": "mean NLL change per category",
     "mean_difference_norm": "norm of the mean activation difference",
     "delta_norm_only": "decoder norms alone",
@@ -87,4 +87,4 @@ METHOD_NAMES = {
 }
 """How methods of the evaluation are called in sentences; others by their own name."""
 
-SUBSETS = {"all": "all categories", "outside_forget": "categories outside the forget set"}
+SUBSETS = {"all": "all categories", "outside_intended": "categories outside what was intended"}

@@ -131,7 +131,7 @@ class Null:
     ci_high: float | None
     margin: float | None
     n_categories: int | None
-    n_reached: int | None
+    n_affected: int | None
 
 
 @dataclass(frozen=True)

@@ -122,7 +122,7 @@ def _difference_sae(context: RunContext, assigned: Assigned) -> np.ndarray:
 
 
 def _oracle(context: RunContext, items: list[Any], keys: list[str], typical: float) -> np.ndarray:
-    """(C,): how much of the benchmark's own text the changed latents reach, an item a window."""
+    """(C,): how much of the benchmark's own text the changed latents affect, an item a window."""
     from mneme.corpus import Corpus, Document
     from mneme.effects.benchmark import item_text
     from mneme.effects.explained import confirmed_rows, directions

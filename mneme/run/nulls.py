@@ -57,7 +57,7 @@ def run_nulls(
     def row(kind: str, crosscoder: Crosscoder, cache: Activations, text: RunContext) -> pd.DataFrame:
         found = attribute(crosscoder, cache, None, config, progress)
         return null_row(kind, found, config).assign(
-            **_reached(context, crosscoder, cache, found.latents, text)
+            **_affected(context, crosscoder, cache, found.latents, text)
         )
 
     def tuned(other: RunContext) -> pd.DataFrame:
@@ -76,22 +76,22 @@ def run_nulls(
         table = pd.concat(rows, ignore_index=True)
         margin = calibrated(table["margin"], config.margin)
         least = effects.min_affected_share
-        reach = calibrated(table["reach"], least) if "reach" in table else least
+        share = calibrated(table["affected_share"], least) if "affected_share" in table else least
         with run.stage_writer() as writer:
             writer.replace("nulls", table)
             rate = float(table["rate"].max())
             writer.upsert(
-                "health", null_health(rate, (margin, config.margin), (reach, effects.min_affected_share))
+                "health", null_health(rate, (margin, config.margin), (share, effects.min_affected_share))
             )
         tell_findings(run)
-    return Nulls(table, margin, reach)
+    return Nulls(table, margin, share)
 
 
-def _reached(
+def _affected(
     context: RunContext, crosscoder: Crosscoder, cache: Activations, latents: pd.DataFrame, text: RunContext
 ) -> dict[str, Any]:
     """Columns of `nulls` about the run's categories on the text of `text`; none where the run has no effects."""
-    from mneme.effects.null_affected_share import null_reach
+    from mneme.effects.null_affected_share import null_affected_share
     from mneme.effects.side_effects import assign_text
 
     if context.run.finished("effects") is None:
@@ -100,4 +100,4 @@ def _reached(
     assigned = assign_text(
         text.cache, lambda ids: str(text.tokenizer.decode(ids)), context.encoder, config, context.progress
     )
-    return null_reach(crosscoder, cache, latents, assigned, config, context.progress)._asdict()
+    return null_affected_share(crosscoder, cache, latents, assigned, config, context.progress)._asdict()

@@ -162,7 +162,7 @@ def null_health(
                 warn=margin[1],
             ),
             grade(
-                "null_reach",
+                "null_affected_share",
                 "Reach of a category that the null pairs ask for",
                 min_affected_share[0],
                 "share of text",

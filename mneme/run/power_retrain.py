@@ -2,7 +2,7 @@
 
 The positive control of a run keeps its dictionary, which has no latent for a displacement outside its decoders' span.
 Here one is trained anew for each size, on the run's activations with one displacement added, and everything after it is
-done again: attribution, the latents' verdicts, the category's reach.
+done again: attribution, the latents' verdicts, the category's affected share.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mneme._util.errors import ConfigError
 from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.attribution.held_activations import MemoryCache
 from mneme.effects.explained import confirmed_rows, directions
-from mneme.effects.predict import changed_steps, reach_of
+from mneme.effects.predict import affected_share_of, changed_steps
 from mneme.effects.sums import sum_activations
 from mneme.power.category import PART, choose
 from mneme.power.inject import outside
@@ -44,9 +44,10 @@ def run_retrained(
 
     Half of the documents of one category (of those that latents touch least, the one with most text) are displaced
     along one random direction outside the decoders' span. A row a size: category, size (share of typical), called
-    (latents amplified or suppressed), cosine (the largest of a called latent's change and the displacement), reach,
-    reach_low, reach_high, found. Dictionaries are kept in the run's `checks/`, so a call that was stopped goes on.
-    Raises RunError for a folder that is no finished run, ConfigError where no category has text enough.
+    (latents amplified or suppressed), cosine (the largest of a called latent's change and the displacement),
+    affected_share, affected_share_low, affected_share_high, found. Dictionaries are kept in the run's `checks/`, so a
+    call that was stopped goes on. Raises RunError for a folder that is no finished run, ConfigError where no category
+    has text enough.
     """
     from mneme.run.finished import finished_context, kept_crosscoder
     from mneme.run.power import check_ready, margin_of, text_of
@@ -80,10 +81,10 @@ def run_retrained(
 
 def _category(effects: pd.DataFrame, assigned: Assigned, least: float) -> int:
     """Of the half that latents touch least, the category with most text."""
-    rows = effects[effects["n_documents"] >= least].dropna(subset=["reach"])
+    rows = effects[effects["n_documents"] >= least].dropna(subset=["affected_share"])
     if rows.empty:
         raise ConfigError("no category has text enough to displace a part of it: read more text (--corpus)")
-    calm = rows[rows["reach"] <= rows["reach"].median()]
+    calm = rows[rows["affected_share"] <= rows["affected_share"].median()]
     return assigned.taxonomy.keys.index(calm.sort_values("n_documents", ascending=False)["category"].iloc[0])
 
 
@@ -126,14 +127,14 @@ def _told(
     confirmed = np.bincount(
         assigned.windows.row_window, weights=rows, minlength=len(assigned.windows.document)
     )
-    reach = reach_of(assigned.weights[:, [c]], assigned.windows, confirmed, typical, config)
+    affected = affected_share_of(assigned.weights[:, [c]], assigned.windows, confirmed, typical, config)
     length = np.linalg.norm(said.vector, axis=1)
     cosine = np.abs(said.vector @ direction) / np.maximum(length, 1e-30)
     return {
         "called": int(latents["verdict"].isin(("amplified", "suppressed")).sum()),
         "cosine": float(cosine.max(initial=0.0)),
-        "reach": float(reach.value[0]),
-        "reach_low": float(reach.low[0]),
-        "reach_high": float(reach.high[0]),
-        "found": bool(reach.low[0] > config.min_affected_share),
+        "affected_share": float(affected.value[0]),
+        "affected_share_low": float(affected.low[0]),
+        "affected_share_high": float(affected.high[0]),
+        "found": bool(affected.low[0] > config.min_affected_share),
     }

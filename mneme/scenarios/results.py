@@ -19,10 +19,10 @@ from mneme.scenarios.page import markdown
 FLOORS = {
     "unlearning_accuracy": 0.90,
     "unlearning_auroc": 0.93,
-    "spearman_outside_forget_above_best_baseline": 0.0,
+    "spearman_outside_intended_above_best_baseline": 0.0,
     "unlearning_accuracy_without_the_held_out": 0.90,
     "unlearning_auroc_without_the_held_out": 0.93,
-    "spearman_outside_forget_above_best_baseline_without_the_held_out": 0.0,
+    "spearman_outside_intended_above_best_baseline_without_the_held_out": 0.0,
     "null_categories_without_false_alarm": 0.95,
     "direction_of_degraded": 0.90,
 }
@@ -92,14 +92,14 @@ def floors(results: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 
 def _lead(result: dict[str, Any]) -> float | None:
-    """Spearman outside the forget set, above the best baseline's."""
-    best = best_baseline(result, "spearman", "outside_forget")
-    own = score(result, "crosscoder", "spearman", "outside_forget")
+    """Spearman outside what was intended, above the best baseline's."""
+    best = best_baseline(result, "spearman", "outside_intended")
+    own = score(result, "crosscoder", "spearman", "outside_intended")
     return None if own is None or best is None else own - best[1]
 
 
 _OF_UNLEARNING: dict[str, Callable[[dict[str, Any]], float | None]] = {
     "unlearning_accuracy": lambda r: score(r, "crosscoder", "accuracy"),
     "unlearning_auroc": lambda r: score(r, "crosscoder", "auroc"),
-    "spearman_outside_forget_above_best_baseline": _lead,
+    "spearman_outside_intended_above_best_baseline": _lead,
 }

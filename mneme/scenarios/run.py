@@ -136,8 +136,8 @@ def _run(suite: Suite, scenario: Scenario, seed: int, folder: Path) -> dict[str,
     values = merged(suite.common, scenario.run)
     if suite.quick:
         values = merged(values, QUICK_RUN)
-    if scenario.forget_categories:
-        values = merged(values, {"effects": {"intended": list(scenario.forget_categories)}})
+    if scenario.intended_categories:
+        values = merged(values, {"effects": {"intended": list(scenario.intended_categories)}})
     owner = suite.scenarios[scenario.of] if scenario.of else scenario
     values["tuned"] = str(_organism(suite, owner, seed, values))
     if scenario.against_seed is not None:

@@ -45,7 +45,7 @@ class Scenario:
     """A file of the data folder; `areas:WORD,WORD`: the bundled corpus' areas whose name holds one of these."""
     corpus_field: str = "text"
     outcome: str = "mmlu"
-    forget_categories: tuple[str, ...] = ()
+    intended_categories: tuple[str, ...] = ()
     difference_sae: bool = False
 
     @property

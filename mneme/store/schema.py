@@ -226,6 +226,21 @@ def m015_text_needed(db: duckdb.DuckDBPyConnection) -> None:
     db.execute("ALTER TABLE power ADD COLUMN IF NOT EXISTS text_needed DOUBLE")
 
 
+def m016_affected_share(db: duckdb.DuckDBPyConnection) -> None:
+    """The share of a category's text that changed latents touch has one name; so has what was not intended."""
+    for part in ("", "_low", "_high"):
+        db.execute(f"ALTER TABLE effects RENAME COLUMN reach{part} TO affected_share{part}")
+    db.execute("ALTER TABLE nulls RENAME COLUMN reach TO affected_share")
+    db.execute("ALTER TABLE nulls RENAME COLUMN n_reached TO n_affected")
+    db.execute("UPDATE health SET metric = 'null_affected_share' WHERE metric = 'null_reach'")
+    db.execute("UPDATE evaluation SET subset = 'outside_intended' WHERE subset = 'outside_forget'")
+    for table in ("baselines", "evaluation"):
+        db.execute(
+            f"UPDATE {table} SET method = 'activation_difference_share'"
+            " WHERE method = 'activation_difference_reach'"
+        )
+
+
 MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     m001_initial,
     m002_labels_stage,
@@ -242,5 +257,6 @@ MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     m013_artefacts,
     m014_uncertain_reasons,
     m015_text_needed,
+    m016_affected_share,
 ]
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -19,7 +19,7 @@ def tables(seed=0, noise=0.0):
     change[12:] = np.linspace(0.2, 3, 8)
     outcomes = pd.DataFrame({"category": KEYS, "change": change, "ci_low": change - 0.01})
     effect = change + 0.1 + noise * rng.normal(size=N)
-    effects = pd.DataFrame({"category": KEYS, "effect": effect, "reach": effect})
+    effects = pd.DataFrame({"category": KEYS, "effect": effect, "affected_share": effect})
     effects["verdict"] = np.where(change > 0.1, "degraded", "unaffected")
     effects["direction"] = np.where(change > 0.1, "degraded", "none")
     weak = pd.DataFrame({"category": KEYS, "method": "weak", "value": rng.normal(size=N)})
@@ -51,7 +51,7 @@ def test_a_true_prediction_scores_one_and_noise_does_not():
         assert value(found, "crosscoder", metric)["value"] == pytest.approx(1), metric
     assert abs(value(found, "weak", "spearman")["value"]) < 0.6
     assert value(found, "majority", "accuracy")["value"] == pytest.approx(12 / 20)
-    assert value(found, "crosscoder", "spearman", "outside_forget")["n"] == N - 2
+    assert value(found, "crosscoder", "spearman", "outside_intended")["n"] == N - 2
     assert "leads the best baseline, weak" in baseline_summary(found)
 
 

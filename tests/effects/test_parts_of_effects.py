@@ -79,17 +79,24 @@ def test_a_latent_is_at_home_in_the_group_it_weighs_most_in():
 
 def test_reach_counts_touched_text_however_much_it_is_moved(world, taxonomy_file):
     calm = predicted(world, taxonomy_file).effects.set_index("category")
-    assert calm.loc["cells", "reach"] > 0.99 and calm.loc["money", "reach"] < 0.01
-    assert calm.loc["cells", "reach_low"] <= calm.loc["cells", "reach"] <= calm.loc["cells", "reach_high"]
+    assert calm.loc["cells", "affected_share"] > 0.99 and calm.loc["money", "affected_share"] < 0.01
+    assert (
+        calm.loc["cells", "affected_share_low"]
+        <= calm.loc["cells", "affected_share"]
+        <= calm.loc["cells", "affected_share_high"]
+    )
     # Latent 0 fires on one document of the money area as much as on all of the cells together, but nothing moved there.
     world.dense[world.cache.document == 1, 0] = 500
     write_codes(world.codes, world.dense)
     said = predicted(world, taxonomy_file).effects.set_index("category")
-    assert said.loc["money", "effect"] > said.loc["cells", "effect"] and said.loc["money", "reach"] < 0.01
+    assert (
+        said.loc["money", "effect"] > said.loc["cells", "effect"]
+        and said.loc["money", "affected_share"] < 0.01
+    )
     world.x[world.cache.document == 1, 1, 0] += 500  # now it did
     wild = predicted(world, taxonomy_file).effects.set_index("category")
     assert wild.loc["money", "effect"] > wild.loc["cells", "effect"]
-    assert wild.loc["money", "reach"] == pytest.approx(1 / 12, abs=0.02)
+    assert wild.loc["money", "affected_share"] == pytest.approx(1 / 12, abs=0.02)
 
 
 def test_reach_of_a_window_saturates():

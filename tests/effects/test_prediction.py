@@ -157,7 +157,7 @@ def test_verdicts_rest_on_intervals():
         return Ratio(*np.array(rows, dtype=float).T)
 
     much, little, open_ = (0.5, 0.4, 0.6), (0.05, 0, 0.1), (0.5, 0.1, 0.6)
-    cases = [  # reach, NLL change: verdict, reason, shown by
+    cases = [  # affected, NLL change: verdict, reason, shown by
         (much, (1, 0.5, 2), DEGRADED, None, BY_LATENTS),
         (much, (-1, -2, -0.5), IMPROVED, None, BY_LATENTS),
         (
@@ -174,22 +174,22 @@ def test_verdicts_rest_on_intervals():
         (open_, (1, 0.5, 2), DEGRADED, None, NOT_LOCALISED),
         (open_, (0.02, 0.01, 0.04), NOT_KNOWN, WIDE, None),
     ]
-    reach, nll = ratio([c[0] for c in cases]), ratio([c[1] for c in cases])
+    affected, nll = ratio([c[0] for c in cases]), ratio([c[1] for c in cases])
     n, enough, config = len(cases), np.full(len(cases), 10.0), EffectsConfig()
-    said = category_verdicts(reach, nll, enough, enough, config)
+    said = category_verdicts(affected, nll, enough, enough, config)
     assert list(zip(said.verdict, said.reason, said.shown_by, strict=True)) == [c[2:] for c in cases]
     up, down = "degraded", "improved"
     assert said.direction.tolist() == [up, down, up, up, up, up, up, up, up]
-    alike = category_verdicts(reach, nll, enough, enough, config, common=0.6)
+    alike = category_verdicts(affected, nll, enough, enough, config, common=0.6)
     assert alike.verdict[0] == NOT_KNOWN and alike.reason[0] == UNLIKE  # (0.5, 2): all text moved by 0.6
     assert alike.verdict[4] == UNAFFECTED  # within the margin is meant absolutely
-    little_more = category_verdicts(reach, ratio([(1, 0.06, 2)] * n), enough, enough, config, common=0.02)
+    little_more = category_verdicts(affected, ratio([(1, 0.06, 2)] * n), enough, enough, config, common=0.02)
     assert set(little_more.verdict) == {NOT_KNOWN} and set(little_more.reason) == {WIDE}
     few = np.full(n, 1.0)
     for documents, measured in ((few, enough), (enough, few)):
-        short = category_verdicts(reach, nll, documents, measured, config)
+        short = category_verdicts(affected, nll, documents, measured, config)
         assert set(short.verdict) == {NOT_KNOWN} and set(short.reason) == {LITTLE_TEXT}
-    unmeasured = category_verdicts(reach, ratio([[np.nan] * 3] * n), enough, np.zeros(n), config)
+    unmeasured = category_verdicts(affected, ratio([[np.nan] * 3] * n), enough, np.zeros(n), config)
     assert set(unmeasured.reason) == {UNMEASURED} and set(unmeasured.verdict) == {NOT_KNOWN}
 
 

@@ -14,16 +14,16 @@ from mneme.attribution.stream import Attribution, attribute
 from mneme.crosscoder.codes import CodeCache
 from mneme.effects.config import EffectsConfig
 from mneme.effects.explained import directions, hold_windows
-from mneme.effects.predict import changed_steps, reach_of, saturated
+from mneme.effects.predict import affected_share_of, changed_steps, saturated
 from mneme.effects.side_effects import Assigned
-from mneme.power.calls import Caller, caller, p_of, reaches
+from mneme.power.calls import Caller, affected_shares, caller, p_of
 from mneme.power.category import choose
 from mneme.power.inject import Dictionary, Injection, Text, outside, read_text
 from mneme.power.sums import KeptSums, keep_sums
 from mneme.stats.bootstrap import Ratio
 
 # no latents are solved jointly: the control judges each by itself
-CONFIG, EFFECTS = AttributionConfig(coupling=2.0), EffectsConfig()
+CONFIG, EFFECTS = AttributionConfig(coupling=1.0), EffectsConfig()
 MINE = np.arange(0, 40)
 
 
@@ -91,10 +91,10 @@ def test_the_sums_answer_what_adding_the_displacement_answers(
     verdict = judge.judged(injection, injected)
     assert verdict.tolist() == latents["verdict"].tolist()
 
-    # the category: reach from what the latents called tell, with its interval
+    # the category: affected share from what the latents called tell, with its interval
     said = directions(latents, changed_steps(latents).sum(0), world.crosscoder.raw_decoder())
     held = hold_windows(cache, CodeCache(tmp_path / "codes"), world.assigned.windows, said)
-    reach = reach_of(
+    affected = affected_share_of(
         world.assigned.weights, world.assigned.windows, held.confirmed, world.kept.typical, EFFECTS
     )
     confirmed = judge.confirmed(injection, world.text, raw, world.assigned.windows)
@@ -102,9 +102,9 @@ def test_the_sums_answer_what_adding_the_displacement_answers(
     touched = saturated(
         confirmed / world.kept.typical, windows.n_rows.astype(float), EFFECTS.affected_share_scale
     )
-    found = reaches(weight, windows, touched[:, None], EFFECTS)
+    found = affected_shares(weight, windows, touched[:, None], EFFECTS)
     for name in ("value", "low", "high"):
-        assert getattr(found, name)[0] == pytest.approx(getattr(reach, name)[0], abs=1e-3)
+        assert getattr(found, name)[0] == pytest.approx(getattr(affected, name)[0], abs=1e-3)
     if size == 0.0:
         assert not confirmed.any()
     if kind == "decoder" and size >= 1.0:  # so the comparison is of something that was called
@@ -180,12 +180,15 @@ def test_twice_the_text_is_judged_as_every_document_twice_is(
     assert said.judged(once, once.at(raw)).tolist() == truth.judged(really, really.at(raw)).tolist()
     np.testing.assert_array_equal(said.called, truth.called)
 
-    def reach(judge: Caller, injection: Injection, read: Text, where: Assigned, times: float) -> Ratio:
+    def affected(judge: Caller, injection: Injection, read: Text, where: Assigned, times: float) -> Ratio:
         told = judge.confirmed(injection, read, raw, where.windows) / world.kept.typical
         touched = saturated(told, where.windows.n_rows.astype(float), EFFECTS.affected_share_scale)
-        return reaches(where.weights[:, 0], where.windows, touched[:, None], EFFECTS, times)
+        return affected_shares(where.weights[:, 0], where.windows, touched[:, None], EFFECTS, times)
 
-    one, two = reach(said, once, world.text, world.assigned, 2.0), reach(truth, really, text, assigned, 1.0)
+    one, two = (
+        affected(said, once, world.text, world.assigned, 2.0),
+        affected(truth, really, text, assigned, 1.0),
+    )
     assert one.value[0] == pytest.approx(two.value[0], rel=1e-3)
     assert one.high[0] - one.low[0] == pytest.approx(two.high[0] - two.low[0], rel=0.2)
 

@@ -32,14 +32,16 @@ def test_nulls_are_measured_and_kept(run: Run, whole_run: Run) -> None:
     assert margin >= 0.2
     asked = run.rows("SELECT value, status FROM health WHERE metric = 'null_margin'")
     assert asked == [(margin, "ok" if margin == 0.2 else "warn")]
-    assert saved["reach"].isna().tolist() == [
+    assert saved["affected_share"].isna().tolist() == [
         False,
         True,
         False,
     ]  # the shuffled one has no dictionary of its own
-    assert saved["n_reached"].iloc[0] == 0 == saved["reach"].iloc[0]
-    asked = run.rows("SELECT value FROM health WHERE metric = 'null_reach'")
-    assert asked == [(min_affected_share,)] and min_affected_share == max(0.125, saved["reach"].max())
+    assert saved["n_affected"].iloc[0] == 0 == saved["affected_share"].iloc[0]
+    asked = run.rows("SELECT value FROM health WHERE metric = 'null_affected_share'")
+    assert asked == [(min_affected_share,)] and min_affected_share == max(
+        0.125, saved["affected_share"].max()
+    )
 
 
 def test_the_report_and_the_sentence_are_brought_up_to_date(run: Run) -> None:

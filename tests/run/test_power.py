@@ -52,7 +52,7 @@ def test_retraining_goes_on_from_what_was_trained(run: Run, monkeypatch: pytest.
         writer.connection.execute("UPDATE effects SET n_documents = 100")
     found = run_retrained(run.path, sizes=(0.0, 8.0))
     assert found["size"].tolist()[0] == 0 and found["size"].is_monotonic_increasing
-    assert np.isfinite(found[["reach", "cosine"]].to_numpy(float)).all()
+    assert np.isfinite(found[["affected_share", "cosine"]].to_numpy(float)).all()
     assert sorted(p.name for p in (run.path / "checks").iterdir()) == ["power-0-0", "power-8-0"]
 
     def never(*_: object, **__: object) -> None:

@@ -30,7 +30,7 @@ kind = "unlearning"
 method = "rmu"
 forget = ["mmlu/test/cells_test.csv::even"]
 retain = ["mmlu/test/money_test.csv::even"]
-forget_categories = ["cells"]
+intended_categories = ["cells"]
 
 [drift]
 title = "drift"
@@ -174,16 +174,16 @@ def test_floors_are_means_over_scenarios_and_unknown_without_any() -> None:
     rmu = [
         row("crosscoder", "auroc", 0.95),
         row("crosscoder", "accuracy", 0.8),
-        row("crosscoder", "spearman", 0.7, "outside_forget"),
-        row("mean_kl", "spearman", 0.6, "outside_forget"),
-        row("oracle", "spearman", 0.9, "outside_forget"),  # no rival
+        row("crosscoder", "spearman", 0.7, "outside_intended"),
+        row("mean_kl", "spearman", 0.6, "outside_intended"),
+        row("oracle", "spearman", 0.9, "outside_intended"),  # no rival
     ]
     base = {"title": "t", "verdict": "v", "categories": 10, "called": 1, "seed": 0}
     results = [{**base, "scenario": "rmu_x", "kind": "unlearning", "evaluation": rmu}]
     results.append({**base, "scenario": "n", "kind": "null", "evaluation": []})
     found = floors(results)
     assert found["unlearning_auroc"]["met"] is True and found["unlearning_accuracy"]["met"] is False
-    assert found["spearman_outside_forget_above_best_baseline"]["value"] == pytest.approx(0.1)
+    assert found["spearman_outside_intended_above_best_baseline"]["value"] == pytest.approx(0.1)
     assert found["null_categories_without_false_alarm"]["value"] == pytest.approx(0.9)
     assert found["direction_of_degraded"]["met"] is None
     worse = [row("crosscoder", "auroc", 0.5)]

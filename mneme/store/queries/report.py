@@ -100,9 +100,9 @@ def health_rows(run: Run) -> list[tuple[Any, ...]]:
 
 
 def null_rows(run: Run) -> list[tuple[Any, ...]]:
-    """(kind, n, n_false, rate, ci_low, ci_high, margin, n_categories, n_reached) of each null pair."""
+    """(kind, n, n_false, rate, ci_low, ci_high, margin, n_categories, n_affected) of each null pair."""
     return run.rows(
-        "SELECT kind, n, n_false, rate, ci_low, ci_high, margin, n_categories, n_reached FROM nulls ORDER BY kind"
+        "SELECT kind, n, n_false, rate, ci_low, ci_high, margin, n_categories, n_affected FROM nulls ORDER BY kind"
     )
 
 

@@ -66,9 +66,9 @@ def _effects(truth: _Truth, tokens: np.ndarray) -> pd.DataFrame:
             "effect": effect,
             "ci_low": (effect - 0.08).clip(0),
             "ci_high": effect + 0.08,
-            "reach": 1 - np.exp(-effect / 0.1),
-            "reach_low": 1 - np.exp(-(effect - 0.08).clip(0) / 0.1),
-            "reach_high": 1 - np.exp(-(effect + 0.08) / 0.1),
+            "affected_share": 1 - np.exp(-effect / 0.1),
+            "affected_share_low": 1 - np.exp(-(effect - 0.08).clip(0) / 0.1),
+            "affected_share_high": 1 - np.exp(-(effect + 0.08) / 0.1),
             "explained": np.clip(change, 0, 0.9),
             "direction": np.where(change > 0.1, "degraded", np.where(change < -0.05, "improved", "none")),
             "verdict": verdict,
@@ -173,7 +173,7 @@ def _evaluation(n: int) -> pd.DataFrame:
     rows = [
         (m, metric, subset, v - gap, v - gap - 0.1, min(1, v - gap + 0.06), n)
         for m, metric, v in scores
-        for subset, gap in (("all", 0.0), ("outside_forget", 0.12))
+        for subset, gap in (("all", 0.0), ("outside_intended", 0.12))
     ]
     return pd.DataFrame(rows, columns=["method", "metric", "subset", "value", "ci_low", "ci_high", "n"])
 

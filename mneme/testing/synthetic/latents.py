@@ -157,8 +157,8 @@ def write_health(writer: StageWriter, latents: pd.DataFrame) -> None:
                 "ci_high": [0.048, 0.029],
                 "margin": [0.22, 0.22],
                 "n_categories": [None, 30],
-                "n_reached": [None, 1],
-                "reach": [None, 0.04],
+                "n_affected": [None, 1],
+                "affected_share": [None, 0.04],
                 "detail": ["made up", "made up"],
             }
         ),

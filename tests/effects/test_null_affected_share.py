@@ -1,4 +1,4 @@
-"""The reach that a null pair asks for, against the reach that the prediction gives of the same pair."""
+"""The affected share that a null pair asks for, against the share that the prediction gives of the same pair."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from effects_world import TOML, WordEncoder, World, decode, predict
 
 from mneme.crosscoder.codes import SparseCodes
 from mneme.effects.config import EffectsConfig
-from mneme.effects.null_affected_share import null_reach
+from mneme.effects.null_affected_share import null_affected_share
 from mneme.effects.side_effects import assign_text
 
 
@@ -44,26 +44,26 @@ def config(tmp_path: Path) -> EffectsConfig:
 
 def test_latents_called_in_a_null_ask_for_the_reach_they_have(world: World, config: EffectsConfig) -> None:
     assigned = assign_text(world.cache, decode, WordEncoder(), config)
-    found = null_reach(DenseCrosscoder(world), world.cache, world.latents, assigned, config)
-    low = predict(world, config).effects["reach_low"].to_numpy()
+    found = null_affected_share(DenseCrosscoder(world), world.cache, world.latents, assigned, config)
+    low = predict(world, config).effects["affected_share_low"].to_numpy()
     assert (
         found.n_categories == len(low) == 2
-        and found.n_reached == (low > config.min_affected_share).sum() == 1
+        and found.n_affected == (low > config.min_affected_share).sum() == 1
     )
     assert (
-        found.reach == pytest.approx(np.quantile(low, config.level))
-        and found.reach > config.min_affected_share
+        found.affected_share == pytest.approx(np.quantile(low, config.level))
+        and found.affected_share > config.min_affected_share
     )
 
 
 def test_where_no_latent_is_called_nothing_is_reached(world: World, config: EffectsConfig) -> None:
     assigned = assign_text(world.cache, decode, WordEncoder(), config)
     calm = world.latents.assign(verdict="unchanged", redirected=False)
-    assert null_reach(DenseCrosscoder(world), world.cache, calm, assigned, config) == (2, 0, 0.0)
+    assert null_affected_share(DenseCrosscoder(world), world.cache, calm, assigned, config) == (2, 0, 0.0)
 
 
 def test_categories_with_too_little_text_do_not_count(world: World, config: EffectsConfig) -> None:
     assigned = assign_text(world.cache, decode, WordEncoder(), config)
     few = EffectsConfig(taxonomy=config.taxonomy, window=8, min_documents=1000.0)
-    found = null_reach(DenseCrosscoder(world), world.cache, world.latents, assigned, few)
-    assert found.n_categories == 0 and np.isnan(found.reach)
+    found = null_affected_share(DenseCrosscoder(world), world.cache, world.latents, assigned, few)
+    assert found.n_categories == 0 and np.isnan(found.affected_share)
