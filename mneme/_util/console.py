@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from mneme._util.errors import UserError
+from mneme._util.files import write_text
 from mneme._util.progress import Progress as ProgressProtocol
 from mneme._util.progress import Task
 
@@ -127,13 +129,9 @@ class FileProgress:
             return
         self._written = now
         self._status["updated_at"] = time.time()
-        temporary = self.file.with_suffix(".tmp")
-        try:
-            temporary.write_text(json.dumps(self._status))
-            temporary.replace(self.file)
-        except OSError:
-            # A full disk must be reported by the stage that needs the space, not by its progress bar.
-            temporary.unlink(missing_ok=True)
+        # A full disk must be reported by the stage that needs the space, not by its progress bar.
+        with suppress(OSError, UserError):
+            write_text(self.file, json.dumps(self._status))
 
 
 class _FileTask:

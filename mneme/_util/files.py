@@ -15,9 +15,9 @@ from mneme._util.errors import DiskFullError, RunError
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, durable: bool = False) -> Iterator[Path]:
     """A temporary file to write beside `path`, which takes its place at the end: a killed process leaves the old or
-    the new, never half of one. What fails leaves nothing behind.
+    the new, never half of one. What fails leaves nothing behind. `durable`: so does a machine that loses its power.
 
     Raises DiskFullError and RunError as `translate_os_errors` does.
     """
@@ -26,6 +26,9 @@ def replacing(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield temporary
+            if durable:
+                with open(temporary, "rb") as handle:
+                    os.fsync(handle.fileno())
             os.replace(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)

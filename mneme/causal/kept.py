@@ -9,14 +9,13 @@ are measured again when they are asked for.
 from __future__ import annotations
 
 import logging
-import os
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mneme._util.files import translate_os_errors
+from mneme._util.files import replacing
 from mneme.causal.measure import Sums
 
 _log = logging.getLogger(__name__)
@@ -45,12 +44,8 @@ class Kept:
             "weight": sums.weight,
         }
         arrays |= {f"{patch}|{source}": values for (patch, source), values in sums.values.items()}
-        with translate_os_errors(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            temporary = self.folder / f"{name}.tmp"
-            with open(temporary, "wb") as handle:
-                np.savez(handle, **arrays)
-            os.replace(temporary, self.folder / f"{name}.npz")
+        with replacing(self.folder / f"{name}.npz") as temporary, open(temporary, "wb") as handle:
+            np.savez(handle, **arrays)
 
     def drop(self, pattern: str) -> None:
         """Delete files, by a pattern of their names."""

@@ -24,11 +24,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mneme._util.errors import MnemeError
-from mneme._util.files import translate_os_errors, write_text
+from mneme._util.errors import MnemeError, RunError
+from mneme._util.files import replacing, translate_os_errors, write_text
 from mneme._util.processes import living
 from mneme.compare.compare import Comparison, compare_runs
-from mneme.store.database import CANNOT_WRITE
 
 _log = logging.getLogger(__name__)
 
@@ -63,20 +62,17 @@ class CompareFile:
         `compare_runs` does."""
         found = compare_runs(self.one, self.other)
         try:
-            self._keep(found)
-        except OSError as error:
-            if error.errno not in CANNOT_WRITE:
-                raise
+            with translate_os_errors(self.file):
+                self._keep(found)
+        except RunError as error:
             _log.debug("the comparison is not kept: %s", error)
         return found
 
     def _keep(self, found: Comparison) -> None:
         table = pa.Table.from_pandas(found.latents, preserve_index=False)
         table = table.replace_schema_metadata({"method": found.method, "why": found.why})
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.file.with_suffix(".tmp")
-        pq.write_table(table, temporary)
-        os.replace(temporary, self.file)
+        with replacing(self.file) as temporary:
+            pq.write_table(table, temporary)
         for old in sorted(self.file.parent.glob("*.parquet"), key=lambda f: f.stat().st_mtime)[:-KEPT]:
             old.unlink(missing_ok=True)
 

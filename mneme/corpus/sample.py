@@ -17,7 +17,6 @@ import dataclasses
 import hashlib
 import io
 import json
-import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,6 +26,7 @@ import zstandard
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel, PreTrainedTokenizerBase
 
 from mneme._util.errors import CorpusError
+from mneme._util.files import replacing
 from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.corpus.quality import Deduplicator, clean, is_degenerate
 from mneme.corpus.topics import FORMS, Area, load_topics
@@ -260,6 +260,5 @@ def _write(out: Path, documents: list[dict[str, str]]) -> None:
     buffer = io.StringIO()
     for document in documents:
         buffer.write(json.dumps(document, ensure_ascii=False) + "\n")
-    temporary = out.with_name(out.name + ".tmp")
-    temporary.write_bytes(zstandard.ZstdCompressor(level=19).compress(buffer.getvalue().encode("utf-8")))
-    os.replace(temporary, out)
+    with replacing(out) as temporary:
+        temporary.write_bytes(zstandard.ZstdCompressor(level=19).compress(buffer.getvalue().encode("utf-8")))

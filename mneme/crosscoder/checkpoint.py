@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import pickle
 import zipfile
 import zlib
@@ -13,18 +12,15 @@ from typing import Any
 import torch
 
 from mneme._util.errors import CrosscoderError
-from mneme._util.files import translate_os_errors
+from mneme._util.files import replacing
 
 _FILE = "checkpoint.pt"
 
 
 def write_checkpoint(folder: Path, identity: dict[str, Any], state: dict[str, Any]) -> None:
     """Replace the checkpoint in one step."""
-    with translate_os_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / (_FILE + ".tmp")
+    with replacing(folder / _FILE) as temporary:
         torch.save({"identity": identity, "state": state}, temporary)
-        os.replace(temporary, folder / _FILE)
 
 
 def read_checkpoint(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None:

@@ -10,10 +10,8 @@ shards and an index that knows them.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ import torch
 from safetensors.torch import save_file
 
 from mneme._util.errors import ActivationError
+from mneme._util.files import replacing, sha256
 
 _log = logging.getLogger(__name__)
 
@@ -37,17 +36,9 @@ def shard_name(number: int) -> str:
 def write_shard(folder: Path, number: int, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
     """Write a shard whole or not at all; its entry for the index."""
     file = folder / shard_name(number)
-    temporary = _beside(file)
-    try:
+    with replacing(file, durable=True) as temporary:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
-        with temporary.open("rb") as stream:
-            digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            os.fsync(stream.fileno())
-        size = temporary.stat().st_size
-        temporary.replace(file)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        digest, size = sha256(temporary), temporary.stat().st_size
     return {
         "file": file.name,
         "n": int(tensors["document"].shape[0]),
@@ -58,7 +49,8 @@ def write_shard(folder: Path, number: int, tensors: dict[str, torch.Tensor]) -> 
 
 def write_index(folder: Path, index: dict[str, Any]) -> None:
     """Write the index whole or not at all."""
-    _write_whole(folder / INDEX, json.dumps(index, indent=1).encode())
+    with replacing(folder / INDEX, durable=True) as temporary:
+        temporary.write_text(json.dumps(index, indent=1), encoding="utf-8")
 
 
 def read_index(folder: Path) -> dict[str, Any] | None:
@@ -81,23 +73,6 @@ def check_shard(folder: Path, entry: dict[str, Any], *, content: bool) -> None:
     file = folder / entry["file"]
     whole = file.is_file() and file.stat().st_size == entry["bytes"]
     if whole and content:
-        with file.open("rb") as stream:
-            whole = hashlib.file_digest(stream, "sha256").hexdigest() == entry["sha256"]
+        whole = sha256(file) == entry["sha256"]
     if not whole:
         raise ActivationError(f"{file} is missing or damaged: run the same harvest again to make it anew")
-
-
-def _beside(file: Path) -> Path:
-    return file.with_suffix(file.suffix + ".tmp")
-
-
-def _write_whole(file: Path, data: bytes) -> None:
-    temporary = _beside(file)
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -11,7 +11,6 @@ The folder is itself a model for `load_model`: the base with these tensors in pl
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +22,7 @@ from safetensors.torch import save_file
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mneme._util.errors import ConfigError
-from mneme._util.files import translate_os_errors, write_text
+from mneme._util.files import replacing, write_text
 from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme._util.settings import section_table, suggest
 from mneme._util.versions import versions
@@ -97,13 +96,11 @@ def make_organism(
     names = chosen.run(model, tokenizer, data, config, progress)
     folder = Path(out)
     recipe = _recipe(method, base, config, {kind: facts for kind, (_, facts) in found.items() if facts})
-    with translate_os_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        tensors = {
-            name: model.get_parameter(name).detach().to("cpu", torch.bfloat16).contiguous() for name in names
-        }
-        save_file(tensors, folder / "delta.safetensors.tmp", metadata={"format": "pt"})
-        os.replace(folder / "delta.safetensors.tmp", folder / "delta.safetensors")
+    tensors = {
+        name: model.get_parameter(name).detach().to("cpu", torch.bfloat16).contiguous() for name in names
+    }
+    with replacing(folder / "delta.safetensors") as temporary:
+        save_file(tensors, temporary, metadata={"format": "pt"})
     write_text(folder / "recipe.toml", recipe)
     write_text(folder / "README.md", organism_readme(folder.name, chosen.about, recipe, None))
     return folder

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mneme._util.errors import RunError
-from mneme._util.files import translate_os_errors
+from mneme._util.files import replacing
 from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.report.build import build_report
 from mneme.report.exports import EXPORTS, export_table
@@ -69,14 +68,8 @@ def _refuse_taken(target: Path) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    with translate_os_errors(path.parent):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_bytes(content)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def _rows(rows: pa.Table) -> Iterable[Sequence[Any]]:
