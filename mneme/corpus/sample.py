@@ -26,7 +26,7 @@ import zstandard
 from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel, PreTrainedTokenizerBase
 
 from mneme._util.errors import CorpusError
-from mneme._util.files import replacing
+from mneme._util.files import replacing, write_text
 from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.corpus.quality import Deduplicator, clean, is_degenerate
 from mneme.corpus.topics import FORMS, Area, load_topics
@@ -237,8 +237,7 @@ class _Partial:
         whole = lines[:-1]  # the last piece has no newline yet: a killed write
         if not whole or whole[0] != self.fingerprint:
             whole = [self.fingerprint]
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.path.write_text("".join(line + "\n" for line in whole), encoding="utf-8")
+        write_text(self.path, "".join(line + "\n" for line in whole))
         return [json.loads(line) for line in whole[1:]]
 
     def append(self, texts: list[str]) -> None:

@@ -27,6 +27,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mneme._util.errors import OutcomesError
+from mneme._util.files import write_text
 from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.effects.benchmark import LETTERS, Item, item_text, load_mmlu
 from mneme.effects.outcome_files import COLUMNS, ERROR_RATE, NATS, read_outcomes, write_outcomes
@@ -228,7 +229,7 @@ class Kept:
                 self.done |= entry[1]
         self.path.parent.mkdir(parents=True, exist_ok=True)
         if cut:  # a killed write leaves a line without its end: it goes
-            self.path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+            write_text(self.path, "".join(line + "\n" for line in lines))
 
     def add(self, measured: dict[int, Measured]) -> None:
         self.done |= measured

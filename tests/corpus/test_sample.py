@@ -179,3 +179,21 @@ def test_a_bad_topics_file_is_refused(tmp_path: Path, content: str, message: str
 def test_a_missing_topics_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CorpusError, match="can't be read"):
         load_topics(tmp_path / "none.toml")
+
+
+def test_a_kill_while_a_half_line_is_dropped_loses_no_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = sample._Partial(tmp_path / "c.partial", "these settings")
+    kept.read()
+    kept.append(["a text"])
+    kept.path.write_text(kept.path.read_text() + '["half a li')  # as kill -9 leaves it
+
+    def killed(path: Path, text: str, **_: object) -> int:
+        path.write_bytes(text[: len(text) // 2].encode())
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "write_text", killed)
+        kept.read()
+    assert kept.read() == [["a text"]]

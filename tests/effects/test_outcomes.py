@@ -221,3 +221,20 @@ def test_outcomes_that_do_not_fit_are_refused_with_the_reason(
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(OutcomesError, match="can't be read as CSV"):
         read_outcomes(tmp_path / "none.csv")
+
+
+def test_a_kill_while_a_half_line_is_dropped_loses_no_measured_item(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    partial, model = tmp_path / "p.jsonl", tiny_llama()
+    outcomes.Kept(partial, ITEMS, model).add({0: Measured(1.5, True, 0.5)})
+    partial.write_text(partial.read_text() + '{"key": "hal')  # as kill -9 leaves it
+
+    def killed(path: Path, text: str, **_: object) -> int:
+        path.write_bytes(text[: len(text) // 2].encode())
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "write_text", killed)
+        outcomes.Kept(partial, ITEMS, model)
+    assert outcomes.Kept(partial, ITEMS, model).done == {0: Measured(1.5, True, 0.5)}
