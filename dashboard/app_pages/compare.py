@@ -75,13 +75,9 @@ same = [f for f in queries.FACTS if f not in differing]
 st.html(
     "<div style='font-size:0.88rem'>"
     + "<br>".join(
-        f"<b>{sign}</b> {words.html(each.name, 50)}: "
-        + (
-            ", ".join(
-                f"{NAMES.get(key, key)} <b>{words.html(fact.get(key, '–'), 44)}</b>" for key in differing
-            )
-            or "the same settings"
-        )
+        f"<b>{sign}</b> {words.html(each.name, 50)}"
+        + (": " if differing else "")
+        + ", ".join(f"{NAMES.get(key, key)} <b>{words.html(fact.get(key, '–'), 44)}</b>" for key in differing)
         for sign, each, fact in (("A", run, facts[0]), ("B", other, facts[1]))
     )
     + (

@@ -46,6 +46,8 @@ def training_curve(rows: pd.DataFrame, columns: Mapping[str, str], y: str, *, he
             )
     layout(fig, "tokens read", y, height=height, legend=len(columns) > 1)
     fig.update_layout(hovermode="x unified")
+    if y == "share":
+        fig.update_yaxes(tickformat=".3~%")  # not 500µ
     return fig
 
 

@@ -31,7 +31,7 @@ def effect_bars(effects: pd.DataFrame, *, height: int, legend: bool = True) -> g
             orientation="h",
             name=f"{theme.EFFECT_SIGN[verdict]} {verdict}",
             marker={"color": colour},
-            error_x=_bars(part["effect"], part["ci_low"], part["ci_high"]),
+            error_x=_bars(part["effect"], part["ci_low"], part["ci_high"], colour="rgba(128,128,128,0.85)"),
             hovertemplate="%{y}<br>predicted effect %{x:.3g}<extra></extra>",
         )
     layout(fig, "predicted effect", "", height=height, legend=legend)
@@ -129,7 +129,8 @@ def group_heatmap(effects: pd.DataFrame, groups: pd.DataFrame, *, limit: int = 2
     return fig
 
 
-def _bars(value: pd.Series, low: pd.Series, high: pd.Series) -> dict[str, Any]:
+def _bars(value: pd.Series, low: pd.Series, high: pd.Series, *, colour: str = FAINT) -> dict[str, Any]:
+    """Error bars; {} where no end is known. colour: a stronger one where they lie on bars."""
     if low.isna().all():
         return {}
     return {
@@ -137,8 +138,8 @@ def _bars(value: pd.Series, low: pd.Series, high: pd.Series) -> dict[str, Any]:
         "symmetric": False,
         "array": (high - value).clip(0).fillna(0).to_numpy(np.float32),
         "arrayminus": (value - low).clip(0).fillna(0).to_numpy(np.float32),
-        "color": "rgba(128,128,128,0.85)",  # seen on a bar, too
-        "thickness": 1.4,
+        "color": colour,
+        "thickness": 1.2,
         "width": 2,
     }
 
