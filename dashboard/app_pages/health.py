@@ -3,7 +3,7 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard.components import charts, curves, narrow, receipts, state, theme, words
+from dashboard.components import charts, curves, narrow, replies, state, theme, words
 from mneme.attribution.reasons import REASONS
 from mneme.power.summary import sentence
 from mneme.store.queries import quality
@@ -193,7 +193,7 @@ with right:
         )
         st.caption(f"In all {words.duration(stages['seconds'].sum())}.")
 
-receipts.show_comparison(run)
+replies.show_comparison(run)
 
 info = run.info()
 with st.expander("What was compared"):

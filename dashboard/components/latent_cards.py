@@ -14,7 +14,7 @@ from dashboard.components import (
     curves,
     label_scores,
     narrow,
-    receipts,
+    replies,
     tables,
     theme,
     tokens,
@@ -193,4 +193,4 @@ def how_labelled(run: Run, latent: int, labels: pd.DataFrame) -> None:
                     language=None,
                     wrap_lines=True,
                 )
-                receipts.show(run, item["detail"])
+                replies.show(run, item["detail"])

@@ -11,7 +11,7 @@ import streamlit as st
 from dashboard.components import jobs, words
 from mneme.interpret.clients.server import named_model
 from mneme.interpret.label_config import LabelConfig
-from mneme.run.label_price import expected
+from mneme.run.label_price import price
 from mneme.store.queries.runs import RunEntry
 from mneme.store.run import open_run
 
@@ -82,5 +82,5 @@ def _labelling(folder: Path, names: Sequence[str]) -> None:
 @st.cache_data(max_entries=32, show_spinner=False)
 def _expected(run: Path, stamp: int, latents: int) -> tuple[int, int, int]:
     """Requests, prompt tokens, most reply tokens. `stamp`: when the run was written; one that went on is read again."""
-    found = expected(open_run(run), LabelConfig(llm_max_latents=latents), named_model())
+    found = price(open_run(run), LabelConfig(llm_max_latents=latents), named_model())
     return found.calls, found.prompt_tokens, found.reply_tokens

@@ -75,7 +75,7 @@ def section(name: str = "") -> Callable[[type[T]], type[T]]:
             alias_generator=AliasGenerator(validation_alias=names),
         ),
     )
-    return made  # type: ignore[no-any-return]
+    return made  # type: ignore[no-any-return]  # pydantic types its dataclasses as Any
 
 
 def from_mapping(cls: type[T], values: Mapping[str, Any], section: str) -> T:

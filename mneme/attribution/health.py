@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from mneme.attribution.geometry import MODELS
-from mneme.attribution.health_row import grade, measured
+from mneme.attribution.health_row import health_row, measured
 from mneme.attribution.stability import split_half_correlation
 from mneme.attribution.stream import Attribution
 from mneme.harvest.protocols import Activations
@@ -42,8 +42,8 @@ def _dictionary_rows(found: Attribution, k: int | None) -> list[dict[str, Any]]:
         []
         if k is None
         else [
-            grade("l0_topk", "Active latents a token, in training", k, "latents", ""),
-            grade(
+            health_row("l0_topk", "Active latents a token, in training", k, "latents", ""),
+            health_row(
                 "l0_ratio",
                 "L0 by threshold over L0 in training, |ln|",
                 _abs_log(l0 / k),
@@ -56,7 +56,7 @@ def _dictionary_rows(found: Attribution, k: int | None) -> list[dict[str, Any]]:
     )
     return [
         *(
-            grade(
+            health_row(
                 f"explained_variance_{model}",
                 f"Explained variance, {model}",
                 found.fit.explained_variance[m],
@@ -68,7 +68,7 @@ def _dictionary_rows(found: Attribution, k: int | None) -> list[dict[str, Any]]:
             )
             for m, model in enumerate(MODELS)
         ),
-        grade(
+        health_row(
             "dead_share",
             "Dead latents",
             1 - live.mean() if len(live) else None,
@@ -77,9 +77,9 @@ def _dictionary_rows(found: Attribution, k: int | None) -> list[dict[str, Any]]:
             warn=0.10,
             fail=0.15,
         ),
-        grade("l0_threshold", "Active latents a token, by threshold", l0, "latents", ""),
+        health_row("l0_threshold", "Active latents a token, by threshold", l0, "latents", ""),
         *in_training,
-        grade(
+        health_row(
             "dense_share",
             "Dense latents",
             (found.latents["dense"] & live).sum() / max(int(live.sum()), 1),
@@ -88,7 +88,7 @@ def _dictionary_rows(found: Attribution, k: int | None) -> list[dict[str, Any]]:
             warn=0.02,
             fail=0.1,
         ),
-        grade(
+        health_row(
             "normaliser",
             "Normalised power of a dimension, worst |ln|",
             max(_abs_log(power) for power in found.fit.normalised_power),
@@ -97,7 +97,7 @@ def _dictionary_rows(found: Attribution, k: int | None) -> list[dict[str, Any]]:
             warn=0.2,
             fail=0.7,
         ),
-        grade(
+        health_row(
             "silent_tokens",
             "Tokens on which no latent fires",
             found.firing.n_silent_tokens / n,
@@ -116,7 +116,7 @@ def _verdict_rows(found: Attribution) -> list[dict[str, Any]]:
     halves = split_half_correlation(found.half_betas)
     return [
         *(
-            grade(
+            health_row(
                 f"split_half_{model}",
                 f"Beta of one half of the documents against the other, {model}",
                 measured(halves[m]),
@@ -128,7 +128,7 @@ def _verdict_rows(found: Attribution) -> list[dict[str, Any]]:
             )
             for m, model in enumerate(MODELS)
         ),
-        grade(
+        health_row(
             "correlated_share",
             "Latents in a correlated group",
             (latents["correlated_group"].notna() & live).sum() / n_live,
@@ -136,7 +136,7 @@ def _verdict_rows(found: Attribution) -> list[dict[str, Any]]:
             "many latents share the credit: read the joint betas, train with fewer latents",
             warn=0.5,
         ),
-        grade(
+        health_row(
             "uncertain_share",
             "Latents without a verdict",
             ((latents["verdict"] == "uncertain") & live).sum() / n_live,
@@ -144,14 +144,14 @@ def _verdict_rows(found: Attribution) -> list[dict[str, Any]]:
             "read more text: intervals narrow with the number of documents",
             warn=0.5,
         ),
-        grade(
+        health_row(
             "common_scale",
             "Change that most latents share (tuned over base)",
             float(np.exp(found.reference)),
             "ratio",
             "",
         ),
-        grade("margin", "Equivalence margin of the verdicts", found.margin, "nats", ""),
+        health_row("margin", "Equivalence margin of the verdicts", found.margin, "nats", ""),
     ]
 
 
@@ -161,7 +161,7 @@ def _token_rows(cache: Activations) -> list[dict[str, Any]]:
     if hasattr(cache, "n_skipped_sinks"):
         share = cache.n_skipped_sinks / max(cache.n + cache.n_skipped_sinks, 1)
         rows.append(
-            grade(
+            health_row(
                 "sink_share",
                 "Attention-sink tokens left out",
                 share,
@@ -172,11 +172,13 @@ def _token_rows(cache: Activations) -> list[dict[str, Any]]:
             )
         )
     if hasattr(cache, "n_skipped_bos"):
-        rows.append(grade("bos_tokens", "BOS and padding tokens left out", cache.n_skipped_bos, "tokens", ""))
+        rows.append(
+            health_row("bos_tokens", "BOS and padding tokens left out", cache.n_skipped_bos, "tokens", "")
+        )
     if hasattr(cache, "n_documents"):
         empty = cache.n_documents - len(np.unique(cache.document))
         rows.append(
-            grade(
+            health_row(
                 "empty_documents",
                 "Documents of which no token was kept",
                 empty,

@@ -12,7 +12,7 @@ _NOT_A_NUMBER = (
 )
 
 
-def grade(
+def health_row(
     metric: str,
     title: str,
     value: float | None,

@@ -14,7 +14,7 @@ import torch
 
 from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.attribution.geometry import MODELS
-from mneme.attribution.health_row import grade
+from mneme.attribution.health_row import health_row
 from mneme.corpus.windows import Window
 from mneme.crosscoder.module import Crosscoder
 from mneme.harvest.behaviour import Behaviour, compare_predictions
@@ -60,7 +60,7 @@ def splice_health(
         kl = np.concatenate([np.zeros(0), *(part.kl for part in found[m])])
         advice = "the dictionary misses what this model uses: train longer, with more latents or a larger k"
         rows.append(
-            grade(
+            health_row(
                 f"splice_nll_{model}",
                 f"Rise of next-token NLL with the reconstruction spliced in, {model}",
                 float(change.mean()) if len(change) else None,
@@ -71,7 +71,7 @@ def splice_health(
             )
         )
         rows.append(
-            grade(
+            health_row(
                 f"splice_kl_{model}",
                 f"KL of the predictions with the reconstruction spliced in, {model}",
                 float(kl.mean()) if len(kl) else None,

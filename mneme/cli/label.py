@@ -88,9 +88,9 @@ def label(
 
 
 def _print_estimate(run: Run, config: LabelConfig) -> None:
-    from mneme.run.label_price import estimate
+    from mneme.run.label_price import prices
 
-    found = estimate(run, config)
+    found = prices(run, config)
     if not found:
         out.print("Offline labels only: nothing is asked and nothing is paid.")
         return

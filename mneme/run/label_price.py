@@ -17,7 +17,7 @@ from mneme.store.queries.meaning import promoted_tokens, training_contexts, verd
 from mneme.store.run import Run
 
 
-class Estimate(NamedTuple):
+class Price(NamedTuple):
     """Of one explainer."""
 
     method: str
@@ -41,26 +41,26 @@ def questions(run: Run, config: LabelConfig) -> dict[int, Prompt]:
     )
 
 
-def estimate(run: Run, config: LabelConfig) -> list[Estimate]:
+def prices(run: Run, config: LabelConfig) -> list[Price]:
     """What each explainer of the settings would cost. Raises LabelError where one is demanded and none is named."""
     names = explainer_names(config)
     prompts = questions(run, config) if names else {}
-    return [_estimate(name, prompts, run.path / "labels", config) for name in names]
+    return [_price(name, prompts, run.path / "labels", config) for name in names]
 
 
-def expected(run: Run, config: LabelConfig, name: str | None) -> Estimate:
+def price(run: Run, config: LabelConfig, name: str | None) -> Price:
     """What one explainer would cost; None: any server's model, of which no reply is kept."""
-    return _estimate(name, questions(run, config), run.path / "labels", config)
+    return _price(name, questions(run, config), run.path / "labels", config)
 
 
-def _estimate(name: str | None, prompts: dict[int, Prompt], folder: Path, config: LabelConfig) -> Estimate:
+def _price(name: str | None, prompts: dict[int, Prompt], folder: Path, config: LabelConfig) -> Price:
     left = list(prompts.values())
     if name is not None:
         responses, whose = ResponseCache(folder), identity(name)
         left = [prompt for prompt in left if not _kept(responses, prompt.key(whose))]
     tokens = sum(map(estimated_tokens, left)), REPLY_TOKENS * len(left)
     prices = budget_of(name or "", config).prices
-    return Estimate(
+    return Price(
         method_of(name or "a model"),
         len(prompts),
         len(left),

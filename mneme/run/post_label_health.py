@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence, Sized
 import numpy as np
 import pandas as pd
 
-from mneme.attribution.health_row import grade, measured
+from mneme.attribution.health_row import health_row, measured
 from mneme.store.queries.labels import unreliable
 
 
@@ -16,7 +16,7 @@ def label_overlap_health(overlap: float) -> pd.DataFrame:
     """The row for `label_overlap` (mneme/interpret/explainers/overlap.py); below 40% warns, as in the MNEME paper."""
     return pd.DataFrame(
         [
-            grade(
+            health_row(
                 "label_overlap",
                 "Latents whose labels from either half of the text agree",
                 measured(overlap),
@@ -38,7 +38,7 @@ def label_scores_health(labels: pd.DataFrame, summary: pd.DataFrame) -> pd.DataF
     random_latent = score.get("random latent", float("nan"))
     return pd.DataFrame(
         [
-            grade(
+            health_row(
                 "label_score",
                 "Offline labels on held-out text, mean balanced accuracy",
                 measured(score.get("own", float("nan"))),
@@ -47,14 +47,14 @@ def label_scores_health(labels: pd.DataFrame, summary: pd.DataFrame) -> pd.DataF
                 warn=round(random_latent, 3) if np.isfinite(random_latent) else 0.5,
                 low_is_bad=True,
             ),
-            grade(
+            health_row(
                 "label_nonsense",
                 "Offline labels of latents that fire at random, the same score",
                 measured(random_latent),
                 "share of windows, both sides weighing the same; chance is 50 %",
                 "",
             ),
-            grade(
+            health_row(
                 "label_unreliable",
                 "Labels not shown to beat other latents' labels",
                 float(share) if len(weak) else None,
@@ -71,7 +71,7 @@ def category_answers_health(answered: Sized, reasons: Mapping[int, str]) -> pd.D
     asked = len(answered) + len(reasons)
     return pd.DataFrame(
         [
-            grade(
+            health_row(
                 "category_answers",
                 "Latents that the labelling model assigned to categories",
                 len(answered) / asked if asked else None,
@@ -90,7 +90,7 @@ def label_failures_health(failures: pd.DataFrame) -> pd.DataFrame:
     why = _counted(failures["reason"])
     return pd.DataFrame(
         [
-            grade(
+            health_row(
                 "label_failures",
                 "Latents the labelling model gave no label for",
                 float(len(failures)),
@@ -108,7 +108,7 @@ def stability_health(
     """Rows of retrained dictionaries: share of live latents found again, PW-MCC, categories of the same verdict."""
     return pd.DataFrame(
         [
-            grade(
+            health_row(
                 "seed_persistence",
                 "Latents that another seed finds again",
                 _mean(persisting),
@@ -117,7 +117,7 @@ def stability_health(
                 warn=0.3,
                 low_is_bad=True,
             ),
-            grade(
+            health_row(
                 "pw_mcc",
                 "Matched decoder cosine across seeds, weighted (PW-MCC)",
                 _mean(pw_mcc),
@@ -126,7 +126,7 @@ def stability_health(
                 warn=0.6,
                 low_is_bad=True,
             ),
-            grade(
+            health_row(
                 "category_persistence",
                 "Categories that another seed gives the same verdict",
                 _mean(categories),
@@ -145,7 +145,7 @@ def null_health(
     """Rows of the null pairs: the largest false-positive rate, and each threshold they ask for beside the one used."""
     return pd.DataFrame(
         [
-            grade(
+            health_row(
                 "null_rate",
                 "Latents called changed in a pair that did not change",
                 rate,
@@ -153,7 +153,7 @@ def null_health(
                 "judge with the margin the null pairs ask for (`mneme null` prints the command)",
                 warn=0.05,
             ),
-            grade(
+            health_row(
                 "null_margin",
                 "Margin the null pairs ask for",
                 margin[0],
@@ -161,7 +161,7 @@ def null_health(
                 f"judge again with --replace --set attribution.margin={margin[0] + 0.0005:.3f}",
                 warn=margin[1],
             ),
-            grade(
+            health_row(
                 "null_affected_share",
                 "Reach of a category that the null pairs ask for",
                 min_affected_share[0],

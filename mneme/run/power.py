@@ -11,7 +11,7 @@ import pandas as pd
 
 from mneme._util.errors import RunError
 from mneme._util.progress import NULL_PROGRESS, Progress
-from mneme.attribution.health_row import grade
+from mneme.attribution.health_row import health_row
 from mneme.effects.config import EffectsConfig
 from mneme.power.summary import overall
 from mneme.store.queries import tables
@@ -84,7 +84,7 @@ def power_health(power: Power) -> pd.DataFrame:
         "nll": "Changes of NLL of the margin's size that the intervals would tell of",
     }
     rows = [
-        grade(
+        health_row(
             "power",
             "Categories in which a change of the margin's size would be found",
             overall(power.table)["share"],
@@ -96,9 +96,9 @@ def power_health(power: Power) -> pd.DataFrame:
     ]
     for channel, title in titles.items():
         chance = float(whole["at_margin"].get(channel, np.nan))
-        rows.append(grade(f"power_{channel}", title, chance, "share, mean over categories", ""))
+        rows.append(health_row(f"power_{channel}", title, chance, "share, mean over categories", ""))
     outside = "Changes outside the decoders' span of the margin's size that latents would tell of"
-    rows.append(grade("power_outside", outside, power.outside, "share of injections", ""))
+    rows.append(health_row("power_outside", outside, power.outside, "share of injections", ""))
     # what was not measured has no row: the table says why
     return pd.DataFrame([row for row in rows if np.isfinite(row["value"])], columns=list(rows[0]))
 

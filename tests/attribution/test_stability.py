@@ -10,7 +10,7 @@ import torch
 import mneme.attribution.stability as stability_module
 from mneme.attribution.config import AttributionConfig
 from mneme.attribution.health import attribution_health
-from mneme.attribution.health_row import grade
+from mneme.attribution.health_row import health_row
 from mneme.attribution.held_activations import MemoryCache
 from mneme.attribution.nulls import (
     calibrated,
@@ -168,10 +168,12 @@ def test_a_threshold_is_what_the_worst_null_asks_for():
 
 
 def test_grades_follow_their_limits():
-    words = [grade("m", "t", v, "u", "do", warn=0.1, fail=0.15)["status"] for v in (0.1, 0.12, 0.2, None)]
+    words = [
+        health_row("m", "t", v, "u", "do", warn=0.1, fail=0.15)["status"] for v in (0.1, 0.12, 0.2, None)
+    ]
     assert words == ["ok", "warn", "fail", "info"]
-    low = [grade("m", "t", v, "u", "do", warn=0.4, low_is_bad=True)["status"] for v in (0.5, 0.3)]
-    assert low == ["ok", "warn"] and grade("m", "t", 0.2, "u", "do", fail=0.15)["advice"] == "do"
+    low = [health_row("m", "t", v, "u", "do", warn=0.4, low_is_bad=True)["status"] for v in (0.5, 0.3)]
+    assert low == ["ok", "warn"] and health_row("m", "t", 0.2, "u", "do", fail=0.15)["advice"] == "do"
     assert label_overlap_health(0.39).status[0] == "warn" and label_overlap_health(0.41).status[0] == "ok"
     assert list(stability_health([0.4], []).status) == ["ok", "info", "info"]
     assert list(stability_health([0.2], [0.5], [0.7, 0.8]).status) == ["warn"] * 3
@@ -183,15 +185,15 @@ def test_grades_follow_their_limits():
 
 @pytest.mark.parametrize("limits", [{}, {"warn": 0.1}, {"fail": 0.1, "low_is_bad": True}])
 def test_a_figure_that_is_not_a_number_is_a_failed_check(limits):
-    found = grade("m", "t", np.nan, "u", "do", **limits)
+    found = health_row("m", "t", np.nan, "u", "do", **limits)
     assert found["status"] == "fail" and "not a number" in found["advice"]
-    nothing = grade("m", "t", None, "u", "do", **limits)
+    nothing = health_row("m", "t", None, "u", "do", **limits)
     assert nothing["status"] == "info" and np.isnan(nothing["value"]) and nothing["advice"] == ""
 
 
 def test_a_figure_that_is_infinite_is_beyond_its_limit():
-    assert grade("m", "t", np.inf, "u", "do", warn=0.1, fail=0.2)["status"] == "fail"
-    assert grade("m", "t", -np.inf, "u", "do", fail=0.2, low_is_bad=True)["status"] == "fail"
+    assert health_row("m", "t", np.inf, "u", "do", warn=0.1, fail=0.2)["status"] == "fail"
+    assert health_row("m", "t", -np.inf, "u", "do", fail=0.2, low_is_bad=True)["status"] == "fail"
 
 
 def test_seeds_that_cannot_be_compared_are_left_out():

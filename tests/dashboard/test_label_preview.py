@@ -8,7 +8,7 @@ import pytest
 from test_pages import open_page
 
 from mneme.interpret.label_config import LabelConfig
-from mneme.run.label_price import expected
+from mneme.run.label_price import price
 from mneme.testing.synthetic import make_synthetic_run
 
 
@@ -23,7 +23,7 @@ def test_the_cost_of_labelling_is_of_this_runs_questions(
     for latents in (200, 3):
         app.number_input(key="label_latents").set_value(latents)
         app.number_input(key="label_price").set_value(10.0).run()
-        found = expected(run, LabelConfig(llm_max_latents=latents), None)
+        found = price(run, LabelConfig(llm_max_latents=latents), None)
         assert 0 < found.calls <= latents
         (said,) = [m.value for m in app.markdown if "changed latents to ask" in m.value]
         assert said.startswith(f"{found.calls} changed latents") and f"{found.prompt_tokens:,} tokens" in said

@@ -23,7 +23,7 @@ from mneme.interpret.explainers.prompt import make_prompts
 from mneme.interpret.label_config import LabelConfig
 from mneme.interpret.labelling import Asked, Found, Labels, label_latents
 from mneme.interpret.tokens import TokenTexts
-from mneme.run.label_price import estimate, questions
+from mneme.run.label_price import prices, questions
 from mneme.store.queries.comparison import method_rows
 from mneme.store.queries.meaning import (
     found_contexts,
@@ -169,7 +169,7 @@ def test_explainers_are_compared_on_the_latents_that_were_asked_about(
         asked = len(server.requests)
         again = explain_all(explainer_names(labels), prompts, labels, paid)
         assert len(server.requests) == asked + 1  # the reply that was no label, once more
-        assert estimate(run, labels)[0].calls == 0
+        assert prices(run, labels)[0].calls == 0
     assert asked == 4 and again[0].usage.cached == 2
     methods = compared.methods.set_index("method")
     assert methods.index.tolist() == ["llm:a", "llm:b", "offline"]
