@@ -84,7 +84,7 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], section: str) -> T:
     Raises ConfigError for an unknown key (with the nearest known one), one setting under two names, or a value of the
     wrong type or out of bounds.
     """
-    known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    known = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]  # a section is a dataclass
     values = with_current_names(section, values)
     for key in values:
         if key not in known:

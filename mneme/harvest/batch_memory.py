@@ -23,7 +23,7 @@ def bytes_a_token(model: nn.Module) -> int:
 
     And what is kept for the other model: the streams, at most the attention and two products of a layer.
     """
-    config = model.config.get_text_config()  # type: ignore[operator,union-attr]
+    config = model.config.get_text_config()  # type: ignore[operator,union-attr]  # nn.Module: any attribute
     inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
     item = next(model.parameters()).element_size()
     kept = 3 * config.hidden_size + 2 * inner

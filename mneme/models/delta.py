@@ -85,4 +85,4 @@ def _replace(model: nn.Module, name: str, tensor: torch.Tensor) -> None:
         for held in (module._parameters, module._buffers):
             for key, value in held.items():
                 if value is old:
-                    held[key] = tensor  # type: ignore[assignment]
+                    held[key] = tensor  # type: ignore[assignment]  # a parameter or a buffer

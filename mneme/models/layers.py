@@ -124,7 +124,7 @@ def _observed(model: PreTrainedModel, seen: Observation) -> Anatomy:
         )
     # Beside the layers proper there may be lists of small helpers: the layers hold the weights.
     path = max(outer, key=lambda each: sum(p.numel() for p in model.get_submodule(each).parameters()))
-    calls, count = layer_calls(seen, path), len(model.get_submodule(path))  # type: ignore[arg-type]
+    calls, count = layer_calls(seen, path), len(model.get_submodule(path))  # type: ignore[arg-type]  # a ModuleList
     if problem := _problem(path, calls, count):
         raise ModelError(f"{name} {problem}: mneme reads decoders with one residual stream")
     return Anatomy(path, count, residual(calls[-1].made).shape[-1], _positions(model, seen))
@@ -194,7 +194,7 @@ def _one_direction(made: Tensor, given: Tensor) -> bool:
 
 def _announced(model: nn.Module) -> Anatomy:
     """By the config: the largest ModuleList as long as its count of layers."""
-    config = model.config.get_text_config(decoder=True)  # type: ignore[union-attr, operator]
+    config = model.config.get_text_config(decoder=True)  # type: ignore[union-attr, operator]  # nn.Module: any attribute
     count, d = int(config.num_hidden_layers), int(config.hidden_size)
     found = [
         (name, module)

@@ -32,7 +32,7 @@ def mlp_out_weights(model: PreTrainedModel, layers: Sequence[int]) -> list[str]:
     Raises ConfigError for a layer that isn't there, ModelError for a model with no such matrix.
     """
     path = layers_path(model)
-    count = len(model.get_submodule(path))  # type: ignore[arg-type]
+    count = len(model.get_submodule(path))  # type: ignore[arg-type]  # a ModuleList
     known = dict(model.named_parameters())
     names = []
     for layer in layers:

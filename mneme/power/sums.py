@@ -118,7 +118,7 @@ def keep_sums(
     return KeptSums(
         moments,
         scaling,
-        tuple(sparse.csr_array((found.shares[:, m], at), shape=(D, F)) for m in (0, 1)),  # type: ignore[arg-type]
+        tuple(sparse.csr_array((found.shares[:, m], at), shape=(D, F)) for m in (0, 1)),  # type: ignore[arg-type]  # two
         sparse.csr_array((found.power, at), shape=(D, F)),
         float(np.sqrt(max(variance, 0.0))),
         norm,

@@ -205,7 +205,7 @@ def points(run: Run) -> tuple[Point, ...]:
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    return frame.astype(object).to_dict("records")  # type: ignore[return-value]
+    return frame.astype(object).to_dict("records")  # type: ignore[return-value]  # columns are strings
 
 
 def _real(value: Any) -> float | None:
