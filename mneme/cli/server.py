@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from mneme._util.bundle import bundle_folder
@@ -41,12 +43,20 @@ def serve_dashboard(runs: Path, *, run: str | None = None, port: int = 8501, hea
     command += settings_flags(home / ".streamlit" / "config.toml", chosen)
     # The theme is read from .streamlit/config.toml in the folder that Streamlit is started in.
     process = subprocess.Popen(command, env=environment, cwd=home)
+    before = signal.signal(signal.SIGTERM, _stop)  # or the server would be left behind, and keep the port
     try:
         return process.wait()
     except KeyboardInterrupt:
         process.terminate()
         process.wait()
         return 0
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """SIGTERM is Ctrl-C."""
+    raise KeyboardInterrupt
 
 
 def settings_flags(file: Path, chosen: Mapping[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import sys
@@ -24,8 +25,13 @@ def test_the_dashboard_of_a_run_answers(runs: Path, kind: str, tmp_path: Path) -
         try:
             page = answered(f"http://127.0.0.1:{port}/", server)
         finally:
-            server.send_signal(2)  # as Ctrl-C does
+            server.send_signal(
+                signal.SIGTERM if kind == KINDS[0] else signal.SIGINT
+            )  # SIGINT: as Ctrl-C does
             code = server.wait(60)
+    with socket.socket() as again:  # the server is gone too
+        again.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        again.bind(("127.0.0.1", port))
     told = (tmp_path / "said").read_text()
     assert page.status_code == 200 and "<title>" in page.text, told
     assert code == 0 and "Traceback" not in told, told
