@@ -45,7 +45,7 @@ def contexts(run: Run, row: dict[str, Any], made: bool) -> None:
             help="Windows of text around the tokens it fires on most (top), and from each tenth of its "
             "activations, "
             "D10 the strongest. The underlined token is the strongest. Point at a token for its values. "
-            "KL and NLL change are measured on the beginnings of a share of the documents.",
+            "KL and NLL change are measured on the first tokens of a share of the documents.",
         )
         colouring = colour_by.segmented_control(
             "Colour by",

@@ -11,7 +11,7 @@ import streamlit as st
 
 from dashboard.components import theme, words
 from mneme._util.errors import MnemeError
-from mneme.analyst import VERDICTS, Change, History, Review, fold, standing
+from mneme.analyst import VERDICTS, Change, History, Review, fold, review_status
 from mneme.analyst.reviews import last_action
 from mneme.store.queries import triage
 from mneme.store.run import Run
@@ -81,7 +81,7 @@ def show_problem() -> None:
 def add_columns(frame: pd.DataFrame, found: dict[int, Review]) -> pd.DataFrame:
     """The frame with `review`, and with the analyst's labels, marked, in place of the automatic ones."""
     own = [found.get(int(latent)) for latent in frame["latent"]]
-    frame = frame.assign(review=[standing(r.verdict, r.bookmark) if r else "" for r in own])
+    frame = frame.assign(review=[review_status(r.verdict, r.bookmark) if r else "" for r in own])
     if "label" in frame:
         frame["label"] = [
             f"{words.plain(r.label, 86)}{EDITED}" if r and r.label else label

@@ -138,9 +138,9 @@ HELP = {
     "firing_rate": "Share of tokens the latent fires on.",
     "redirected": FLAGS["redirected"][1],
     "kl": "KL(base || tuned) of the next-token predictions where the latent fires, in nats. Measured on the "
-    "beginnings of a share of the documents (harvest.behaviour_tokens, behaviour_share).",
+    "first tokens of a share of the documents (harvest.behaviour_tokens, behaviour_share).",
     "nll_change": "Tuned minus base surprise (negative log-likelihood) at the next token where the latent "
-    "fires, in nats: above 0 the tuned model predicts worse there. Measured on the beginnings of a share of "
+    "fires, in nats: above 0 the tuned model predicts worse there. Measured on the first tokens of a share of "
     "the documents (harvest.behaviour_tokens, behaviour_share).",
     "kl_of_text": "KL(base || tuned) of the next-token predictions, mean over the text, in nats.",
     "nll_change_of_text": "Tuned minus base surprise (negative log-likelihood) at the next token, mean over the text, "

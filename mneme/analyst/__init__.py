@@ -6,6 +6,6 @@
 """
 
 from mneme.analyst.history import History
-from mneme.analyst.reviews import VERDICTS, Change, Review, fold, standing
+from mneme.analyst.reviews import VERDICTS, Change, Review, fold, review_status
 
-__all__ = ["VERDICTS", "Change", "History", "Review", "fold", "standing"]
+__all__ = ["VERDICTS", "Change", "History", "Review", "fold", "review_status"]

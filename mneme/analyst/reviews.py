@@ -64,7 +64,7 @@ def fold(changes: Iterable[Change]) -> dict[int | None, Review]:
     return {latent: review for latent, review in reviews.items() if not review.empty}
 
 
-def standing(verdict: str, bookmark: bool) -> str:
+def review_status(verdict: str, bookmark: bool) -> str:
     """A review in a word, the same on pages and in the report: ✓ accept ★."""
     return " ".join(part for part in (_SIGNS.get(verdict), verdict, "★" if bookmark else "") if part)
 

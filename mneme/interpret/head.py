@@ -1,7 +1,7 @@
 """What a direction in the stream after the last layer does to the logits: the model's own tail, made linear.
 
 Between the last layer and the head lie a norm in most decoders, a projection in some, a constant factor before or after
-the head in others. None is known by name here: the tail is run on chosen streams, the layers standing aside. It is
+the head in others. None is known by name here: the tail is run on chosen streams, the layers left out. It is
 
 - linear, and its map is read off the d unit vectors; or
 - a norm: linear but for the division by the stream's size, its root mean square or (of a norm that centres) its

@@ -1,6 +1,6 @@
 """The nearest latents of each latent: by what they write (decoders) and by when they fire.
 
-decoder: cosine of the two decoders laid end to end, (d_j^b, d_j^t), in raw activation units.
+decoder: cosine of the two decoders joined end to end, (d_j^b, d_j^t), in raw activation units.
 firing: Pearson (phi) correlation of the 0/1 firing indicators over tokens, from the counts of joint firings.
 """
 

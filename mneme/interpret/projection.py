@@ -1,13 +1,13 @@
 """A map of the dictionary: UMAP of the decoder directions, one point a live latent.
 
-Directions are those of both decoders laid end to end, scaled to length 1, so that the map shows what latents
+Directions are those of both decoders joined end to end, scaled to length 1, so that the map shows what latents
 write and not how strongly. PCA to 50 dimensions first, their exact nearest neighbours, then UMAP (McInnes et
 al., arXiv 1802.03426) started from the first two of them, with a fixed seed: one thread, the same map always.
 
 umap-learn's steps are called by themselves: its front class would search neighbours approximately, which it
 compiles for longer than an exact search takes here.
 
-Above MAX_FITTED latents the layout is made of an even sample, and the others are laid at the weighted mean of
+Above MAX_FITTED latents the layout is made of an even sample, and the others are placed at the weighted mean of
 their nearest neighbours in it: the time then grows only with the search for those.
 """
 

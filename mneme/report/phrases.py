@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mneme._util.vocabulary import NOT_LOCALISED
-from mneme.analyst import standing
+from mneme.analyst import review_status
 from mneme.report.analyst import OWN
 from mneme.report.format import ABSENT, bounded, count, interval, number, percent, visible
 from mneme.report.latents import Context, Latent, Remark
@@ -183,7 +183,7 @@ def latent_numbers(latent: Latent) -> list[tuple[str, str]]:
 
 def review(remark: Remark) -> str:
     """✓ accept ★ by ann: what for. [core, biology]"""
-    verdict = standing(remark.verdict, remark.bookmark)
+    verdict = review_status(remark.verdict, remark.bookmark)
     said = " ".join(part for part in (verdict, f"by {remark.author}" if remark.author else "") if part)
     tags = f" [{', '.join(remark.tags)}]" if remark.tags else ""
     return said + (f": {_one_line(remark.note)}" if remark.note else "") + tags
@@ -194,7 +194,7 @@ def remark_rows(remarks: Sequence[Remark]) -> list[tuple[str, ...]]:
     return [
         (
             "the run" if r.latent is None else str(r.latent),
-            standing(r.verdict, r.bookmark),
+            review_status(r.verdict, r.bookmark),
             r.label,
             _one_line(r.note),
             ", ".join(r.tags),

@@ -64,7 +64,7 @@ class RunContext:
 
     @cached_property
     def plan(self) -> Plan:
-        """The corpus as tokens, laid out for the harvest."""
+        """The corpus as tokens, in the order the harvest reads it."""
         from mneme.harvest.limits import within_limits
         from mneme.harvest.plan import make_plan
 

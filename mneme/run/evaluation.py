@@ -32,7 +32,7 @@ from mneme.run.finished import finished_context, tell_findings
 from mneme.store.queries import tables
 from mneme.store.writing import writing
 
-RIVALS = ("mean_difference_lens", "difference_sae", "oracle")
+EXPENSIVE = ("mean_difference_lens", "difference_sae", "oracle")
 
 
 def evaluate_run(
@@ -74,7 +74,7 @@ def evaluate_run(
             found["difference_sae"] = _difference_sae(context, assigned) / typical
         if items:
             found["oracle"] = _oracle(context, items, assigned.taxonomy.keys, typical)
-        rows = [old[~old["method"].isin(RIVALS)]]
+        rows = [old[~old["method"].isin(EXPENSIVE)]]
         rows += [
             pd.DataFrame({"category": assigned.taxonomy.keys, "method": m, "value": v})
             for m, v in found.items()

@@ -31,7 +31,7 @@ class Prompt(NamedTuple):
     user: str
 
     def key(self, identity: str) -> str:
-        """The receipt's name; `identity` is the model's (`Chat.identity`)."""
+        """The kept reply's name; `identity` is the model's (`Chat.identity`)."""
         return hashlib.sha256("\0".join((identity, self.system, self.user)).encode()).hexdigest()
 
 
@@ -51,7 +51,7 @@ class CachedResponse(NamedTuple):
 
 
 class ResponseCache:
-    """A folder of receipts."""
+    """A folder of kept replies."""
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)

@@ -39,7 +39,7 @@ def compare_explainers(
     """Compare the explainers of `config.compare` on the latents that were asked about.
 
     `labels`: latent, label, method, score, score_shuffled. `prompts`: the questions, by latent. `folder`: of the
-    receipts. `embed`: n texts -> (n, e) unit rows. `categories` (C, e): unit rows of the categories; a label's
+    kept replies. `embed`: n texts -> (n, e) unit rows. `categories` (C, e): unit rows of the categories; a label's
     category is the nearest. Scores are means over the latents that every method with labels has a score on, with a
     95% interval over latents; costs are of all that the labels took, whenever it was paid.
     """
