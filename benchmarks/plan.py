@@ -21,17 +21,17 @@ from mneme.harvest import HarvestConfig, estimated_bytes
 RATES = {
     # measured on an H200
     "forward": 466e12,  # FLOP a second of both models' passes to the layer, bfloat16: the bare hook of large_gpu.py
-    "harvest": 18_950,  # tokens a second of the harvest to the layer, copies to the host and shards on disk included
+    "harvest": 18_950,  # tokens per second of the harvest to the layer, copies to the host and shards on disk included
     "encoder": 730e12,  # FLOP a second of the encoder's product, bfloat16, at B = 32,768
-    "rows": 5.5e12,  # bytes a second of gathered rows: some come from the cache
-    "memory": 4.2e12,  # bytes a second, read and written: a copy
+    "rows": 5.5e12,  # bytes per second of gathered rows: some come from the cache
+    "memory": 4.2e12,  # bytes per second, read and written: a copy
     "rest": 1.1,  # a whole step over what is counted of it
-    "pass": 13_100,  # tokens a second of attribution, 100 active latents of 131,072: its sums are the host's
+    "pass": 13_100,  # tokens per second of attribution, 100 active latents of 131,072: its sums are the host's
     # measured on one core of an AMD EPYC, files in the page cache, d = 4,096
-    "read": 71_000,  # tokens a second of shuffled batches, of which a process reads its own share
+    "read": 71_000,  # tokens per second of shuffled batches, of which a process reads its own share
     # assumed
-    "links": {1: 350e9, 8: 350e9, 64: 300e9},  # bus bandwidth of an all-reduce, bytes a second
-    "storage": 20e9,  # bytes a second that a shared file system gives all machines together
+    "links": {1: 350e9, 8: 350e9, 64: 300e9},  # bus bandwidth of an all-reduce, bytes per second
+    "storage": 20e9,  # bytes per second that a shared file system gives all machines together
 }
 
 
@@ -94,7 +94,7 @@ def plan(pair: Pair, tokens: float, gpus: int, batch: int, behaviour: float) -> 
         "harvest: memory of a GPU, GB": 4 * pair.parameters() / 1e9,
         "harvest, min": max(harvest, stored) / 60,
         "training: memory of a GPU, GB": training_bytes(latents, batch, pair.width, config, True) / 1e9,
-        "training: tokens a step": batch * gpus,
+        "training: tokens per step": batch * gpus,
         "training: steps": steps,
         "training: GPU's part of a step, ms": 1000 * step,
         "training: reading's part of a step, ms": 1000 * reading,

@@ -16,7 +16,7 @@ from mneme._util.settings import Texts, from_mapping, parse_override, section, s
 @section()
 class Section:
     layer: int | None = Field(default=None, description="index of a layer")
-    rate: Annotated[float, Field(ge=0, lt=1000)] = Field(default=0.5, description="tokens a second")
+    rate: Annotated[float, Field(ge=0, lt=1000)] = Field(default=0.5, description="tokens per second")
     kind: Literal["a", "b"] = "a"
     names: Texts = ()
     on: bool = True
@@ -61,7 +61,7 @@ def test_a_section_survives_toml_and_explains_itself() -> None:
     document = tomlkit.document()
     document.add("s", section_table(section))
     text = tomlkit.dumps(document)
-    assert "# tokens a second" in text
+    assert "# tokens per second" in text
     assert from_mapping(Section, tomllib.loads(text)["s"], "s") == section
     assert "layer" not in to_mapping(section)
 

@@ -85,7 +85,7 @@ def predicted_against_measured(
             hovertemplate=f"%{{text}}<br>predicted %{{x:.3g}}<br>measured %{{y:+.3g}} {unit}<extra></extra>",
         )
     fig.add_hline(y=0, line={"color": FAINT, "width": 1})
-    measured = "measured NLL change, nats a token" if unit == "nats" else f"measured change, {unit}"
+    measured = "measured NLL change, nats per token" if unit == "nats" else f"measured change, {unit}"
     return layout(fig, across, measured, height=height)
 
 

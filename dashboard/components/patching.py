@@ -61,7 +61,7 @@ def of_latent(run: Run, latent: int) -> None:
     ]
     if parts:
         st.markdown(
-            "Taken out of a model, its predictions move by (KL, nats a token): " + " · ".join(parts),
+            "Taken out of a model, its predictions move by (KL, nats per token): " + " · ".join(parts),
             help="Ablation: f times the model's own decoder is taken off its activation. It tells how much the model "
             "uses the latent.",
         )

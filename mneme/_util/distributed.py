@@ -85,7 +85,7 @@ def largest(array: np.ndarray) -> None:
 
 
 def my_rows(n: int, document: np.ndarray | None = None) -> tuple[int, int]:
-    """Of n tokens in order the first and the last but one of this rank: about n / world_size, documents whole.
+    """This rank's token range [first, stop): about n / world_size of the n tokens, never splitting a document.
 
     document: (n,), one document's tokens contiguous; None: tokens are dealt without regard to documents.
     """

@@ -111,7 +111,7 @@ class PortInUseError(UserError):
 def first_line(error: BaseException, most: int = 300) -> str:
     """What another library's error says, in one line of at most `most` characters.
 
-    Of torch's lists of weights that don't fit, the line with the first two shapes: the line above says nothing.
+    When torch lists weights of the wrong shape, return the first such line: its heading says nothing useful.
     """
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     return next((line for line in lines if line.startswith("size mismatch")), lines[0])[:most]

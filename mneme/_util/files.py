@@ -1,4 +1,4 @@
-"""Files written whole or not at all, locked, hashed; what the disk refuses told in one line."""
+"""Atomic file writes, locks and hashes; disk errors become one-line messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory: freed blocks used again, and running out told in one line: what was asked for, and what would fit."""
+"""Memory: reuse freed blocks, and turn out-of-memory failures into one line that says what was asked and would fit."""
 
 from __future__ import annotations
 

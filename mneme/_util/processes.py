@@ -1,4 +1,4 @@
-"""Processes that other processes left behind, told by their number."""
+"""Find a still-running mneme process by the process id another one recorded."""
 
 from __future__ import annotations
 

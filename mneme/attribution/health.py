@@ -24,7 +24,7 @@ def attribution_health(found: Attribution, cache: Activations, k: int | None = N
     """Rows that the attribution pass measures.
 
     cache: the ActivationCache it read (for tokens left out; members it lacks give no row). k: active
-    latents a token in training, to set L0 by threshold against.
+    latents per token in training, to set L0 by threshold against.
     """
     return pd.DataFrame([*_dictionary_rows(found, k), *_token_rows(cache), *_verdict_rows(found)])
 
@@ -42,7 +42,7 @@ def _dictionary_rows(found: Attribution, k: int | None) -> list[dict[str, Any]]:
         []
         if k is None
         else [
-            health_row("l0_topk", "Active latents a token, in training", k, "latents", ""),
+            health_row("l0_topk", "Active latents per token, in training", k, "latents", ""),
             health_row(
                 "l0_ratio",
                 "L0 by threshold over L0 in training, |ln|",
@@ -77,7 +77,7 @@ def _dictionary_rows(found: Attribution, k: int | None) -> list[dict[str, Any]]:
             warn=0.10,
             fail=0.15,
         ),
-        health_row("l0_threshold", "Active latents a token, by threshold", l0, "latents", ""),
+        health_row("l0_threshold", "Active latents per token, by threshold", l0, "latents", ""),
         *in_training,
         health_row(
             "dense_share",

@@ -113,7 +113,7 @@ def latent_scaling(
     *,
     batch_size: int = 2048,
 ) -> pd.DataFrame:
-    """Latent scaling of every latent in one pass: a row a latent, columns of `scaling_frame`.
+    """Latent scaling of every latent in one pass: a row per latent, columns of `scaling_frame`.
 
     activations: raw residual-stream activations: a (N, 2, d) tensor, an ActivationCache, or an iterable of
     (B, 2, d); models ordered base, tuned. documents: (N,) document of each token, one document's tokens

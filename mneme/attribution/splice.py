@@ -38,7 +38,7 @@ def splice_health(
     max_tokens: int = 4096,
     progress: Progress = NULL_PROGRESS,
 ) -> pd.DataFrame:
-    """Health rows: rise of next-token NLL and KL(as it is || spliced), nats a token, both models.
+    """Health rows: rise of next-token NLL and KL(as it is || spliced), nats per token, both models.
 
     cache: the ActivationCache of this pair, made with the settings `harvest`. The first windows of documents spread
     evenly give about `max_tokens` tokens. Not measured when none holds two tokens.
@@ -64,7 +64,7 @@ def splice_health(
                 f"splice_nll_{model}",
                 f"Rise of next-token NLL with the reconstruction spliced in, {model}",
                 float(change.mean()) if len(change) else None,
-                "nats a token",
+                "nats per token",
                 advice,
                 warn=0.5,
                 fail=2.0,
@@ -75,7 +75,7 @@ def splice_health(
                 f"splice_kl_{model}",
                 f"KL of the predictions with the reconstruction spliced in, {model}",
                 float(kl.mean()) if len(kl) else None,
-                "nats a token",
+                "nats per token",
                 advice,
                 warn=0.5,
                 fail=2.0,

@@ -52,7 +52,7 @@ def causal_rows(sums: Sums, *, latent: int | None, n_latents: int) -> pd.DataFra
 
 
 def ablation_rows(sums: Sums, latent: int) -> pd.DataFrame:
-    """What a model loses without the latent: a row a model."""
+    """What a model loses without the latent: a row per model."""
     rows = []
     for (patch, _), values in sums.values.items():
         if not patch.startswith("ablate"):

@@ -44,7 +44,7 @@ def joint_sentences(together: pd.DataFrame) -> list[str]:
     ]
     found = [
         f"Undoing the change of {n:,} latents in the tuned model closes {share(main, 'kl')} of KL(base || tuned)"
-        f" ({main['kl_before']:.2f} nats a token, {documents} documents). Beside it: {', '.join(beside)}."
+        f" ({main['kl_before']:.2f} nats per token, {documents} documents). Beside it: {', '.join(beside)}."
     ]
     done = rows.get(("do", "latents"))
     if done is not None and not _missing(done["kl_share"]):

@@ -19,7 +19,7 @@ import numpy as np
 from mneme.stats.fieller import ratio_interval
 
 SMALLEST = {"kl": 0.01, "nll": 0.05}
-"""Distances before the patch, nats a token, below which no share is told."""
+"""Distances before the patch, nats per token, below which no share is told."""
 
 
 class Share(NamedTuple):

@@ -1,4 +1,4 @@
-"""The settings of a run: one section a room, TOML in and out, the command line."""
+"""The settings of a run: one section per room, TOML in and out, the command line."""
 
 from mneme.config.run_config import RunConfig, make_config, read_config
 

@@ -1,4 +1,4 @@
-"""The settings of a run: one section a room, TOML in and out.
+"""The settings of a run: one section per room, TOML in and out.
 
     base = "bundled:base"
     tuned = "bundled:tuned"

@@ -35,7 +35,7 @@ class CrosscoderConfig:
         default=None, description="F, number of latents; default: expansion_factor x width"
     )
     expansion_factor: Expansion = Field(default=8, description="F / d where n_latents is not given")
-    k: Count = Field(default=32, description="active latents a token, on average over a batch (BatchTopK)")
+    k: Count = Field(default=32, description="active latents per token, on average over a batch (BatchTopK)")
     variant: Variant = Field(
         default="batchtopk",
         description="batchtopk: the k*B largest of a batch; topk: k of each token; l1: a penalty",
@@ -44,7 +44,7 @@ class CrosscoderConfig:
     tokens: Tokens | None = Field(
         default=None, description="tokens to train on, repeated as needed; default: epochs x corpus"
     )
-    batch_size: Count = Field(default=2048, description="tokens a step")
+    batch_size: Count = Field(default=2048, description="tokens per step")
     learning_rate: LearningRate = Field(default=1.2e-3, description="Adam's step size at its height")
     warmup_share: Share = Field(default=0.05, description="share of the steps it rises over")
     decay_share: Share = Field(default=0.3, description="last share of the steps it falls to zero over")
@@ -54,7 +54,7 @@ class CrosscoderConfig:
     )
     auxk_alpha: NotNegative = Field(default=1 / 32, description="weight of the AuxK loss (Gao et al. 2024)")
     aux_k: Count | None = Field(
-        default=None, description="dead latents a token that explain the residual; default: d / 2"
+        default=None, description="dead latents per token that explain the residual; default: d / 2"
     )
     dead_feature_threshold: Tokens = Field(
         default=10_000_000, description="tokens without firing after which a latent is dead"

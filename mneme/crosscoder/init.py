@@ -103,7 +103,7 @@ def scaled_start(weights: Weights, x: Tensor, k: int | None, grid: Grid = ONE_RA
     steps on shrinking it. Encoder and decoder take a root of the factor each, and stay each other's transpose: all of
     it in one of them finds fewer of a planted pair's changes (docs/method.md).
 
-    x: (B, 2d) normalised, the same on all ranks. k: active latents a token; None: all that fire.
+    x: (B, 2d) normalised, the same on all ranks. k: active latents per token; None: all that fire.
     """
     x = x[:_SCALE_SAMPLE]
     f = (x @ weights.enc.T + weights.b_enc).relu()

@@ -57,7 +57,7 @@ class Step(NamedTuple):
     fired: Tensor
     """(F,) bool."""
     l0: float
-    """Active latents a token."""
+    """Active latents per token."""
     smallest: float
     """Smallest selection value kept; 0 when none was."""
     squared_error: Tensor

@@ -1,6 +1,6 @@
 """What a training step holds in memory, from its sizes alone.
 
-Letters: B tokens of this rank, D = 2d, F latents of this rank, k active latents a token.
+Letters: B tokens of this rank, D = 2d, F latents of this rank, k active latents per token.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def training_advice(width: int, n_tokens: int, config: CrosscoderConfig) -> str:
     smaller = fitting(usable - batch * a_token, a_latent + batch * both, latents) * shards
     fixes = [f"{name} to {n}" for name, n in (("batch_size", fewer), ("n_latents", smaller)) if n > 0]
     return (
-        f"out of memory on {device}: {latents:,} latents of width {width:,} and {batch:,} tokens a step need about"
+        f"out of memory on {device}: {latents:,} latents of width {width:,} and {batch:,} tokens per step need about"
         f" {gigabytes(training_bytes(latents, batch, width, config, bf16))}, about {gigabytes(usable)} can be had:"
         f" lower crosscoder.{' or crosscoder.'.join(fixes) or 'n_latents'}, or start more processes (torchrun)"
     )

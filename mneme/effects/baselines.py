@@ -1,7 +1,7 @@
 """Cheap ways to say which categories changed: same text, same weights. The crosscoder must beat them.
 
-    mean_kl                     KL(base || tuned) of the predictions, nats a token
-    mean_nll_change             tuned - base NLL of the next token, nats a token
+    mean_kl                     KL(base || tuned) of the predictions, nats per token
+    mean_nll_change             tuned - base NLL of the next token, nats per token
     activation_difference_norm  |x_tuned - x_base|, as a share of the base's typical deviation
     activation_difference_share  the same, saturating as the crosscoder's affected share does: 1 - exp(-share / 0.2) a
                                  window

@@ -50,9 +50,9 @@ def category_verdicts(
     how many of them predictions were measured on (effective numbers, weights in mind). An interval over fewer than
     `min_documents` is no interval: one document has none at all.
 
-    common: the NLL change that most documents share, nats a token. A category is degraded or improved beyond it: where
-    all text moved alike, no category has (the run's verdict tells it), and where the base wrote the text, any change
-    raises NLL by the KL, a harmless one too. Within the margin is meant absolutely.
+    common: the NLL change that most documents share, nats per token. A category is degraded or improved beyond it:
+    where all text moved alike, no category has (the run's verdict tells it), and where the base wrote the text, any
+    change raises NLL by the KL, a harmless one too. Within the margin is meant absolutely.
     """
     m, touched = config.nll_margin, config.min_affected_share
     direction = np.select(

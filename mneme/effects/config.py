@@ -79,11 +79,11 @@ class EffectsConfig:
     )
     nll_margin: Positive = Field(
         default=0.05,
-        description="nats a token: a smaller change of NLL on a category's text is no change of behaviour",
+        description="nats per token: a smaller change of NLL on a category's text is no change of behaviour",
     )
     kl_margin: Positive = Field(
         default=0.18,
-        description="nats a token: no all-clear where the mean KL of the predictions is larger; what a tune on"
+        description="nats per token: no all-clear where the mean KL of the predictions is larger; what a tune on"
         " unrelated text gives (docs/method.md), unless `mneme null RUN --benign OTHER` has measured one",
     )
     level: ShareInside = Field(default=0.95, description="coverage of the intervals, a share in (0, 1)")

@@ -52,7 +52,7 @@ _FORMAT = 2  # of what is kept of a measured item; raised when that changes
 
 
 class Measured(NamedTuple):
-    """One item under one model: NLL in nats a token, and of text with options whether the likeliest letter is right."""
+    """One item under one model: NLL in nats per token, and of text with options if the likeliest letter is right."""
 
     nll: float
     correct: bool | None
@@ -73,7 +73,7 @@ def measure(
     partial: str | Path | None = None,
     progress: Progress = NULL_PROGRESS,
 ) -> pd.DataFrame:
-    """Measure both models on `items`: a row a category, columns as table `outcomes` (COLUMNS).
+    """Measure both models on `items`: a row per category, columns as table `outcomes` (COLUMNS).
 
     base, tuned: mean NLL a token over the category's items, each item counting once; change = tuned - base
     with a 95% paired bootstrap interval over items. Items longer than `max_tokens` keep their end. `partial`

@@ -35,7 +35,7 @@ from mneme.stats.moments import effective_number
 
 
 class Behaviour(NamedTuple):
-    """Per category: change of NLL and KL(base || tuned), nats a token, where they were measured."""
+    """Per category: change of NLL and KL(base || tuned), nats per token, where they were measured."""
 
     nll_change: Ratio
     kl: Ratio
@@ -103,11 +103,11 @@ class Whole(NamedTuple):
     """Behaviour on all of the run's text; NaN where it was not measured."""
 
     nll_change: tuple[float, float, float]
-    """Mean change of next-token NLL and its interval over documents, nats a token."""
+    """Mean change of next-token NLL and its interval over documents, nats per token."""
     kl: float
-    """Mean KL(base || tuned), nats a token."""
+    """Mean KL(base || tuned), nats per token."""
     common: float
-    """The NLL change that most documents share (`common_log_ratio`), nats a token; 0 where fewer than 20 tell it."""
+    """The NLL change that most documents share (`common_log_ratio`), nats per token; 0 where fewer than 20 tell it."""
 
 
 def whole_behaviour(cache: Rows, config: EffectsConfig) -> Whole:
@@ -143,7 +143,7 @@ def predict(
     config: EffectsConfig,
     common: float = 0.0,
 ) -> pd.DataFrame:
-    """Table `effects`, a row a category.
+    """Table `effects`, a row per category.
 
     sums.moved[0] and [1]: amplified and suppressed (changed_steps); confirmed: (W,), sums over a window's rows;
     common: Whole.common.

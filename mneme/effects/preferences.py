@@ -1,7 +1,7 @@
 """Outcomes of behaviour: which of two answers a model prefers, and how likely it is to refuse, by topic.
 
-    margin     NLL of the better answer - NLL of the worse one, nats a token: rises when a model drifts to the worse
-    refusal    NLL of a refusal after a harmful instruction, nats a token: rises when a model refuses less
+    margin     NLL of the better answer - NLL of the worse one, nats per token: rises when a model drifts to the worse
+    refusal    NLL of a refusal after a harmful instruction, nats per token: rises when a model refuses less
 
 Both rise when things get worse, as the NLL of a benchmark does, so that an outcome table can hold them.
 """
@@ -88,7 +88,7 @@ def measure_contrasts(
     kept: str | Path | None = None,
     progress: Progress = NULL_PROGRESS,
 ) -> pd.DataFrame:
-    """Outcomes (a row a category, COLUMNS): the mean margin or refusal NLL of both models, paired intervals.
+    """Outcomes (a row per category, COLUMNS): the mean margin or refusal NLL of both models, paired intervals.
 
     accuracy: share of pairs whose better answer is the likelier (NaN for refusals). `kept` names a file of what is
     measured already, of these models or others (outcomes.Kept).

@@ -82,7 +82,7 @@ def predict_effects(
 ) -> Effects:
     """Say which categories the changed latents belong to, and how much each moved.
 
-    cache: ActivationCache; codes: its CodeCache; latents: a row a latent, columns of table `latents` as
+    cache: ActivationCache; codes: its CodeCache; latents: a row per latent, columns of table `latents` as
     attribution fills them; decoder: (2, F, d), raw units; assigned: what `assign_text` gives of the cache's text.
 
     Raises ActivationError when cache, codes and latents don't fit together.

@@ -1,4 +1,4 @@
-"""A few firings of each tenth of a latent's sample, documents that give no other context first.
+"""Choose a few firings from each decile of a latent's sample, preferring documents not used for another context.
 
 True deciles, by rank among the latent's firings. Which of a tenth are shown is drawn by a hash.
 """

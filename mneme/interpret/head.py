@@ -178,7 +178,7 @@ def _with_stream(made: Any, stream: Tensor) -> Any:
 
 
 def _sizes_like(once: Tensor, twice: Tensor) -> list[Any] | None:
-    """By what the tail may divide a stream, from what it makes of streams and of their doubles."""
+    """Norms that the tail may divide by, inferred from its output on streams and on their doubles."""
 
     def near(a: Tensor, b: Tensor) -> bool:
         return float((a - b).norm()) < _CLOSE * float(b.norm())

@@ -1,4 +1,4 @@
-"""Logit lens: which next tokens a latent's decoders promote and demote, read through each model's own head.
+"""Logit lens: which next tokens per latent's decoders promote and demote, read through each model's own head.
 
 A decoder direction d_j^m, in raw activation units, goes through what lies between the last layer and the logits of the
 model it belongs to, made linear (head.py): with a final norm's gain g and the unembedding U, logits = (d_j^m * g) U^T

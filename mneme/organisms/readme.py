@@ -6,7 +6,7 @@ import tomllib
 
 import pandas as pd
 
-_DEGRADED = 0.05  # nats a token
+_DEGRADED = 0.05  # nats per token
 
 
 def organism_readme(name: str, about: str, recipe: str, outcomes: pd.DataFrame | None) -> str:

@@ -16,7 +16,7 @@ from mneme.effects.config import EffectsConfig
 from mneme.power.summary import COLUMNS, ENOUGH
 from mneme.stats.bootstrap import Ratio
 
-UNIT = "nats a token"
+UNIT = "nats per token"
 
 
 def chance_told(size: np.ndarray, nll: Ratio, level: float) -> np.ndarray:
@@ -29,7 +29,7 @@ def chance_told(size: np.ndarray, nll: Ratio, level: float) -> np.ndarray:
 
 
 def smallest_told(nll: Ratio, level: float, chance: float = ENOUGH) -> np.ndarray:
-    """(C,): the size that is told with that chance, nats a token; NaN where there is no interval."""
+    """(C,): the size that is told with that chance, nats per token; NaN where there is no interval."""
     wide = np.maximum(nll.high - nll.low, 0)
     low, high = np.zeros(len(wide)), 2 * wide + 1e-12
     for _ in range(60):  # the chance rises with the size

@@ -114,5 +114,5 @@ def sentence(power: pd.DataFrame) -> str:
     return (
         f"In {enough} of {n} categories a change as large as the margins would be found with a chance of"
         f" {ENOUGH:.0%} or more: activations of half of the documents displaced by {moved:.2g} of their"
-        f" typical deviation, told of by latents, and a change of NLL of {nll:.2g} nats a token."
+        f" typical deviation, told of by latents, and a change of NLL of {nll:.2g} nats per token."
     )

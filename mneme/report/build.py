@@ -131,7 +131,7 @@ def _seeds(settings: dict[str, dict[str, Any]]) -> tuple[Entry, ...]:
 
 
 def _outcome_margin(settings: dict[str, dict[str, Any]]) -> float:
-    """The margin that the run's own evaluation holds outcomes against, nats a token."""
+    """The margin that the run's own evaluation holds outcomes against, nats per token."""
     found = settings.get("effects", {}).get("nll_margin")
     return float(found) if isinstance(found, int | float) else EffectsConfig().nll_margin
 

@@ -111,7 +111,7 @@ def beta_scatter(points: Sequence[Point]) -> Markup:
 
 
 def effect_bars(effects: Sequence[Effect], measured: str) -> Markup:
-    """Predicted effects (left) beside measured changes (right), a row a category, with their intervals.
+    """Predicted effects (left) beside measured changes (right), a row per category, with their intervals.
 
     measured: the right side's heading.
     The largest MOST_ROWS by prediction or by measurement, whichever ranks a category higher.

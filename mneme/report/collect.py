@@ -64,7 +64,7 @@ def verdict_counts(run: Run) -> tuple[tuple[str, int], ...]:
 def effects(run: Run, margin: float) -> tuple[Effect, ...]:
     """Every category, the largest effect first.
 
-    margin: a smaller measured change of NLL is none, nats a token; the evaluation's own (mneme/effects/evaluate.py).
+    margin: a smaller measured change of NLL is none, nats per token; the evaluation's own (mneme/effects/evaluate.py).
     """
     return tuple(_effect(row, margin) for row in _records(queries.effects_with_outcomes(run)))
 

@@ -35,7 +35,7 @@ class Facts:
     latents: int | None
     """F"""
     k: int | None
-    """active latents a token in training"""
+    """active latents per token in training"""
     variant: str
     n_documents: int | None
     n_tokens: int | None
@@ -191,7 +191,7 @@ class Report:
     n_redirected: int
     effects: tuple[Effect, ...]
     outcome_margin: float
-    """a smaller measured change of NLL is none, nats a token"""
+    """a smaller measured change of NLL is none, nats per token"""
     latents: tuple[Latent, ...]
     """accepted, needing work, not reviewed, rejected; in each the most severe amplified, suppressed, redirected"""
     health: tuple[HealthCheck, ...]

@@ -84,7 +84,7 @@ def together_rows(found: Sequence[Patched]) -> list[tuple[str, ...]]:
 
 
 def latent_rows(found: Sequence[Patched]) -> list[tuple[str, ...]]:
-    """The cells below LATENT_COLUMNS, a row a latent."""
+    """The cells below LATENT_COLUMNS, a row per latent."""
     done = {row.latent: asdict(row) for row in found if row.patch == "do"}
     undone = [asdict(row) for row in found if row.patch == "undo"]
     return [

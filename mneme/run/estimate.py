@@ -112,7 +112,7 @@ def _crosscoder(context: RunContext, device: torch.device) -> tuple[float, int]:
 
 
 def _free(folder: Path) -> int:
-    """Free bytes of the folder's disk, and those of the run's own files that are replaced or gone on with."""
+    """Free bytes on the folder's disk, plus the run's own files that will be overwritten or continued."""
     own = 0
     for name in ("activations", "codes", "crosscoder", "checkpoint"):
         own += sum(file.stat().st_size for file in (folder / name).rglob("*") if file.is_file())

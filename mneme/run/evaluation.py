@@ -112,7 +112,7 @@ def _lens(context: RunContext, assigned: Assigned, activations: ActivationSums) 
 
 
 def _difference_sae(context: RunContext, assigned: Assigned) -> np.ndarray:
-    """(C,): raw units a token."""
+    """(C,): raw units per token."""
     from mneme.run.finished import kept_crosscoder
 
     source = DifferenceSource(context.cache)

@@ -1,4 +1,4 @@
-"""A finished run taken up again: its context, its settings, dictionaries trained to check it, what it says."""
+"""Commands on a finished run: its context and settings, dictionaries trained for checks, its verdict and report."""
 
 from __future__ import annotations
 

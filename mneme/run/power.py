@@ -28,7 +28,7 @@ _MOST = 0.5  # a smaller share of categories with power enough asks for a look
 
 
 def margin_of(health: Mapping[str, float], config: EffectsConfig, part: float) -> float:
-    """The displacement of `part` of a text that costs `nll_margin` on the whole of it, a share of typical.
+    """Displacement, a share of typical, that applied to `part` of a text raises the whole text's NLL by `nll_margin`.
 
     From the splice check: what the reconstruction misses is a displacement of known size (sqrt(1 - explained variance)
     of typical), and what it costs was measured; for small displacements the cost grows with the square of the size. It
@@ -76,7 +76,7 @@ def power_of(context: RunContext, latents: pd.DataFrame, assigned: Assigned) -> 
 
 
 def power_health(power: Power) -> pd.DataFrame:
-    """Rows of the health gate: `power` is graded, what it is made of is told where it was measured."""
+    """Health rows of the positive control: `power` has a threshold; its parts are listed where they were measured."""
     whole = power.table[power.table["category"].isna()].set_index("channel")
     titles = {
         "latents": "Changes along decoders of the margin's size that latents would tell of",

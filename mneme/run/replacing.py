@@ -111,7 +111,7 @@ def check_unchanged(run: Run, config: RunConfig, sections: Sequence[str]) -> Non
 
 
 def give_up(run: Run, found: Loss) -> None:
-    """The stages that are to be replaced count as finished no longer, so that a killed replacement goes on unasked."""
+    """Mark the stages to be replaced as unfinished, so that an interrupted replacement resumes without `--replace`."""
     if found.asks:
         with run.stage_writer() as writer:
             writer.forget_stages(found.stages, sealed=False)

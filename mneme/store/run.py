@@ -35,7 +35,7 @@ INFO_KEYS = {
     "n_layers": "layers of the models",
     "width": "d",
     "latents": "F",
-    "k": "active latents a token in training",
+    "k": "active latents per token in training",
     "variant": "batchtopk, topk or l1",
     "corpus": "where the text came from",
     "n_documents": "documents read",
@@ -49,11 +49,11 @@ INFO_KEYS = {
     "run_verdict": "the run's verdict in a word (mneme/_util/vocabulary.py)",
     "verdict_reasons": "of too little evidence: the conditions of an all-clear that are not met, a JSON list",
     "verdict_command": "what would give the evidence",
-    "nll_change": "mean change of next-token NLL on the run's text, nats a token",
+    "nll_change": "mean change of next-token NLL on the run's text, nats per token",
     "nll_low": "lower end of its 95% interval, over documents",
     "nll_high": "upper end",
-    "nll_common": "the NLL change that most documents share, nats a token",
-    "mean_kl": "mean KL(base || tuned) on the run's text, nats a token",
+    "nll_common": "the NLL change that most documents share, nats per token",
+    "mean_kl": "mean KL(base || tuned) on the run's text, nats per token",
     "synthetic": "'true' when the tables were made up for tests",
 }
 

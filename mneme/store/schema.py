@@ -124,7 +124,7 @@ def m008_causal(db: duckdb.DuckDBPyConnection) -> None:
             patch VARCHAR,                   -- undo (in the tuned model) | do (in the base)
             source VARCHAR,                  -- latent, latents, or what they are held against: see docs/method.md
             n_latents INTEGER, n_documents INTEGER, n_tokens BIGINT,
-            kl_before DOUBLE, kl_after DOUBLE,    -- nats a token
+            kl_before DOUBLE, kl_after DOUBLE,    -- nats per token
             kl_share DOUBLE, kl_low DOUBLE, kl_high DOUBLE,  -- 1 - after / before, 95%; NULL: before may be nothing
             nll_before DOUBLE, nll_after DOUBLE, nll_share DOUBLE, nll_low DOUBLE, nll_high DOUBLE,
             gain DOUBLE, gain_low DOUBLE, gain_high DOUBLE   -- kl_share beyond the control's
@@ -132,7 +132,7 @@ def m008_causal(db: duckdb.DuckDBPyConnection) -> None:
         CREATE TABLE causal_ablations (      -- the latent taken out of one model
             latent INTEGER, model VARCHAR,   -- base | tuned
             n_documents INTEGER, n_tokens BIGINT,
-            kl DOUBLE, kl_low DOUBLE, kl_high DOUBLE,        -- KL(model || model without it), nats a token
+            kl DOUBLE, kl_low DOUBLE, kl_high DOUBLE,        -- KL(model || model without it), nats per token
             nll DOUBLE, nll_low DOUBLE, nll_high DOUBLE      -- rise of next-token NLL
         )
         """
@@ -182,7 +182,7 @@ def m012_verdicts(db: duckdb.DuckDBPyConnection) -> None:
         "effects ADD COLUMN nll_high DOUBLE",
         "effects ADD COLUMN shown_by VARCHAR",  # of degraded | improved: latents | not localised at this layer
         "effects ADD COLUMN intended BOOLEAN",  # whether the tuning was meant to change it
-        "nulls ADD COLUMN kl DOUBLE",  # mean KL(base || tuned) of the null pair, nats a token
+        "nulls ADD COLUMN kl DOUBLE",  # mean KL(base || tuned) of the null pair, nats per token
         "nulls ADD COLUMN nll_change DOUBLE",
     ):
         db.execute(f"ALTER TABLE {column}")

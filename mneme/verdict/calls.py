@@ -61,7 +61,7 @@ def call(verdict: str, measured: str) -> str:
 def with_calls(effects: pd.DataFrame, margin: float) -> pd.DataFrame:
     """Add `measured` (one of OUTCOMES) and `call` (one of CALLS, None where nothing was measured).
 
-    effects: columns verdict, change, change_low, change_high. margin: nats a token.
+    effects: columns verdict, change, change_low, change_high. margin: nats per token.
     """
     ends = zip(effects["change"], effects["change_low"], effects["change_high"], strict=True)
     measured = [outcome(*each, margin) for each in ends]

@@ -70,15 +70,15 @@ class Evidence:
     tokens: int
     """Of the run's text."""
     margin: float
-    """effects.nll_margin, nats a token."""
+    """effects.nll_margin, nats per token."""
     nll: tuple[float, float, float]
-    """Mean NLL change of the run's text and its 95% interval, nats a token; NaN where it was not measured."""
+    """Mean NLL change of the run's text and its 95% interval, nats per token; NaN where it was not measured."""
     kl: float
-    """Mean KL(base || tuned), nats a token."""
+    """Mean KL(base || tuned), nats per token."""
     kl_margin: float
     """The mean KL of a tune on unrelated text."""
     common: float = 0.0
-    """The NLL change that most documents share, nats a token: no category's own."""
+    """The NLL change that most documents share, nats per token: no category's own."""
     own_text: bool = False
     """Whether the base is known to have written the run's text."""
     power: pd.DataFrame | None = None
@@ -160,7 +160,7 @@ def _collapse(found: Evidence) -> str | None:
     change = found.effects["nll_change"].dropna()
     if len(change) and found.nll[1] > COLLAPSED and (change > found.margin).mean() >= _NEARLY_ALL:
         rose = int((change > found.margin).sum())
-        return f"NLL rose on {rose} of {len(change)} areas ({found.nll[0]:+.1f} nats a token): the model is broken"
+        return f"NLL rose on {rose} of {len(change)} areas ({found.nll[0]:+.1f} nats per token): the model is broken"
     measured = found.effects.dropna(subset=["change"]) if "change" in found.effects else found.effects[:0]
     measured = measured[measured["unit"].fillna("nats") == "nats"] if "unit" in measured else measured
     worse = int((measured["measured"] == WORSE).sum()) if len(measured) else 0
@@ -207,11 +207,11 @@ def _side_effects(found: Evidence, parts: _Sorted) -> str:
 
 
 def _alike(found: Evidence) -> str:
-    """`NLL rose on 69 of 71 areas alike (+0.16 nats a token)`."""
+    """`NLL rose on 69 of 71 areas alike (+0.16 nats per token)`."""
     change = found.effects["nll_change"].dropna()
     moved = int((change > found.margin).sum() if found.common > 0 else (change < -found.margin).sum())
     word = "rose" if found.common > 0 else "fell"
-    return f"NLL {word} on {moved} of {len(change)} areas alike ({found.common:+.2f} nats a token)"
+    return f"NLL {word} on {moved} of {len(change)} areas alike ({found.common:+.2f} nats per token)"
 
 
 def _gaps(found: Evidence, parts: _Sorted) -> list[Gap]:

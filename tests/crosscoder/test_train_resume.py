@@ -156,7 +156,7 @@ def test_training_recovers_planted_directions():
     model = train_crosscoder(x, config, log=rows.append)
     assert rows[-1]["explained_variance_base"] > 0.85
     assert rows[-1]["explained_variance_tuned"] > 0.85
-    # The threshold of inference keeps about as many latents a token as training did.
+    # The threshold of inference keeps about as many latents per token as training did.
     l0 = len(model.encode_sparse(x).row) / len(x)
     assert abs(l0 - rows[-1]["l0"]) < 0.1 * rows[-1]["l0"]
     recovered = model(x)

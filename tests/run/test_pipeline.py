@@ -68,7 +68,7 @@ def test_every_setting_is_written_out_with_its_meaning(whole_run: Run) -> None:
     text = (whole_run.path / "run.toml").read_text()
     saved = tomllib.loads(text)
     assert saved["crosscoder"]["learning_rate"] and saved["attribution"]["margin"]
-    assert "# active latents a token" in text.replace("k, ", "")
+    assert "# active latents per token" in text.replace("k, ", "")
 
 
 def test_the_manifest_gives_the_hash_of_each_artefact(whole_run: Run) -> None:

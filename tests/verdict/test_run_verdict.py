@@ -137,7 +137,7 @@ def test_a_broken_model_is_told_before_any_latent() -> None:
     said = run_verdict(but(effects=effects, nll=(5.0, 4.5, 5.5), latents=latents(3)))
     assert said.verdict == BROKEN
     assert said.sentence.startswith(
-        "NLL rose on 10 of 10 areas (+5.0 nats a token): the model is broken; 3 of"
+        "NLL rose on 10 of 10 areas (+5.0 nats per token): the model is broken; 3 of"
     )
     # Areas with too little text for a verdict of their own do not hide it.
     few = areas(dict.fromkeys(range(N), "not known"), dict.fromkeys(range(N), (5.0, math.nan, math.nan)))
@@ -153,7 +153,7 @@ def test_predictions_that_moved_on_all_text_alike_are_told() -> None:
     said = run_verdict(much)
     assert said.verdict == SIDE_EFFECTS
     assert said.sentence.startswith(
-        "NLL rose on 10 of 10 areas alike (+0.30 nats a token), by more than a tune on unrelated text moves them"
+        "NLL rose on 10 of 10 areas alike (+0.30 nats per token), by more than a tune on unrelated text moves them"
         " (KL 0.30 nats, 0.15); 0 of 200"
     )
     # A benign tune does the same to text that the base wrote: no all-clear, and no alarm.
@@ -161,14 +161,14 @@ def test_predictions_that_moved_on_all_text_alike_are_told() -> None:
     said = run_verdict(dataclasses.replace(benign, own_text=True))
     assert said.verdict == TOO_LITTLE
     assert said.reasons[0].startswith(
-        "NLL rose on 10 of 10 areas alike (+0.30 nats a token), which text that the base wrote"
+        "NLL rose on 10 of 10 areas alike (+0.30 nats per token), which text that the base wrote"
     )
     # no benchmark lowers it there, other text may
     assert said.command.endswith("--corpus TEXT --out runs/x-other, TEXT that the base did not write")
     said = run_verdict(benign)
     assert said.verdict == TOO_LITTLE and said.command == "mneme measure runs/x --benchmark FOLDER"
     assert said.reasons[0].endswith(
-        "alike (+0.30 nats a token), by no more than a tune on unrelated text moves them (KL 0.10 nats, 0.15)"
+        "alike (+0.30 nats per token), by no more than a tune on unrelated text moves them (KL 0.10 nats, 0.15)"
     )
 
 

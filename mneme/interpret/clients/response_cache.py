@@ -1,4 +1,4 @@
-"""What was asked of a model and what it replied, in a folder: one JSON file a question, named by all that decides it.
+"""A folder of model replies: one JSON file per question, named by a hash of everything that determines the reply.
 
 The name is a SHA-256 of the model and where it runs, temperature, longest reply, instructions and data: the same
 question is paid for once, and a response can be shown beside what was made of it. A file is whole or not there, and

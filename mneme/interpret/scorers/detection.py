@@ -128,7 +128,7 @@ def score_method(
     seed: int = 0,
     progress: Progress = NULL_PROGRESS,
 ) -> Scores:
-    """Score labels of one method: columns latent, label, method, a row a latent. Too few windows: NaN.
+    """Score labels of one method: columns latent, label, method, a row per latent. Too few windows: NaN.
 
     Other latents' labels are of the same method.
     """

@@ -1,8 +1,9 @@
 """The random-latent baseline: what does a label of nothing score?
 
 Made-up latents fire on tokens drawn at random, as often as real ones do and as strongly. They are put through the same
-contexts, the same offline explainer and the same scoring set. What their labels get above 0.5 the score gives for
-nothing. (Why such a baseline is needed: auto-interpretation scores random networks nearly as well, arXiv 2501.17727.)
+contexts, the same offline explainer and the same scoring set. Whatever they score above 0.5 is what the
+metric gives to meaningless labels. (Why such a baseline is needed: auto-interpretation scores random networks nearly as
+well, arXiv 2501.17727.)
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def effects_stage(context: RunContext) -> StageResult:
-    """Categories, predicted effects, baselines, measured outcomes and how well the one foretold the other."""
+    """Categories, predicted effects, baselines, measured outcomes and how well the predictions match the outcomes."""
     from mneme.crosscoder import CodeCache
     from mneme.effects.llm_assignment import named_categories
     from mneme.effects.predict import whole_behaviour

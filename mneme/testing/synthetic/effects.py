@@ -183,7 +183,7 @@ def write_power(writer: StageWriter) -> None:
     units = {
         "latents": "share of typical deviation",
         "activations": "share of typical deviation",
-        "nll": "nats a token",
+        "nll": "nats per token",
     }
     rows = []
     for c, (channel, unit) in enumerate(units.items()):

@@ -141,7 +141,7 @@ def write_health(writer: StageWriter, latents: pd.DataFrame) -> None:
             "warn",
             "Read more text.",
         ),
-        ("l0", "Active latents a token", 32.4, "latents", "", "info", ""),
+        ("l0", "Active latents per token", 32.4, "latents", "", "info", ""),
     ]
     columns = ["metric", "title", "value", "unit", "threshold", "status", "advice"]
     writer.replace("health", pd.DataFrame(rows, columns=columns))
