@@ -25,6 +25,7 @@ Epochs = Annotated[float, Field(gt=0, le=1e6)]
 KStart = Annotated[float, Field(ge=1, le=1e6)]
 
 Variant = Literal["batchtopk", "topk", "l1"]
+Init = Literal["kmeans", "data", "random"]
 
 
 @section("crosscoder")
@@ -48,6 +49,10 @@ class CrosscoderConfig:
     learning_rate: LearningRate = Field(default=1.2e-3, description="Adam's step size at its height")
     warmup_share: Share = Field(default=0.05, description="share of the steps it rises over")
     decay_share: Share = Field(default=0.3, description="last share of the steps it falls to zero over")
+    init: Init = Field(
+        default="kmeans",
+        description="first directions: centroids of the pairs of activations, drawn pairs, or random ones",
+    )
     k_start: KStart = Field(default=4.0, description="training begins with this many times k")
     k_anneal_share: Share = Field(
         default=0.15, description="first share of the steps over which k falls to its value"

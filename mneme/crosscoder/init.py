@@ -79,20 +79,24 @@ def geometric_median(points: Tensor, steps: int = 100, tolerance: float = 1e-6) 
     return guess.float()
 
 
-def initial_weights(
-    n_latents: int, sample: Tensor, generator: torch.Generator, own: slice = slice(None)
-) -> Weights:
-    """Unit directions, the same in both decoders; the encoder their transpose; bias at the geometric median.
+def random_directions(n_latents: int, d: int, generator: torch.Generator, own: slice = slice(None)) -> Tensor:
+    """(F, 2d) unit rows, the same in both decoders; own: the latents that are wanted, of all n_latents."""
+    half = torch.nn.functional.normalize(torch.randn(n_latents, d, generator=generator)[own], dim=1)
+    return torch.cat([half, half], dim=1) / 2**0.5
 
-    sample: (n, 2, d) normalised activations. own: the latents that are wanted, of all n_latents.
+
+def initial_weights(directions: Tensor, bias: Tensor) -> Weights:
+    """Decoders along the directions, the encoder their transpose; directions (F, 2d) unit rows, bias (2d,).
+
+    Pre-activations start centred on the bias: enc (x - b_dec).
     """
-    _, _, d = sample.shape
-    directions = torch.randn(n_latents, d, generator=generator)[own]
-    directions = torch.nn.functional.normalize(directions, dim=1).to(sample.device)
-    both = torch.cat([directions, directions], dim=1)
-    bias = torch.cat([geometric_median(sample[:MEDIAN_SAMPLE, m]) for m in range(2)])
-    # Pre-activations start centred on the bias: enc (x - b_dec).
+    both = directions * 2**0.5  # each model's half at unit length, where the halves are equally long
     return Weights(both.clone(), -(both @ bias), both.clone(), bias)
+
+
+def start_bias(sample: Tensor) -> Tensor:
+    """(2d,): the geometric median of each model's normalised activations; sample (n, 2, d)."""
+    return torch.cat([geometric_median(sample[:MEDIAN_SAMPLE, m]) for m in range(2)])
 
 
 def scaled_start(weights: Weights, x: Tensor, k: int | None, grid: Grid = ONE_RANK) -> Weights:

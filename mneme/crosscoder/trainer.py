@@ -24,9 +24,12 @@ from mneme._util.settings import stable_repr
 from mneme.crosscoder.checkpoint import read_checkpoint, write_checkpoint
 from mneme.crosscoder.config import CrosscoderConfig
 from mneme.crosscoder.grid import Grid, check_ranks
-from mneme.crosscoder.init import MEDIAN_SAMPLE, fit_normaliser, initial_weights, scaled_start
+from mneme.crosscoder.init import MEDIAN_SAMPLE, fit_normaliser, initial_weights, scaled_start, start_bias
 from mneme.crosscoder.kernels import encodes_in_bf16
 from mneme.crosscoder.module import Crosscoder
+from mneme.crosscoder.restart import AT as RESTARTS
+from mneme.crosscoder.restart import restart_dead
+from mneme.crosscoder.start import start_directions
 from mneme.crosscoder.step import Rule, Weights, global_norm, training_step
 from mneme.harvest.protocols import Source
 from mneme.models.device import pick_device
@@ -51,21 +54,18 @@ class Trainer:
         self.dead_feature_threshold = min(
             config.dead_feature_threshold, max(1, int(config.dead_share * n_tokens))
         )
+        self.restarts = {round(share * self.n_steps) for share in RESTARTS}
         self.rows: list[dict[str, float]] = []
         mean, scale = fit_normaliser(self._read(8192), grid)
         self.home = mean.device  # where the activations are, and the crosscoder will be
         self.device = self.home if self.home.type != "cpu" else pick_device("auto")
         self.mean, self.scale = mean.to(self.device), scale.to(self.device)
         self.n_latents = config.latents_for(source.width)
-        generator = torch.Generator().manual_seed(config.seed)
-        sample = self._normalised(next(source.batches(MEDIAN_SAMPLE, shuffle=True, seed=config.seed)))
-        grid.from_first([sample])
         self.own = grid.own_latents(self.n_latents)
-        first = initial_weights(self.n_latents, sample.unflatten(1, (2, -1)), generator, self.own)
-        self.step = 0
-        first = scaled_start(first, sample, None if config.variant == "l1" else round(self._k()), grid)
-        self.weights = Weights(*(part.requires_grad_() for part in first))
         self.bf16 = encodes_in_bf16(config, self.device)
+        self.step = 0
+        first = self._start()
+        self.weights = Weights(*(part.requires_grad_() for part in first))
         self.optimizer = torch.optim.Adam(
             self.weights, lr=config.learning_rate, betas=(0.9, 0.999), fused=True
         )
@@ -102,6 +102,26 @@ class Trainer:
             if self.grid.rank == 0:
                 write_checkpoint(self.folder, self._identity(), state)
 
+    def _start(self) -> Weights:
+        """The weights before the first step."""
+        config, grid = self.config, self.grid
+        sample = self._sample()
+        bias = start_bias(sample.unflatten(1, (2, -1)))
+        directions = start_directions(
+            config.init,
+            self._points,
+            self.n_latents,
+            self.n_steps * self.batch_size,
+            self.batch_size,
+            sample,
+            bias,
+            torch.Generator().manual_seed(config.seed),
+            bf16=self.bf16,
+            grid=grid,
+        )
+        k = None if config.variant == "l1" else round(self._k())
+        return scaled_start(initial_weights(directions, bias), sample, k, grid)
+
     # one step
 
     def _one(self, x: Tensor) -> dict[str, float] | None:
@@ -117,6 +137,10 @@ class Trainer:
             self.bf16,
         )
         dead = self.silent > self.dead_feature_threshold
+        if config.init == "kmeans" and self.step in self.restarts:
+            restart_dead(self.weights, dead, self._sample(), rule, self.optimizer.state, self.grid)
+            self.silent[dead] = 0
+            dead = torch.zeros_like(dead)
         sparse = config.kernel != "dense"
         result = training_step(self.weights, x, rule, dead, sparse=sparse, grid=self.grid)
         if not bool(torch.isfinite(result.loss)):
@@ -194,6 +218,19 @@ class Trainer:
                 yield self._normalised(x)
             if self.step >= self.n_steps:
                 return
+
+    def _sample(self) -> Tensor:
+        """(n, 2d) normalised, the same on all ranks and every time."""
+        batches = self.source.batches(MEDIAN_SAMPLE, shuffle=True, seed=self.config.seed)
+        sample = self._normalised(next(batches))
+        self.grid.from_first([sample])
+        return sample
+
+    def _points(self, seed: int, whole: bool) -> Iterator[Tensor]:
+        """One shuffled pass of normalised batches; whole: all of each, on every rank."""
+        read = self.source.batches if whole else self._read
+        for x in read(self.batch_size, shuffle=True, seed=seed):
+            yield self._normalised(x)
 
     def _read(self, size: int, **order: Any) -> Iterator[Tensor]:
         """The source's batches; with several ranks this one's share of each."""

@@ -35,7 +35,11 @@ def bytes_a_token(n_latents: int, width: int, config: CrosscoderConfig, bf16: bo
 
 
 def training_bytes(n_latents: int, batch: int, width: int, config: CrosscoderConfig, bf16: bool) -> float:
-    """Of one step; AuxK, which needs more the more latents are dead, is not counted."""
+    """Of one step; AuxK, which needs more the more latents are dead, is not counted.
+
+    The start needs less: k-means holds five (F, D) tensors in float32 where a step holds eight, one in bfloat16 where
+    a step holds two, and the cosines of a part of a batch as large as the step's.
+    """
     each = bytes_a_token(n_latents, width, config, bf16)
     return n_latents * bytes_a_latent(width, bf16) + batch * each
 

@@ -3,13 +3,19 @@
 import pytest
 import torch
 
-from mneme.crosscoder.init import initial_weights, scaled_start
+from mneme.crosscoder.init import initial_weights, random_directions, scaled_start, start_bias
 
 
 @pytest.fixture
 def sample():
     x = torch.randn(300, 2, 12, generator=torch.Generator().manual_seed(0)) + 0.5
     return x * 12**0.5 / x.square().sum(2).mean(0).sqrt()[:, None]
+
+
+@pytest.fixture
+def first(sample):
+    directions = random_directions(40, 12, torch.Generator().manual_seed(1))
+    return initial_weights(directions, start_bias(sample))
 
 
 def error(weights, x, k):
@@ -24,8 +30,7 @@ def error(weights, x, k):
 
 
 @pytest.mark.parametrize("k", [8, 40])
-def test_no_other_factor_reconstructs_better(sample, k):
-    first = initial_weights(40, sample, torch.Generator().manual_seed(1))
+def test_no_other_factor_reconstructs_better(sample, first, k):
     x = sample.flatten(1)
     scaled = scaled_start(first, x, k)
     assert torch.equal(scaled.enc, scaled.dec) and torch.equal(scaled.b_dec, first.b_dec)
@@ -35,13 +40,11 @@ def test_no_other_factor_reconstructs_better(sample, k):
         assert best < error(scaled._replace(dec=scaled.dec * factor), x, k)
 
 
-def test_all_that_fire_count_without_k(sample):
-    first = initial_weights(40, sample, torch.Generator().manual_seed(1))
+def test_all_that_fire_count_without_k(sample, first):
     x = sample.flatten(1)
     assert torch.allclose(scaled_start(first, x, None).dec, scaled_start(first, x, 40).dec)
 
 
-def test_where_nothing_fires_the_decoder_stays(sample):
-    first = initial_weights(40, sample, torch.Generator().manual_seed(1))
+def test_where_nothing_fires_the_decoder_stays(sample, first):
     silent = first._replace(b_enc=torch.full((40,), -1e6))
     assert torch.equal(scaled_start(silent, sample.flatten(1), 8).dec, first.dec)

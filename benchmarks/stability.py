@@ -1,0 +1,124 @@
+"""Would another training find the same latents? Independent seeds from each start, on the demo's activations.
+
+    python benchmarks/stability.py [--activations FOLDER] [--inits kmeans data random] [--seeds 2] [--latents 4096]
+
+A latent is found again when its match in the other seed's dictionary (one to one, Hungarian) has an encoder and a
+decoder cosine of at least 0.7. Seeds draw their own start and order of batches. Explained variance, L0 and dead share
+are of 32,768 of the tokens, by the rule of inference; the start's share is of the training's processor time, start
+included. Without --activations the demo's are harvested first. Prints a table, then one line of JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from common import floor, print_result
+
+from mneme.attribution.stability import MATCH, match_latents
+from mneme.crosscoder import Crosscoder, CrosscoderConfig
+from mneme.crosscoder.trainer import Trainer
+from mneme.harvest import ActivationCache, harvest
+
+FOUND_AGAIN, EXPLAINED, LIVE, NOT_START = 0.40, 0.839, 0.98, 0.85
+_BATCH, _BATCHES = 8192, 4
+
+
+def demo_activations(folder: str) -> ActivationCache:
+    """What the demo trains on."""
+    from mneme.config import make_config
+    from mneme.run.context import RunContext
+    from mneme.run.demo import demo_settings
+
+    context = RunContext(make_config(demo_settings(quick=False)), Path(folder))
+    return harvest(context.pair, context.corpus, context.config.harvest, Path(folder) / "activations")
+
+
+def train(cache: ActivationCache, config: CrosscoderConfig) -> tuple[Crosscoder, float, float]:
+    """The dictionary, and processor seconds of what precedes the first step and of all."""
+    begin = time.process_time()
+    trainer = Trainer(cache, config, None)
+    started = time.process_time()
+    for _ in trainer.steps():
+        pass
+    return trainer.result(), started - begin, time.process_time() - begin
+
+
+def quality(crosscoder: Crosscoder, cache: ActivationCache) -> tuple[float, float, np.ndarray]:
+    """Explained variance (of the model that is explained less), L0, and (F,) whether a latent fired."""
+    fired, error, power, n = torch.zeros(crosscoder.n_latents), torch.zeros(2), torch.zeros(2), 0
+    for x in itertools.islice(cache.batches(_BATCH, shuffle=True, seed=5), _BATCHES):
+        codes = crosscoder.encode_sparse(x)
+        wanted = crosscoder.normalise(x)
+        found = crosscoder.normalise(crosscoder.decode_sparse(codes, len(x)))
+        error += (wanted - found).square().sum((0, 2))
+        power += wanted.square().sum((0, 2))
+        fired += torch.bincount(codes.latent, minlength=crosscoder.n_latents)
+        n += len(x)
+    return float((1 - error / power).min()), float(fired.sum() / n), (fired > 0).numpy()
+
+
+def found_again(trained: list[tuple[Crosscoder, np.ndarray]]) -> tuple[float, float]:
+    """Shares of live latents: by encoder and decoder, by decoder alone; means over pairs of seeds."""
+    shares = []
+    for (one, live), (other, _) in itertools.combinations(trained, 2):
+        match = match_latents(one, other, live)
+        shares.append((match.persists[live].mean(), (match.decoder_cosine[live] >= MATCH).mean()))
+    both, decoder = np.mean(shares, axis=0)
+    return float(both), float(decoder)
+
+
+def measure(cache: ActivationCache, config: dict[str, Any], seeds: int) -> dict[str, float]:
+    """One start: means over its seeds."""
+    trained, rows = [], []
+    for seed in range(seeds):
+        crosscoder, start, whole = train(cache, CrosscoderConfig(**config, seed=seed))
+        explained, l0, live = quality(crosscoder, cache)
+        trained.append((crosscoder, live))
+        rows.append((explained, l0, 1 - live.mean(), start, start / whole))
+    both, decoder = found_again(trained)
+    names = ("explained_variance", "l0", "dead_share", "start_seconds", "start_share")
+    means = dict(zip(names, np.mean(rows, axis=0).tolist(), strict=True))
+    return {"found_again": both, "decoder_alone": decoder, **means}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--activations", help="folder of a finished harvest")
+    parser.add_argument("--inits", nargs="+", default=["kmeans", "data", "random"])
+    parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--latents", type=int, default=4096)
+    parser.add_argument("--epochs", type=float, default=6.0)
+    parser.add_argument("--learning-rate", type=float, default=1.6e-3)
+    options = parser.parse_args()
+    if options.seeds < 2:
+        parser.error("--seeds must be at least 2: one dictionary has none to be found again in")
+    config = {
+        "n_latents": options.latents, "k": 32, "epochs": options.epochs, "learning_rate": options.learning_rate,
+    }  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        cache = ActivationCache(options.activations) if options.activations else demo_activations(folder)
+        next(iter(cache.batches(1, shuffle=True)))  # read into memory, which is no part of a start
+        found = {init: measure(cache, {**config, "init": init}, options.seeds) for init in options.inits}
+    columns = list(next(iter(found.values())))
+    print(f"{'':8}" + "".join(f"{name:>20}" for name in columns))
+    for init, row in found.items():
+        print(f"{init:8}" + "".join(f"{row[name]:20.3f}" for name in columns))
+    best = found.get(CrosscoderConfig().init, {})
+    floors = {
+        "found again": floor(best.get("found_again"), FOUND_AGAIN),
+        "explained variance": floor(best.get("explained_variance"), EXPLAINED),
+        "live": floor(1 - best["dead_share"] if best else None, LIVE),
+        "time that is not the start's": floor(1 - best["start_share"] if best else None, NOT_START),
+    }
+    print_result("stability", {"settings": config, "seeds": options.seeds, "inits": found}, floors)
+
+
+if __name__ == "__main__":
+    main()
