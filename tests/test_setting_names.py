@@ -27,6 +27,7 @@ OLD = {
         "aux_alpha": 0.125,
         "dead_after": 5000,
         "epochs": 4,
+        "init": "random",  # as before there was a choice
     },
     "effects": {"forget": ["virology"], "min_effect": 0.05, "min_reach": 0.25},
 }
@@ -39,6 +40,7 @@ NEW = {
         "auxk_alpha": 0.125,
         "dead_feature_threshold": 5000,
         "epochs": 4,
+        "init": "random",
     },
     "effects": {"intended": ["virology"], "affected_share_scale": 0.05, "min_affected_share": 0.25},
 }
@@ -72,6 +74,13 @@ def test_a_run_of_before_the_names_changed_has_the_fingerprints_it_had(values: d
     assert {name: made.section_hash(name)[:16] for name in HASHES} == HASHES
     known_by = stable_repr(made.crosscoder, "crosscoder")
     assert hashlib.sha256(known_by.encode()).hexdigest()[:16] == CHECKPOINT
+
+
+def test_an_added_setting_at_another_value_makes_another_run() -> None:
+    made = make_config(NEW)
+    other = make_config(NEW, ["crosscoder.init=kmeans"])
+    assert made.section_hash("crosscoder") != other.section_hash("crosscoder")
+    assert stable_repr(made.crosscoder, "crosscoder") != stable_repr(other.crosscoder, "crosscoder")
 
 
 @pytest.mark.parametrize(

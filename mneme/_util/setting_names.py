@@ -1,7 +1,8 @@
 """Settings whose names changed: the old ones still work wherever settings are given, and old runs still resume.
 
 A setting may be given under any of its names, once. `run.toml` has the new ones. What a run is known by (the
-fingerprints of its stages and of a training's checkpoint) is made from the first name that a setting ever had.
+fingerprints of its stages and of a training's checkpoint) is made from the first name that a setting ever had, and
+without a setting that was added since, where it has the value that it had before there was a choice.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ RENAMED: dict[str, dict[str, str]] = {
     },
 }
 """Section -> old name -> name."""
+
+BEFORE: dict[str, dict[str, Any]] = {"crosscoder": {"init": "random"}}
+"""Settings added later -> the value that all runs before had: fingerprints leave them out there."""
 
 
 def current_name(section: str, key: str) -> str:
@@ -55,8 +59,13 @@ def with_current_names(section: str, values: Mapping[str, Any]) -> dict[str, Any
 
 
 def with_first_names(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """A section's values under the names that fingerprints are made from."""
-    return {first_name(section, key): value for key, value in values.items()}
+    """A section's values under the names that fingerprints are made from; what `BEFORE` says is left out."""
+    before = BEFORE.get(section, {})
+    return {
+        first_name(section, key): value
+        for key, value in values.items()
+        if key not in before or value != before[key]
+    }
 
 
 def given_twice(section: str, one: str, other: str) -> ConfigError:

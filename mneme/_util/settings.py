@@ -19,7 +19,7 @@ import tomlkit
 from pydantic import AliasChoices, AliasGenerator, ConfigDict, Field, ValidationError
 
 from mneme._util.errors import ConfigError
-from mneme._util.setting_names import all_names, first_name, with_current_names
+from mneme._util.setting_names import all_names, with_current_names, with_first_names
 
 T = TypeVar("T")
 
@@ -158,9 +158,12 @@ def to_mapping(section: Any) -> dict[str, Any]:
 
 
 def stable_repr(section: Any, name: str) -> str:
-    """The repr that the section `name` would have if no setting had ever been renamed: what checkpoints know it by."""
-    pairs = ((first_name(name, f.name), getattr(section, f.name)) for f in dataclasses.fields(section))
-    return f"{type(section).__name__}({', '.join(f'{key}={value!r}' for key, value in pairs)})"
+    """The repr that the section `name` would have if no setting had been renamed or added: what checkpoints know it by.
+
+    An added setting is left out at the value all runs before it had.
+    """
+    pairs = with_first_names(name, {f.name: getattr(section, f.name) for f in dataclasses.fields(section)})
+    return f"{type(section).__name__}({', '.join(f'{key}={value!r}' for key, value in pairs.items())})"
 
 
 def section_table(section: Any) -> tomlkit.items.Table:
