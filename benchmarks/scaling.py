@@ -4,8 +4,7 @@
 
 Made-up activations (bfloat16, in memory) and a random dictionary whose threshold lets k latents per token fire;
 d = 576, k = 32, documents of 256 tokens that share a direction, batches of 2,048. All ways take turns in one process; a
-ratio
-is the median over rounds of the ratios within a round.
+ratio is the median over rounds of the ratios within a round.
 
 Against encoding:
 
