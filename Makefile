@@ -38,7 +38,7 @@ $(VENV)/.ready: requirements.lock pyproject.toml
 	$(UV) pip install --quiet --python $(BIN)/python --no-deps --editable .
 # Loops that numba would compile in the first run (half a minute) are compiled here, and modules, as pip would do (uv
 # leaves them to whoever imports them first, which is everybody where PYTHONDONTWRITEBYTECODE is set).
-	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m mneme.run.warm
+	PYTHONDONTWRITEBYTECODE= $(BIN)/python -m mneme.run.precompile
 	@touch $@
 
 setup: $(VENV)/.ready ## only set up .venv

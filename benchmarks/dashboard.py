@@ -34,8 +34,8 @@ from common import print_result
 
 from mneme.models.gguf import cache_folder
 from mneme.search import build_index, find_text, is_current
+from mneme.search.fulltext import query_words
 from mneme.search.meaning import find_meaning
-from mneme.search.text import query_words
 from mneme.store.queries import latents as queries
 from mneme.store.queries import search, triage
 from mneme.store.queries.latents import VERDICTS, LatentFilter

@@ -1,6 +1,6 @@
 """What `make setup` compiles ahead."""
 
-from mneme.run.warm import import_all
+from mneme.run.precompile import import_all
 
 
 def test_every_module_can_be_imported_but_kernels_of_another_device() -> None:

@@ -10,7 +10,7 @@ import streamlit as st
 
 from dashboard.components import words
 from mneme.interpret.clients.response_cache import ResponseCache
-from mneme.store.queries import comparison
+from mneme.store.queries import explainers as comparison
 from mneme.store.run import Run
 
 _LONGEST = 20_000  # characters of a prompt that are shown

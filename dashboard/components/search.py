@@ -15,8 +15,8 @@ from mneme._util.errors import MnemeError
 from mneme._util.progress import Task
 from mneme.models.bundled import install_line
 from mneme.search import build_index, find_meaning, find_text, is_current
+from mneme.search.fulltext import query_words
 from mneme.search.meaning import has_vectors
-from mneme.search.text import query_words
 from mneme.store.queries import search as queries
 from mneme.store.run import Run
 

@@ -23,7 +23,7 @@ import duckdb
 from mneme._util.errors import CorruptRunError, RunError
 from mneme._util.files import translate_os_errors
 from mneme.analyst.reviews import FIELDS, UNDO, Change, Review, encode, fold, last_action
-from mneme.store.told import explained, is_held
+from mneme.store.duckdb_errors import explained, is_held
 
 FILE = "analyst.duckdb"
 PATIENCE = 15.0

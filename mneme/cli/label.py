@@ -117,7 +117,7 @@ def _print_estimate(run: Run, config: LabelConfig) -> None:
 
 def _print_labels(run: Run) -> None:
     """How many came, what failed, and the comparison where there is one."""
-    from mneme.store.queries import comparison
+    from mneme.store.queries import explainers as comparison
     from mneme.store.queries.quality import label_counts
 
     for method, n in label_counts(run):

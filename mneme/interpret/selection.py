@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from mneme._util.progress import NULL_PROGRESS, Progress
-from mneme.interpret.best import Best, sort_groups
+from mneme.interpret.top_n import Best, sort_groups
 
 SAMPLE_ENTRIES = 2**24  # of the sample, over all latents: 300 MB at most
 MIN_SAMPLE, MAX_SAMPLE = 100, 1024  # firings a latent

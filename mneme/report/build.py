@@ -15,12 +15,12 @@ from mneme._util.errors import RunError
 from mneme.effects.config import EffectsConfig
 from mneme.report import collect
 from mneme.report.analyst import OWN, kept, read_remarks, reviewed
+from mneme.report.baselines import compare
 from mneme.report.collect import text
 from mneme.report.explainers import explainer_pairs, explainers
 from mneme.report.labels import label_quality, unreliable
 from mneme.report.latents import Latent, Remark
 from mneme.report.model import Effect, Entry, Missing, Null, Report, Score
-from mneme.report.outcome import compare
 from mneme.report.patched import Causal, causal
 from mneme.report.power import Power, power
 from mneme.store.queries.quality import uncertain_reasons

@@ -8,7 +8,7 @@ from typing import Any
 from mneme.report.collect import text
 from mneme.report.compared import Explainer, ExplainerPair
 from mneme.report.format import ABSENT, count, decimals, duration, interval, percent
-from mneme.store.queries import comparison
+from mneme.store.queries import explainers as comparison
 from mneme.store.run import Run
 
 COLUMNS = ("explainer", "labelled", "held-out score", "other latents' labels", "tokens", "money", "time")

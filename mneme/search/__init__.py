@@ -10,8 +10,8 @@ dashboard makes it in the background where a run has none. DuckDB's own full-tex
 network at first use; SQLite's FTS5 took twice the time and space and up to twenty times the wait on rich text.
 """
 
+from mneme.search.fulltext import find_text
 from mneme.search.index import build_index, is_current
 from mneme.search.meaning import find_meaning
-from mneme.search.text import find_text
 
 __all__ = ["build_index", "find_meaning", "find_text", "is_current"]

@@ -17,8 +17,8 @@ import numpy as np
 
 from mneme._util.files import translate_os_errors, write_text
 from mneme._util.progress import NULL_PROGRESS, Progress
+from mneme.search.fulltext import write_text_index
 from mneme.search.paths import folder
-from mneme.search.text import write_text_index
 from mneme.store.queries import search as queries
 from mneme.store.run import Run
 

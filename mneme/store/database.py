@@ -21,9 +21,9 @@ from pathlib import Path
 import duckdb
 
 from mneme._util.errors import CorruptRunError, NewerSchemaError, RunError
+from mneme.store.duckdb_errors import explained, is_held, wal
 from mneme.store.manifest import rehash
 from mneme.store.schema import MIGRATIONS, SCHEMA_VERSION
-from mneme.store.told import explained, is_held, wal
 
 _log = logging.getLogger(__name__)
 

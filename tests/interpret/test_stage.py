@@ -24,7 +24,7 @@ from mneme.interpret.label_config import LabelConfig
 from mneme.interpret.labelling import Asked, Found, Labels, label_latents
 from mneme.interpret.tokens import TokenTexts
 from mneme.run.label_price import prices, questions
-from mneme.store.queries.comparison import method_rows
+from mneme.store.queries.explainers import method_rows
 from mneme.store.queries.meaning import (
     found_contexts,
     near_latents,

@@ -17,9 +17,9 @@ from mneme.effects.config import EffectsConfig
 from mneme.effects.evaluate import degraded_outcomes
 from mneme.report import build_report, to_html, to_json, to_markdown
 from mneme.report import phrases as words
+from mneme.report.baselines import compare
 from mneme.report.exports import export_table
 from mneme.report.model import Score
-from mneme.report.outcome import compare
 from mneme.report.write import to_csv
 from mneme.store.run import Run
 from mneme.testing.synthetic import STAGES, make_synthetic_run

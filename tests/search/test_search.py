@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mneme.search import build_index, find_meaning, find_text, is_current, meaning
-from mneme.search.text import query_words
+from mneme.search.fulltext import query_words
 from mneme.store.queries import search as queries
 from mneme.store.queries.latents import LatentFilter, beside, count, table
 from mneme.store.run import Run

@@ -21,9 +21,9 @@ from mneme._util.errors import CorruptRunError, DiskFullError, MnemeError, RunEr
 from mneme._util.files import sha256
 from mneme.analyst.history import History
 from mneme.store import database
+from mneme.store.duckdb_errors import wal
 from mneme.store.manifest import read_manifest
 from mneme.store.run import Run, open_run
-from mneme.store.told import wal
 from mneme.store.writing import write_manifest
 
 ROWS = 40_000

@@ -1,7 +1,7 @@
 """Compile, once an installation, what would be compiled in the middle of the first run: half a minute of numba's
 loops, and ten seconds of every process where Python is told to keep no bytecode.
 
-    python -m mneme.run.warm
+    python -m mneme.run.precompile
 
 `make setup` runs it, bytecode kept. Every module is imported, with what it imports, and a small random problem goes
 through training, attribution, contexts and the map; what is compiled is kept beside the sources, or in the user's
