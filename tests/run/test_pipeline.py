@@ -164,7 +164,7 @@ def test_ctrl_c_leaves_word_of_it(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mneme.run.context.RunContext.check", interrupt)
+    monkeypatch.setattr("mneme.run.pipeline.preflight", interrupt)
     with pytest.raises(KeyboardInterrupt):
         run_pipeline(make_config(settings), tmp_path / "run")
     assert json.loads((tmp_path / "run" / "progress.json").read_text())["state"] == "cancelled"
