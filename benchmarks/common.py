@@ -74,3 +74,9 @@ def print_result(name: str, results: dict[str, Any], floors: dict[str, dict[str,
 def _plain(value: Any) -> Any:
     """numpy's numbers and truth values as Python's."""
     return value.item()
+
+
+def size_mb(path: Path) -> float:
+    """Of a file, or of all files in a folder."""
+    files = [path] if path.is_file() else path.rglob("*")
+    return round(sum(f.stat().st_size for f in files) / 1e6, 1)

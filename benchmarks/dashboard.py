@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 import psutil
-from common import print_result
+from common import print_result, size_mb
 
 from mneme.models.gguf import cache_folder
 from mneme.search import build_index, find_text, is_current
@@ -85,12 +85,6 @@ def the_run(latents: int) -> Run:
         facts = {"seconds": time.perf_counter() - started}
         (folder / "built.json").write_text(json.dumps(facts))
     return run
-
-
-def size_mb(path: Path) -> float:
-    """Of a file, or of all files in a folder."""
-    files = [path] if path.is_file() else path.rglob("*")
-    return round(sum(f.stat().st_size for f in files) / 1e6, 1)
 
 
 def p95(seconds: list[float]) -> float:

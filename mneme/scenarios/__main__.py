@@ -15,8 +15,9 @@ from mneme._util.console import RichProgress
 from mneme._util.errors import ConfigError, UserError
 from mneme._util.settings import suggest
 from mneme.scenarios.results import read_results, write_results
-from mneme.scenarios.run import Suite, known_results, run_scenario
+from mneme.scenarios.run import run_scenario
 from mneme.scenarios.spec import LIST, load_scenarios
+from mneme.scenarios.suite import Suite, known_results
 
 
 def main(arguments: list[str] | None = None) -> int:

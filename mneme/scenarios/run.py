@@ -11,11 +11,10 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import gzip
-import hashlib
 import json
 import shutil
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,6 @@ from safetensors.torch import save_file
 
 from mneme._util.errors import ConfigError, MnemeError
 from mneme._util.files import write_text
-from mneme._util.progress import NULL_PROGRESS, Progress
-from mneme._util.setting_names import with_first_names
 from mneme._util.settings import from_mapping
 from mneme.config import make_config, read_config
 from mneme.effects.categories import load_taxonomy
@@ -33,6 +30,7 @@ from mneme.models import load_model, load_tokenizer
 from mneme.organisms import METHODS, make_organism
 from mneme.run.pipeline import run_pipeline
 from mneme.scenarios.spec import HARMFUL, HH, Scenario, merged
+from mneme.scenarios.suite import Suite, result_key
 from mneme.store.queries import tables
 from mneme.store.queries.effects import effects
 from mneme.store.queries.quality import health_values
@@ -49,25 +47,10 @@ QUICK_ORGANISM = {"steps": 2, "batch": 2, "max_tokens": 32}
 _EVERY, _FIRST = 2, 1  # outcomes are of odd rows: training takes even ones
 
 
-@dataclasses.dataclass(frozen=True)
-class Suite:
-    """What all scenarios share."""
-
-    out: Path
-    data: Path
-    common: Mapping[str, Any]
-    scenarios: Mapping[str, Scenario]
-    quick: bool = False
-    per_category: int = 40
-    again: bool = False
-    """Effects and evaluation of finished scenarios are made again, on what their runs hold."""
-    progress: Progress = NULL_PROGRESS
-
-
 def run_scenario(suite: Suite, scenario: Scenario, seed: int) -> dict[str, Any]:
     """The scenario's result, from its folder where it is finished; a failed one has `error`, its reason."""
     folder = suite.out / scenario.name / f"seed-{seed}"
-    key = _key(suite, scenario, seed)
+    key = result_key(suite, scenario, seed)
     file = folder / "result.json"
     if file.exists():
         before: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
@@ -89,44 +72,6 @@ def run_scenario(suite: Suite, scenario: Scenario, seed: int) -> dict[str, Any]:
         write_text(folder / "error.txt", traceback.format_exc())
     write_text(file, json.dumps(found, indent=1))
     return found
-
-
-def known_results(
-    suite: Suite, earlier: Iterable[dict[str, Any]] = ()
-) -> tuple[list[dict[str, Any]], list[str]]:
-    """(the results made with the settings that the suite has now, in the list's order; the jobs without one).
-
-    They lie in the suite's folder, or else in `earlier` ones, of another machine or day.
-    """
-    before = {result.get("key"): result for result in earlier}
-    found, missing = [], []
-    for scenario in suite.scenarios.values():
-        for seed in scenario.seeds:
-            key = _key(suite, scenario, seed)
-            file = suite.out / scenario.name / f"seed-{seed}" / "result.json"
-            result = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
-            if result.get("key") == key:
-                found.append(result)
-            elif key in before:
-                found.append(before[key])
-            else:
-                missing.append(f"{scenario.name} (seed {seed})")
-    return found, missing
-
-
-def _key(suite: Suite, scenario: Scenario, seed: int) -> str:
-    parent = _facts(suite.scenarios[scenario.of]) if scenario.of else None
-    parts = [_facts(scenario), parent, _first_names(suite.common), seed, suite.quick, suite.per_category]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def _facts(scenario: Scenario) -> dict[str, Any]:
-    return {**dataclasses.asdict(scenario), "run": _first_names(scenario.run)}
-
-
-def _first_names(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested settings under the names that their keys are made from: a result outlives a renamed setting."""
-    return {k: with_first_names(k, v) if isinstance(v, Mapping) else v for k, v in settings.items()}
 
 
 def _run(suite: Suite, scenario: Scenario, seed: int, folder: Path) -> dict[str, Any]:

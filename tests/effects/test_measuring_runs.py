@@ -17,6 +17,7 @@ from mneme._util.errors import ModelError, OutcomesError
 from mneme.config import make_config
 from mneme.effects.expensive_baselines import DifferenceSource, mean_by_topic
 from mneme.effects.lm_eval import import_results
+from mneme.effects.outcome_files import COLUMNS
 from mneme.run.evaluation import evaluate_run
 from mneme.run.outcomes import give_outcomes, measure_run
 from mneme.run.pipeline import run_pipeline
@@ -263,16 +264,10 @@ def test_results_that_do_not_fit_are_refused_with_the_reason(tmp_path: Path) -> 
 
 def test_imported_outcomes_replace_a_file_that_the_settings_named(run_folder: Path, made: Path) -> None:
     frame = pd.DataFrame({"category": ["cells"], "base": [0.5], "tuned": [0.6], "change": [0.1]})
-    frame = frame.assign(source="x", unit="error rate").reindex(columns=list(_columns()))
+    frame = frame.assign(source="x", unit="error rate").reindex(columns=list(COLUMNS))
     covered = give_outcomes(run_folder, frame)
     assert covered.measured == 1 and len(covered.without) == 5
     assert Run(run_folder).rows("SELECT category, unit FROM outcomes") == [("cells", "error rate")]
-
-
-def _columns() -> tuple[str, ...]:
-    from mneme.effects.outcome_files import COLUMNS
-
-    return COLUMNS
 
 
 def test_filters_and_logs_of_other_dates_are_told_apart(tmp_path: Path) -> None:

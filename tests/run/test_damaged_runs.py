@@ -80,14 +80,15 @@ def ask(cli: Any, words: tuple[str, ...], run: Run, other: Run) -> str:
     return str(error)
 
 
-@pytest.mark.parametrize("damage", [flip, cut])
-@pytest.mark.parametrize("name", READ_BY)
+# What DuckDB doesn't read is no damage: tests/store/test_database.py flips every block of run.duckdb.
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [(name, damage) for name in READ_BY for damage in (flip, cut) if (name, damage) != ("run.duckdb", flip)],
+)
 def test_a_damaged_file_is_named_by_every_command_that_reads_it(
     run: Run, whole_run: Run, cli: Any, name: str, damage: Any
 ) -> None:
     damage(run.path / name)
-    if name == "run.duckdb" and damage is flip:
-        pytest.skip("what DuckDB doesn't read is no damage: tests/store/test_database.py flips every block")
     before = contents(run)
     for command in sorted(READ_BY[name]):
         said = ask(cli, STAGES_AND_CHECKS[command], run, whole_run)
