@@ -50,7 +50,7 @@ class CrosscoderConfig:
     warmup_share: Share = Field(default=0.05, description="share of the steps it rises over")
     decay_share: Share = Field(default=0.3, description="last share of the steps it falls to zero over")
     init: Init = Field(
-        default="kmeans",
+        default="random",
         description="first directions: centroids of the pairs of activations, drawn pairs, or random ones",
     )
     k_start: KStart = Field(default=4.0, description="training begins with this many times k")

@@ -54,6 +54,7 @@ APART = {
 REFUSED = {
     ("still", "causal"): "calls no latent changed",
     ("dead", "causal"): "calls no latent changed",
+    ("single", "causal"): "calls no latent changed",
     ("dead", "causal of one"): "3",
     ("single", "power retrained"): "no category has text enough",
 }
