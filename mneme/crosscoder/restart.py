@@ -17,12 +17,8 @@ from mneme.crosscoder.kernels import sparse_decode
 from mneme.crosscoder.kmeans import directions, spherical_kmeans
 from mneme.crosscoder.step import Rule, Weights, encode_dense
 
-AT = (
-    0.2,
-    0.3,
-    0.4,
-    0.5,
-)  # shares of the steps after which they start again: k has fallen, the step is at its height
+AT = (0.2, 0.3, 0.4, 0.5)
+"""Shares of the steps after which they start again: k has fallen, the step is at its height."""
 _STEPS = 3  # of k-means
 _CHUNK = 1024  # tokens encoded at once
 

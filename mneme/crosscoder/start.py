@@ -18,9 +18,8 @@ from mneme.crosscoder.init import random_directions
 from mneme.crosscoder.kmeans import directions, spherical_kmeans
 
 STEPS = 4  # of k-means
-SHARE = (
-    0.2  # of the training's tokens: what k-means reads; a token costs it about half of what it costs training
-)
+SHARE = 0.2
+"""Of the training's tokens: what k-means reads. A token costs it about half of what it costs training."""
 FIRST_PASS = 1_000_000  # the passes' seeds follow those of as many epochs of training
 _A_CENTROID = 32  # points a step: more find no better centroids
 

@@ -13,6 +13,9 @@ from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme._util.setting_names import with_first_names
 from mneme.scenarios.spec import Scenario
 
+_FIRST_NAMES = {"intended_categories": "forget_categories"}
+"""Fields of a scenario that had another name when keys were first made: a result outlives that too."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Suite:
@@ -60,7 +63,8 @@ def result_key(suite: Suite, scenario: Scenario, seed: int) -> str:
 
 
 def _facts(scenario: Scenario) -> dict[str, Any]:
-    return {**dataclasses.asdict(scenario), "run": _first_names(scenario.run)}
+    facts = {**dataclasses.asdict(scenario), "run": _first_names(scenario.run)}
+    return {_FIRST_NAMES.get(name, name): value for name, value in facts.items()}
 
 
 def _first_names(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from mneme._util.errors import ConfigError, OutcomesError
 from mneme.effects.preferences import Contrast, measure_contrasts, read_pairs
 from mneme.scenarios.__main__ import main
 from mneme.scenarios.page import markdown
-from mneme.scenarios.results import floors
+from mneme.scenarios.results import floors, read_results
 from mneme.scenarios.spec import LIST, load_scenarios, merged
+from mneme.scenarios.suite import Suite, known_results
 
 AREAS = ("cells", "money", "wars", "stars", "songs", "ships")
 MINE = """
@@ -247,3 +248,11 @@ def test_pairs_of_other_prompts_are_left_out_and_files_without_any_refused(tmp_p
     file.write_text(json.dumps(odd))
     with pytest.raises(OutcomesError, match="no pair"):
         read_pairs(file)
+
+
+def test_the_results_in_docs_are_those_of_the_list(tmp_path: Path) -> None:
+    """They take hours: no renamed setting or field may lose them."""
+    common, scenarios = load_scenarios(LIST)
+    results = read_results(Path(__file__).parents[2] / "docs")
+    found, missing = known_results(Suite(tmp_path, tmp_path, common, scenarios), results)
+    assert not missing and len(found) == len(results) > 20
