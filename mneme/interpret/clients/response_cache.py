@@ -1,7 +1,7 @@
 """A folder of model replies: one JSON file per question, named by a hash of everything that determines the reply.
 
 The name is a SHA-256 of the model and where it runs, temperature, longest reply, instructions and data: the same
-question is paid for once, and a response can be shown beside what was made of it. A file is whole or not there, and
+question is paid for once, and a reply can be shown beside what was made of it. A file is whole or not there, and
 has a SHA-256 of what it says: a damaged one is never taken for a reply. While
 a question is on its way, a mark lies beside it: found later, it says that a reply may have been paid for in vain.
 """
@@ -109,7 +109,7 @@ def _text(response: CachedResponse) -> str:
 def cached_response(
     method: str, prompt: Prompt, reply: Reply, seconds: float, attempts: int
 ) -> CachedResponse:
-    """The response of a reply."""
+    """A reply as it is kept."""
     return CachedResponse(
         method,
         prompt.system,
