@@ -139,4 +139,4 @@ def test_all_ranks_start_from_the_centroids_that_one_process_finds(n_ranks, shar
 
 
 def test_settings_written_before_there_was_a_choice_open():
-    assert from_mapping(CrosscoderConfig, {"k": 4}, "crosscoder").init == "kmeans"
+    assert from_mapping(CrosscoderConfig, {"k": 4}, "crosscoder").init == "random"
