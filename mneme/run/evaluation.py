@@ -116,7 +116,7 @@ def _difference_sae(context: RunContext, assigned: Assigned) -> np.ndarray:
     from mneme.run.finished import kept_crosscoder
 
     source = DifferenceSource(context.cache)
-    sae = kept_crosscoder(context, "difference-sae", context.config.crosscoder, source)
+    sae = kept_crosscoder(context, "checks/difference-sae", context.config.crosscoder, source)
     rows = moved_by(sae, source, sae_steps(sae), context.progress, "difference-SAE")
     return weighted_mean(assigned.weights, assigned.windows, per_window(rows, assigned.windows))
 

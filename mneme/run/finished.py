@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mneme.crosscoder import Crosscoder, CrosscoderConfig
     from mneme.harvest.protocols import Source
 
+_NOTE = "made_from.txt"
 
 _ANYHOW = (
     *("base", "tuned", "corpus"),  # known by what is in them, wherever they lie
@@ -81,23 +82,29 @@ def tell_findings(run: Run) -> None:
 def kept_crosscoder(
     context: RunContext, name: str, config: CrosscoderConfig, activations: Source
 ) -> Crosscoder:
-    """A dictionary trained for a check, or the one of an earlier call with the same settings and text."""
+    """A dictionary trained into a folder of the run, or the one of an earlier call with the same settings and text."""
     from mneme._util.files import write_text
     from mneme.crosscoder import Crosscoder, train_crosscoder
 
-    folder = context.folder / "checks" / name
-    note, weights = folder / "made_from.txt", folder / "model.safetensors"
-
-    def made_from() -> str:
-        digest = known_sha256(weights) if weights.is_file() else "nothing"
-        return f"{stable_repr(config, 'crosscoder')}\n{context.cache.fingerprint}\n{digest}\n"
-
+    folder, fingerprint = context.folder / name, context.cache.fingerprint
     # A damaged one is trained again: it is only kept so that a check that was stopped goes on.
-    if note.is_file() and note.read_bytes() == made_from().encode():
+    if is_kept(folder, config, fingerprint):
         return Crosscoder.from_pretrained(folder)
     crosscoder = train_crosscoder(
         activations, config, checkpoint=folder / "checkpoint", progress=context.progress
     )
     crosscoder.save_pretrained(folder)
-    write_text(note, made_from())
+    write_text(folder / _NOTE, _made_from(folder, config, fingerprint))
     return crosscoder
+
+
+def is_kept(folder: Path, config: CrosscoderConfig, fingerprint: str) -> bool:
+    """Whether a folder holds the undamaged dictionary of these settings and of the text of this fingerprint."""
+    note = folder / _NOTE
+    return note.is_file() and note.read_bytes() == _made_from(folder, config, fingerprint).encode()
+
+
+def _made_from(folder: Path, config: CrosscoderConfig, fingerprint: str) -> str:
+    weights = folder / "model.safetensors"
+    digest = known_sha256(weights) if weights.is_file() else "nothing"
+    return f"{stable_repr(config, 'crosscoder')}\n{fingerprint}\n{digest}\n"

@@ -67,7 +67,7 @@ def run_nulls(
 
     with writing(context.folder):
         rounded = rounding_null(context.cache)
-        fit = kept_crosscoder(context, "null-rounded", context.config.crosscoder, rounded)
+        fit = kept_crosscoder(context, "checks/null-rounded", context.config.crosscoder, rounded)
         rows = [
             row("base against itself, rounded", fit, rounded, context),
             shuffled_null(context.crosscoder, context.cache, config, reference),

@@ -73,7 +73,7 @@ def run_retrained(
             vector = times * margin * typical * direction
             cache = _displaced(context, row, vector)
             name = f"power-{times:g}-{config.seed}"
-            crosscoder = kept_crosscoder(context, name, context.config.crosscoder, cache)
+            crosscoder = kept_crosscoder(context, f"checks/{name}", context.config.crosscoder, cache)
             told = _told(context, crosscoder, cache, assigned, c, typical, direction)
             found.append({"category": assigned.taxonomy.keys[c], "size": times * margin, **told})
     return pd.DataFrame(found)

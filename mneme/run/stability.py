@@ -5,7 +5,6 @@ Written to the run. Dictionaries that are trained for it are kept, so a check th
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +15,8 @@ import pandas as pd
 from mneme._util.errors import ConfigError
 from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.run.context import RunContext
-from mneme.run.finished import finished_context, kept_crosscoder, tell_findings
+from mneme.run.finished import finished_context, tell_findings
+from mneme.run.seeds import FOLDER, seed_dictionary
 from mneme.store.queries import tables
 from mneme.store.run import Run
 from mneme.store.writing import writing
@@ -49,10 +49,9 @@ def run_stability(
     persists, mcc, verdicts, categories = [], [], [], []
     with writing(context.folder):
         for seed in range(context.config.crosscoder.seed + 1, context.config.crosscoder.seed + 1 + seeds):
-            config = dataclasses.replace(context.config.crosscoder, seed=seed)
-            other = kept_crosscoder(context, f"seed-{seed}", config, context.cache)
+            other = seed_dictionary(context, seed)
             match = match_latents(context.crosscoder, other, live)
-            with tempfile.TemporaryDirectory(dir=context.folder / "checks") as codes:
+            with tempfile.TemporaryDirectory(dir=context.folder / FOLDER) as codes:
                 found = attribute(other, context.cache, codes, context.config.attribution, progress)
                 if run.finished("effects") is not None:
                     categories.append(_same_categories(context, run, other, codes, found.latents))

@@ -10,6 +10,7 @@ import pytest
 
 from mneme._util.errors import ConfigError, RunError
 from mneme.run.nulls import run_nulls
+from mneme.run.seeds import seed_dictionaries
 from mneme.run.stability import run_stability
 from mneme.store.run import Run
 
@@ -68,6 +69,10 @@ def test_the_null_dictionary_is_not_trained_twice(run: Run, monkeypatch: pytest.
 
 def test_stability_is_written_for_live_latents(run: Run) -> None:
     shares = run_stability(run.path, seeds=2)
+    assert [path.relative_to(run.path).as_posix() for path in seed_dictionaries(run)] == [
+        "seeds/1",
+        "seeds/2",
+    ]
     latents = run.latents()
     live = latents["verdict"] != "dead"
     assert latents.loc[live, "stability"].isin([0.0, 0.5, 1.0]).all()
@@ -79,6 +84,18 @@ def test_stability_is_written_for_live_latents(run: Run) -> None:
         (shares["categories"],)
     ]
     assert run.rows("SELECT count(*) FROM health WHERE metric = 'seed_persistence'") == [(1,)]
+
+
+def test_only_whole_dictionaries_of_this_run_are_other_seeds(run: Run) -> None:
+    assert seed_dictionaries(run) == []
+    run_stability(run.path, seeds=2)
+    note, weights = (run.path / "seeds" / file for file in ("1/made_from.txt", "2/model.safetensors"))
+    note.write_text("other text")
+    assert [path.name for path in seed_dictionaries(run)] == ["2"]
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\x07")
+    shutil.copytree(run.path / "seeds" / "1", run.path / "seeds" / "0")
+    (run.path / "seeds" / "3").mkdir()
+    assert seed_dictionaries(run) == []
 
 
 def test_what_cannot_be_checked_is_refused(run: Run, tmp_path: Path) -> None:

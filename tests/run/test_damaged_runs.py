@@ -147,13 +147,13 @@ def test_a_run_made_before_files_were_sealed_is_checked_by_its_manifest(
 def test_a_kept_dictionary_that_is_damaged_is_trained_again(run: Run) -> None:
     context, _ = finished_context(run.path, NULL_PROGRESS)
     config = replace(context.config.crosscoder, seed=1, epochs=1)
-    kept_crosscoder(context, "seed-1", config, context.cache)
-    kept = run.path / "checks" / "seed-1" / "model.safetensors"
+    kept_crosscoder(context, "seeds/1", config, context.cache)
+    kept = run.path / "seeds" / "1" / "model.safetensors"
     whole, made = kept.read_bytes(), kept.stat().st_mtime_ns
-    kept_crosscoder(context, "seed-1", config, context.cache)
+    kept_crosscoder(context, "seeds/1", config, context.cache)
     assert kept.stat().st_mtime_ns == made
     flip(kept)
-    kept_crosscoder(context, "seed-1", config, context.cache)
+    kept_crosscoder(context, "seeds/1", config, context.cache)
     assert kept.read_bytes() == whole
 
 
