@@ -26,6 +26,7 @@ from rich.console import Console
 from wordnet_glosses import category_match, wordnet_run
 
 from mneme._util.console import RichProgress
+from mneme._util.vocabulary import CHANGED
 from mneme.config import make_config, read_config
 from mneme.crosscoder import CodeCache
 from mneme.interpret.clients.local import LocalChat
@@ -145,7 +146,7 @@ def local_model(demo: DemoExam, sample: int) -> dict[str, Any]:
     else:
         results["local_labels_by_encoder"] = f"not measured: `mneme label` with local:{MODEL} makes them"
     chat = LocalChat(MODEL)
-    changed = demo.latents[demo.latents.verdict.isin(["amplified", "suppressed"])]
+    changed = demo.latents[demo.latents.verdict.isin(CHANGED)]
     chosen = changed.sort_values("severity", ascending=False, kind="stable").latent.to_numpy()[:sample]
     judge_items = {
         int(j): judge_items_of(demo.scoring_set, demo.fuzz, demo.words, int(j), train=True) for j in chosen

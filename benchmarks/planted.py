@@ -114,7 +114,7 @@ def coverage(
     truth = whole.log_ratio()
     feature, cosine = match_features(pair, crosscoder.raw_decoder().detach().numpy())
     planted = pair.features["log_ratio"].to_numpy()[feature] + np.log(pair.config.tuned_scale)
-    sized = (cosine > 0.95) & np.isfinite(planted) & ~geometry.redirected
+    sized = (cosine > 0.95) & np.isfinite(planted) & ~geometry.turned
     n = np.stack([p[0] for p in parts])
     fieller, percentile = (np.stack([p[c] for p in parts]) for c in (1, 2))  # (slices, 2, F)
     usable = (n > 1) & (np.abs(truth) < 5) & np.isfinite(fieller[:, 0]) & np.isfinite(percentile[:, 0])

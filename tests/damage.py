@@ -53,6 +53,7 @@ def make_older(run: Run, keep: tuple[str, ...] = ("betas", "latents")) -> None:
         for table, column in columns:
             if table not in later and (table, column) not in known and table not in keep:
                 writer.connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
+        writer.connection.execute("ALTER TABLE latents RENAME COLUMN turned TO redirected")
         writer.connection.execute("DELETE FROM schema_version WHERE version > 1")
 
 

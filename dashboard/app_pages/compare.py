@@ -7,13 +7,13 @@ import streamlit as st
 
 from dashboard.components import charts, compared, curves, narrow, state, theme, words
 from mneme._util.errors import MnemeError
+from mneme._util.vocabulary import CHANGED
 from mneme.compare.cache import CompareFile
 from mneme.store.queries import compare as queries
 from mneme.store.queries import quality
 from mneme.store.queries.runs import run_names
 from mneme.store.run import open_run
 
-CALLED = ("amplified", "suppressed")
 KINDS = {
     "changes": "Verdict differs",
     "called": "Called by either",
@@ -191,7 +191,7 @@ if comparison is None:
 
 found = queries.both_latents(run, other, comparison.latents)
 agreed = found[found["agreed"]]
-called = agreed[agreed["verdict"].isin(CALLED)]
+called = agreed[agreed["verdict"].isin(CHANGED)]
 kind = {"decoder": "decoder cosine", "firing": "correlation of firing", "label": "likeness of labels"}[
     comparison.method
 ]
@@ -202,11 +202,11 @@ with st.container(horizontal=True, gap="small"):
         f"{words.count(len(agreed))} of {words.count(len(found))}",
         help="Pairs of a latent of A and its match in B; found: their likeness is over the method's threshold.",
     )
-    changed = int(queries.comparable_latents(run)["verdict"].isin(CALLED).sum())
+    changed = int(queries.comparable_latents(run)["verdict"].isin(CHANGED).sum())
     st.metric(
         "A's changed latents found in B",
         f"{words.count(len(called))} of {words.count(changed)}",
-        help="Changed: amplified or suppressed in A.",
+        help="Changed: amplified, suppressed or redirected in A.",
     )
     st.metric(
         "of these, the same verdict in B",
@@ -241,8 +241,8 @@ with right:
         key="compare_kind",
         label_visibility="collapsed",
     )
-    either = agreed["verdict"].isin(CALLED) | agreed["verdict_other"].isin(CALLED)
-    called_at_all = found["verdict"].isin(CALLED) | found["verdict_other"].isin(CALLED)
+    either = agreed["verdict"].isin(CHANGED) | agreed["verdict_other"].isin(CHANGED)
+    called_at_all = found["verdict"].isin(CHANGED) | found["verdict_other"].isin(CHANGED)
     rows = {
         "changes": agreed[agreed["change"] & either],
         "called": agreed[either],

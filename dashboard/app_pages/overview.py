@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dashboard.components import charts, narrow, plots, review, state, tables, theme, words
+from mneme._util.vocabulary import CHANGED
 from mneme.store.queries import effects as effect_queries
 from mneme.store.queries import latents as latent_queries
 from mneme.store.queries import overview, quality
@@ -35,7 +36,7 @@ cells = [
         f"{words.percent(counts[verdict] / max(1, live))} of live",
         theme.HELP["verdict"],
     )
-    for verdict in ("amplified", "suppressed", "uncertain", "unchanged")
+    for verdict in (*CHANGED, "uncertain", "unchanged")
 ]
 if effects is not None:
     moved = effects["verdict"].isin(["degraded", "improved"]).sum()

@@ -72,7 +72,7 @@ st.caption(
 frame["priority"] *= 100 / max(float(frame["priority"].max()), 1e-12)
 tables.latent_table(
     frame,
-    ["latent", "verdict", "redirected", "label", "category", "priority", "interval", "severity", "log_ratio"],
+    ["latent", "verdict", "label", "category", "priority", "interval", "severity", "log_ratio"],
     key="review_table",
     height=430,
     alt="Latents to review",

@@ -156,7 +156,7 @@ else:
 
 st.markdown(
     "**Latents that fire here**",
-    help="Amplified and suppressed first. Click a row to colour the text by it.",
+    help="Changed latents first. Click a row to colour the text by it.",
 )
 
 

@@ -56,8 +56,6 @@ def _beta(each: Mapping[Any, Any], model: str, *, judged: bool) -> str:
 
 
 def _judged(each: Mapping[Any, Any], model: str, row: dict[str, Any]) -> bool:
-    """Whether the verdict rests on it: error along the main probe, or, if redirected, each model's own."""
-    found: bool = each["target"] == "error" and each["probe"] == (
-        model if row["redirected"] else row["probe"]
-    )
+    """Whether the verdict rests on it: error along the main probe, or, if turned, each model's own."""
+    found: bool = each["target"] == "error" and each["probe"] == (model if row["turned"] else row["probe"])
     return found

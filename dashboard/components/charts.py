@@ -66,7 +66,7 @@ def norm_histogram(counts: pd.DataFrame, boxes: Box, *, bins: int = 50, height: 
     """
     fig = go.Figure()
     middle = ((np.arange(bins) + 0.5) / bins).astype(np.float32)
-    for verdict in ("unchanged", "uncertain", "suppressed", "amplified"):
+    for verdict in ("unchanged", "uncertain", "redirected", "suppressed", "amplified"):
         own = counts[counts["verdict"] == verdict]
         height_of = np.zeros(bins, np.float32)
         height_of[own["bin"].to_numpy(int)] = own["n"].to_numpy(np.float32)
@@ -108,7 +108,7 @@ def verdict_scatter(
             theme.VERDICT_MARKER[v],
             points["verdict"] == v,
         )
-        for v in ("unchanged", "uncertain", "suppressed", "amplified")
+        for v in ("unchanged", "uncertain", "redirected", "suppressed", "amplified")
     ]
     return _scatter(points, groups, axes, titles, bounds, boxes, density, diagonal, bare, height, False)
 

@@ -13,6 +13,7 @@ from plotly.graph_objects import Figure
 
 from dashboard.components import charts, effect_charts, filters, state
 from dashboard.components.selection import read_gesture
+from mneme._util.vocabulary import CHANGED
 from mneme.store.queries import latents as queries
 from mneme.store.queries.latents import LatentFilter
 from mneme.store.run import Run
@@ -118,7 +119,7 @@ def scatter_data(
         return None
     bounds = (*_padded(queries.span(run, x)), *_padded(queries.span(run, y)))
     many = total > most
-    shown = replace(where, verdicts=where.verdicts or ("amplified", "suppressed")) if many else where
+    shown = replace(where, verdicts=where.verdicts or CHANGED) if many else where
     points = queries.points(run, shown, x, y, limit=most)
     density = queries.density(run, LatentFilter(), x, y, bounds) if many or not where.empty else None
     return points, density, bounds

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from dashboard.components import theme, tokens, words
+from mneme._util.vocabulary import CHANGED
 from mneme.store.queries import latent as queries
 from mneme.store.run import Run
 
@@ -55,7 +56,7 @@ def latents_frame(run: Run, pairs: pd.DataFrame) -> pd.DataFrame:
     ).reset_index()
     known = queries.briefs(run, found["latent"].tolist())
     found = found.merge(known, on="latent", how="left")
-    found["changed"] = found["verdict"].isin(["amplified", "suppressed"])
+    found["changed"] = found["verdict"].isin(CHANGED)
     return found.sort_values(["changed", "strongest"], ascending=False, ignore_index=True)
 
 
@@ -91,7 +92,7 @@ def strips(
             for model in ("base", "tuned")
         }
     elif colouring == "changed":
-        shown = {"activation of amplified and suppressed latents": [moved.get(i) for i in range(n)]}
+        shown = {"activation of changed latents": [moved.get(i) for i in range(n)]}
     else:
         caption = {"kl": "KL(base || tuned), nats", "nll_change": "tuned minus base NLL, nats"}[colouring]
         shown = {caption: change if colouring == "nll_change" else list(answer["kl"])}

@@ -13,7 +13,6 @@ _COLUMNS = {
     "latent": st.column_config.NumberColumn("latent", format="%d", width=64),
     "verdict": st.column_config.TextColumn("verdict", help=theme.HELP["verdict"], width=106),
     "reason": st.column_config.TextColumn("reason", width=150, help=theme.HELP["reason"]),
-    "redirected": st.column_config.TextColumn("redirected", width=84, help=theme.HELP["redirected"]),
     "review": st.column_config.TextColumn("review", width=105, help=theme.HELP["review"]),
     "priority": st.column_config.NumberColumn(
         "priority", format="%.0f", width=66, help=theme.HELP["priority"]
@@ -94,8 +93,6 @@ def latent_table(
             f"{text} (unreliable)" if weak and not str(text).endswith(review.EDITED) else text
             for text, weak in zip(shown["label"], shown["unreliable"].fillna(False), strict=True)
         ]
-    if "redirected" in shown:
-        shown["redirected"] = ["yes" if turned else "" for turned in shown["redirected"].fillna(False)]
     if "ci_low" in shown:
         shown["interval"] = [
             words.bounds(*row)

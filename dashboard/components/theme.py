@@ -14,14 +14,23 @@ from mneme.attribution.reasons import REASONS
 VERDICT_COLOUR = {
     "amplified": "#d55e00",
     "suppressed": "#2a86c7",
+    "redirected": "#9a63b8",
     "unchanged": "#8c9299",
     "uncertain": "#b89b3c",
     "dead": "#b9bec4",
 }
-VERDICT_SIGN = {"amplified": "▲", "suppressed": "▼", "unchanged": "●", "uncertain": "◆", "dead": "✕"}
+VERDICT_SIGN = {
+    "amplified": "▲",
+    "suppressed": "▼",
+    "redirected": "↻",
+    "unchanged": "●",
+    "uncertain": "◆",
+    "dead": "✕",
+}
 VERDICT_MARKER = {
     "amplified": "triangle-up",
     "suppressed": "triangle-down",
+    "redirected": "triangle-right",
     "unchanged": "circle",
     "uncertain": "diamond",
     "dead": "x",
@@ -30,6 +39,7 @@ BadgeColour = Literal["red", "orange", "yellow", "blue", "green", "violet", "gra
 VERDICT_BADGE: dict[str, BadgeColour] = {
     "amplified": "orange",
     "suppressed": "blue",
+    "redirected": "violet",
     "unchanged": "gray",
     "uncertain": "yellow",
     "dead": "gray",
@@ -70,7 +80,11 @@ REVIEW_ICON = {
     "needs-work": ":material/build:",
 }
 FLAGS: dict[str, tuple[BadgeColour, str]] = {
-    "redirected": ("violet", "Its two decoders point in different directions."),
+    "turned": (
+        "violet",
+        "Its two decoders point in different directions: each model is measured along its own. Whether the models'"
+        " activations turned as well, the verdict says.",
+    ),
     "dense": ("violet", "It fires on a large share of the tokens (a fifth, unless set otherwise)."),
     "dead": ("violet", "It never fires on this text."),
     "position bound": ("violet", "It fires mostly at the first tokens of documents (BOS, attention sinks)."),
@@ -94,7 +108,7 @@ STATUS: dict[str, tuple[BadgeColour, str, str]] = {
 
 def legend(counts: dict[str, int] | None = None) -> str:
     """The verdicts' signs and colours, with counts of latents, as one line of HTML."""
-    shown = ("amplified", "suppressed", "uncertain", "unchanged")
+    shown = ("amplified", "suppressed", "redirected", "uncertain", "unchanged")
     number = {v: f" {counts[v]:,}" if counts else "" for v in shown}
     return _legend({v + number[v]: (VERDICT_SIGN[v], VERDICT_COLOUR[v]) for v in shown})
 
@@ -123,10 +137,10 @@ HELP = {
     "log_ratio": "ln(beta(f) / beta(b)): above 0 the tuned model uses the latent more (+0.69 is twice as "
     "much), "
     "below 0 less. In brackets the 95 % interval over documents; an end that the evidence doesn't bound is "
-    "undetermined. For a redirected latent each model is "
+    "undetermined. For a latent whose decoders point apart each model is "
     "measured along its own decoder, so it is not the ratio of the two betas shown.",
     "verdict": "Amplified or suppressed: the change is larger than the margin, and sure (q < 0.05). "
-    "Unchanged: "
+    "Redirected: its direction turned, by a test, without a sure change of strength. Unchanged: "
     "the interval lies inside the margin. Uncertain: neither, with a reason. Dead: it never fires.",
     "reason": "Why a latent is uncertain. "
     + " ".join(f"{reason.capitalize()}: {meaning}." for reason, meaning in REASONS.items()),
@@ -136,7 +150,6 @@ HELP = {
     "The highest listed is 100.",
     "review": "What analysts said: accept, reject or needs-work; ★ is a bookmark.",
     "firing_rate": "Share of tokens the latent fires on.",
-    "redirected": FLAGS["redirected"][1],
     "kl": "KL(base || tuned) of the next-token predictions where the latent fires, in nats. Measured on the "
     "first tokens of a share of the documents (harvest.behaviour_tokens, behaviour_share).",
     "nll_change": "Tuned minus base surprise (negative log-likelihood) at the next token where the latent "
@@ -149,8 +162,8 @@ HELP = {
     "% is guessing. A label that does no better than other latents' labels do on the same contexts is unreliable.",
     "stability": "Share of dictionaries trained with other seeds that have this latent too: encoder and decoder "
     "cosine of 0.7 or more (mneme stability).",
-    "cosine": "Cosine between the latent's two decoders: 1 is the same direction. Low: the latent turned "
-    "(redirected).",
+    "cosine": "Cosine between the latent's two decoders: 1 is the same direction. Low: they point "
+    "apart (turned).",
     "affected_share": "Share of the category's text that changed latents touch: each passage counts from 0 to 1 by how "
     "far its activations moved the way those latents say, however far beyond.",
     "area_verdict": "Degraded or improved: the interval of the NLL change on the area's text lies beyond the margin. "

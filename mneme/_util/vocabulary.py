@@ -2,6 +2,21 @@
 
 from __future__ import annotations
 
+# A latent's verdict.
+AMPLIFIED, SUPPRESSED, REDIRECTED = "amplified", "suppressed", "redirected"
+UNCHANGED, UNCERTAIN, DEAD = "unchanged", "uncertain", "dead"
+CHANGED = (AMPLIFIED, SUPPRESSED, REDIRECTED)
+"""What makes a latent a changed one, everywhere."""
+LATENT_VERDICTS = {
+    AMPLIFIED: "the interval of the log ratio lies above the margin, and q is small",
+    SUPPRESSED: "the interval of the log ratio lies below minus the margin, and q is small",
+    REDIRECTED: "its direction in the tuned model is another than in the base, by a test, and its strength is not known"
+    " to have changed",
+    UNCHANGED: "the interval of the log ratio lies within the margin",
+    UNCERTAIN: "the evidence does not decide; the reason says why",
+    DEAD: "it never fires",
+}
+
 # A category's verdict.
 DEGRADED, IMPROVED = "degraded", "improved"
 CHANGED_INSIDE, UNAFFECTED, NOT_KNOWN = "changed inside", "unaffected", "not known"

@@ -37,7 +37,7 @@ class Geometry:
     """(2 models m, 2 probes q, F) float64: d_j^m . d_j^q."""
     probe: np.ndarray
     """(F,) int: the main probe, the decoder with the larger norm (0 base, 1 tuned; ties go to tuned)."""
-    redirected: np.ndarray
+    turned: np.ndarray
     """(F,) bool: both decoders are of size, and point in different directions."""
 
     @property
@@ -80,13 +80,13 @@ class Geometry:
 
     @property
     def contrast(self) -> tuple[np.ndarray, np.ndarray]:
-        """The probe each model is judged with, (F,) each: the main one, or its own for a redirected latent.
+        """The probe each model is judged with, (F,) each: the main one, or its own for a turned latent.
 
         A direction that turned by 60 degrees, as large as before, has beta_base = 0.5 on the tuned probe.
         That is a turn, not an amplification: such a latent's size is measured along each model's own decoder.
         """
-        base = np.where(self.redirected, BASE, self.probe)
-        tuned = np.where(self.redirected, TUNED, self.probe)
+        base = np.where(self.turned, BASE, self.probe)
+        tuned = np.where(self.turned, TUNED, self.probe)
         return base, tuned
 
 
@@ -106,8 +106,8 @@ def make_geometry(
             dots[m, q] = dots[q, m] = _row_dots(decoder[m], decoder[q])
     norms = np.sqrt(np.stack([dots[0, 0], dots[1, 1]]))
     cosine = divide(dots[0, 1], norms[0] * norms[1])
-    redirected = (norms.min(0) >= redirected_norm * norms.max(0)) & (cosine < redirected_cosine)
-    return Geometry(decoder, bias, dots, (norms[1] >= norms[0]).astype(np.int64), redirected)
+    turned = (norms.min(0) >= redirected_norm * norms.max(0)) & (cosine < redirected_cosine)
+    return Geometry(decoder, bias, dots, (norms[1] >= norms[0]).astype(np.int64), turned)
 
 
 def _row_dots(a: Tensor, b: Tensor) -> np.ndarray:

@@ -8,7 +8,7 @@ The first two are read by a crosscoder fitted to the null pair itself, so that t
 third keeps the pair's dictionary, and so tests the evidence alone: a dictionary fitted to swapped activations rightly
 learns each change twice, once in either direction (measured on a planted pair: a third of its latents).
 
-Each gives a false-positive rate (share of live latents called amplified or suppressed) with its interval,
+Each gives a false-positive rate (share of live latents called changed) with its interval,
 and the first two the margin they ask for: the smallest that at most 1 - level of their latents' intervals clear.
 """
 
@@ -21,6 +21,7 @@ import pandas as pd
 import torch
 from scipy import stats
 
+from mneme._util.vocabulary import CHANGED
 from mneme.attribution.config import AttributionConfig
 from mneme.attribution.evidence import (
     LOG_LIMIT,
@@ -116,7 +117,7 @@ def null_row(kind: str, found: Attribution, config: AttributionConfig) -> pd.Dat
 
 
 def _row(kind: str, verdict: pd.Series, margin: float, config: AttributionConfig) -> pd.DataFrame:
-    n, n_false = int((verdict != "dead").sum()), int(verdict.isin(("amplified", "suppressed")).sum())
+    n, n_false = int((verdict != "dead").sum()), int(verdict.isin(CHANGED).sum())
     low, high = clopper_pearson(n_false, n, config.level)
     detail = {
         "counts": {str(word): int(count) for word, count in verdict.value_counts().items()},
@@ -150,7 +151,7 @@ def side_effect_found(latents: pd.DataFrame, null_rate: float = 0.0, level: floa
     rate.
     """
     verdict = latents["verdict"]
-    n, called = int((verdict != "dead").sum()), int(verdict.isin(("amplified", "suppressed")).sum())
+    n, called = int((verdict != "dead").sum()), int(verdict.isin(CHANGED).sum())
     if called == 0:
         return False
     return bool(stats.binomtest(called, n, null_rate, alternative="greater").pvalue < 1 - level)

@@ -16,6 +16,7 @@ import pandas as pd
 from mneme._util import distributed
 from mneme._util.arrays import divide
 from mneme._util.progress import NULL_PROGRESS, Progress
+from mneme._util.vocabulary import REDIRECTED, UNCERTAIN, UNCHANGED
 from mneme.attribution.betas import betas_frame
 from mneme.attribution.coactivation import coactivation, pairs_within, related_pairs
 from mneme.attribution.config import AttributionConfig
@@ -153,7 +154,7 @@ def finalize(state: AttributionSums, crosscoder: Crosscoder, codes: CodeCache | 
         n_documents=moments.n,
         severity=severity(geometry, scaling, state.firing, fit),
         verdict=decide(low, high, q, dead, config.margin, reference, config.fdr),
-        redirected=geometry.redirected & ~dead,
+        turned=geometry.turned & ~dead,
         **{name: firing[name] for name in firing.columns},
     )
     other = scaling_log_ratio(state.scaling, geometry, 1 - geometry.probe)
@@ -167,6 +168,8 @@ def finalize(state: AttributionSums, crosscoder: Crosscoder, codes: CodeCache | 
     latents["verdict"] = np.where(doubtful, "uncertain", verdict)
     latents["reason"] = np.where(doubtful, ONE_PROBE, reason)
     latents = _with_joint(latents, state, codes, reference)
+    open_ = latents["verdict"].isin((UNCHANGED, UNCERTAIN)) & latents["turned"]
+    latents["verdict"] = latents["verdict"].where(~open_, REDIRECTED)
     latents["reason"] = latents["reason"].where(latents["verdict"] == "uncertain", None)
     return Attribution(
         latents,
@@ -199,7 +202,7 @@ def _with_joint(
     verdict = latents["verdict"].to_numpy()
     flipped = flips(verdict, latents["log_ratio"].to_numpy(), ratio, config.margin, reference)
     # a turned latent is judged along two probes, the joint solution along one: they do not compare
-    flipped &= ~geometry.redirected
+    flipped &= ~geometry.turned
     return latents.assign(
         verdict=np.where(flipped, "uncertain", verdict),
         reason=np.where(flipped, GROUP, latents["reason"]),
@@ -221,13 +224,13 @@ def severity(geometry: Geometry, scaling: pd.DataFrame, firing: FiringSums, fit:
     """(F,): how far the change of a latent moves the average token, as a share of the base's typical
     deviation.
 
-    mean over tokens of f, times |beta_tuned - beta_base| |p| (for a redirected latent |d^t - d^b|), over the
+    mean over tokens of f, times |beta_tuned - beta_base| |p| (for a turned latent |d^t - d^b|), over the
     root mean square of x_base - mean. No unit; NaN where undefined.
     """
     which = np.arange(geometry.n_latents)
     step = np.abs(scaling["beta_tuned"] - scaling["beta_base"]) * geometry.norms[geometry.probe, which]
     turned = np.sqrt(np.maximum(geometry.dots[0, 0] + geometry.dots[1, 1] - 2 * geometry.dots[0, 1], 0))
-    step = np.where(geometry.redirected, turned, step)
+    step = np.where(geometry.turned, turned, step)
     n = max(firing.n_tokens, 1)
     typical = np.sqrt(fit.variance[0] / n)
     moved = np.where(firing.n_active > 0, firing.total / n * step, np.nan)

@@ -18,8 +18,6 @@ import numpy as np
 from mneme.attribution.config import AttributionConfig
 from mneme.attribution.reasons import HELD_OUT, POORLY_RECONSTRUCTED, TOO_RARE, TOO_WIDE
 
-VERDICTS = ("amplified", "suppressed", "unchanged", "uncertain", "dead")
-
 FEW_DOCUMENTS = 4
 """A latent whose evidence comes from fewer, counted as equal ones, is too rare: on the bundled pair these are just the
 latents whose interval is bounded on neither side."""

@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from mneme._util.vocabulary import CHANGED
 from mneme.cli.common import RunArgument, app, out
 
 
@@ -52,7 +53,7 @@ def compare(
     found = kept.read() or kept.make()
     both = both_latents(*runs, found.latents)
     agreed = both[both["agreed"]]
-    called = agreed[agreed["verdict"].isin(["amplified", "suppressed"])]
+    called = agreed[agreed["verdict"].isin(CHANGED)]
     effects = both_effects(*runs)
     out.print(f"{found.why} Matched by {found.method}.", highlight=False)
     shown = Table(box=None, show_header=False)

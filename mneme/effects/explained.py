@@ -3,7 +3,7 @@
 At each token the changed latents say that the tuned model differs from the base by
 
     D' = sum over changed j of f_j v_j,    v_j = (beta_tuned - beta_base) p_j along the main probe p_j,
-                                           or d_j_tuned - d_j_base for a redirected latent
+                                           or d_j_tuned - d_j_base for a turned latent
 
 while it does by D = x_tuned - x_base. Two things follow:
 
@@ -60,8 +60,8 @@ def directions(latents: pd.DataFrame, steps: np.ndarray, decoder: torch.Tensor) 
     base, tuned = decoder[:, torch.from_numpy(chosen)].double().numpy()  # (K, d) each
     probe = np.where((rows["probe"] == "base").to_numpy()[:, None], base, tuned)
     change = rows["beta_tuned"].to_numpy(float) - rows["beta_base"].to_numpy(float)
-    redirected = rows["redirected"].fillna(False).to_numpy(bool)[:, None]
-    return Directions(chosen, np.where(redirected, tuned - base, np.nan_to_num(change)[:, None] * probe))
+    turned = rows["turned"].fillna(False).to_numpy(bool)[:, None]
+    return Directions(chosen, np.where(turned, tuned - base, np.nan_to_num(change)[:, None] * probe))
 
 
 def hold(difference: np.ndarray, said: np.ndarray) -> Held:

@@ -8,7 +8,7 @@
                   window of what is confirmed of the latents' change (explained.py), as a share of typical
 
 so an effect of 0.1 means: on the category's text, changed latents move the average token by a tenth of what
-tokens usually differ by. Latents count as changed by their verdict (amplified, suppressed), or if redirected.
+tokens usually differ by. Latents count as changed by their verdict: amplified, suppressed or redirected.
 Reach says how much of the text is touched at all: one window moved a hundred times affected_share_scale counts as
 one. What a benchmark asks of a category is spread over it, so a category whose effect hangs on a few passages, which
 may not even belong to it, reaches little.
@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
+from mneme._util.vocabulary import AMPLIFIED, REDIRECTED, SUPPRESSED
 from mneme.attribution.verdicts import common_log_ratio
 from mneme.effects.category_verdicts import category_verdicts
 from mneme.effects.config import EffectsConfig
@@ -46,15 +47,14 @@ class Behaviour(NamedTuple):
 def changed_steps(latents: pd.DataFrame) -> np.ndarray:
     """(2, F): the steps of amplified and of suppressed latents, 0 elsewhere, raw units.
 
-    A redirected latent without a verdict counts on the side its log_ratio points to.
+    A redirected latent counts on the side its log_ratio points to.
     """
     step = latent_steps(latents)
     verdict = latents["verdict"].to_numpy()
     grew = latents["log_ratio"].fillna(0).to_numpy() >= 0
-    turned = latents["redirected"].fillna(False).to_numpy(bool)
-    open_ = turned & ~np.isin(verdict, ("amplified", "suppressed", "dead"))
-    amplified = (verdict == "amplified") | (open_ & grew)
-    suppressed = (verdict == "suppressed") | (open_ & ~grew)
+    redirected = verdict == REDIRECTED
+    amplified = (verdict == AMPLIFIED) | (redirected & grew)
+    suppressed = (verdict == SUPPRESSED) | (redirected & ~grew)
     return np.stack([step * amplified, step * suppressed])
 
 

@@ -114,8 +114,8 @@ def latent_steps(latents: pd.DataFrame) -> np.ndarray:
     change = latents["beta_tuned"].to_numpy(float) - latents["beta_base"].to_numpy(float)
     cosine = np.nan_to_num(latents["decoder_cosine"].to_numpy(float))
     turned = np.sqrt(np.maximum(base**2 + tuned**2 - 2 * base * tuned * cosine, 0))
-    redirected = latents["redirected"].fillna(False).to_numpy(bool)
-    found: np.ndarray = np.nan_to_num(np.where(redirected, turned, np.abs(change) * probe))
+    apart = latents["turned"].fillna(False).to_numpy(bool)
+    found: np.ndarray = np.nan_to_num(np.where(apart, turned, np.abs(change) * probe))
     return found
 
 

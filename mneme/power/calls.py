@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mneme._util.arrays import divide
+from mneme._util.vocabulary import CHANGED
 from mneme.attribution.config import AttributionConfig
 from mneme.attribution.evidence import DocumentMoments, fieller_interval, margin_p_values
 from mneme.attribution.scaling import scaling_frame
@@ -30,7 +31,7 @@ class Caller(NamedTuple):
     p_values: np.ndarray
     """(F,): of the run without an injection; NaN undefined."""
     called: np.ndarray
-    """(F,) bool: amplified or suppressed without an injection."""
+    """(F,) bool: changed without an injection."""
     text: float = 1.0
     """Times as much text of the same kind, which is judged in place of the run's."""
 
@@ -58,12 +59,12 @@ class Caller(NamedTuple):
         injected = injection.at(size)
         total = np.zeros(len(windows.document))
         verdict = self.judged(injection, injected)
-        called = np.isin(verdict, ("amplified", "suppressed")) & ~self.called[injection.latents]
+        called = np.isin(verdict, CHANGED) & ~self.called[injection.latents]
         if not called.any():
             return total
         rows = scaling_frame(injection.geometry, injected.scaling).assign(
             log_ratio=injected.moments.log_ratio(),
-            redirected=injection.geometry.redirected & called,
+            turned=injection.geometry.turned & called,
             verdict=np.where(called, verdict, "unchanged"),
         )
         said = directions(rows, changed_steps(rows).sum(0), injection.geometry.decoder)
@@ -83,7 +84,7 @@ def caller(
 ) -> Caller:
     """How a run judges latents, or would with `text` times as much text.
 
-    moments: of the run's text; called: (F,) bool, amplified or suppressed in the run. With more text latents may be
+    moments: of the run's text; called: (F,) bool, changed in the run. With more text latents may be
     called that the run leaves uncertain; these are no finding of an injection either.
     """
     evident = moments.n > 1
@@ -94,7 +95,7 @@ def caller(
     p = p_of(more, config.margin, reference)
     low, high = fieller_interval(more, config.level)
     verdict = decide(low, high, false_discovery_q(p), more.n == 0, config.margin, reference, config.fdr)
-    return Caller(config, reference, p, called | np.isin(verdict, ("amplified", "suppressed")), text)
+    return Caller(config, reference, p, called | np.isin(verdict, CHANGED), text)
 
 
 def p_of(moments: DocumentMoments, margin: float, reference: float) -> np.ndarray:

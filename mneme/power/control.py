@@ -27,7 +27,7 @@ import pandas as pd
 from threadpoolctl import threadpool_limits
 
 from mneme._util.progress import NULL_PROGRESS, Progress
-from mneme._util.vocabulary import LITTLE_TEXT
+from mneme._util.vocabulary import CHANGED, LITTLE_TEXT
 from mneme.attribution.config import AttributionConfig
 from mneme.attribution.geometry import make_geometry
 from mneme.crosscoder import Crosscoder
@@ -82,7 +82,7 @@ def measure_power(
     geometry = make_geometry(crosscoder, attribution.redirected_cosine, attribution.redirected_norm)
     kept = keep_sums(geometry, cache, codes, windows, np.unique(np.concatenate(used)), progress)
     verdict = latents.sort_values("latent")["verdict"].to_numpy()
-    called = np.isin(verdict, ("amplified", "suppressed"))
+    called = np.isin(verdict, CHANGED)
     control = Control(
         Dictionary(crosscoder, geometry),
         cache,

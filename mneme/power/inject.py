@@ -96,7 +96,7 @@ class Dictionary:
         """The geometry of some latents alone."""
         g = self.geometry
         decoder = g.decoder[:, torch.from_numpy(latents)].contiguous()
-        return Geometry(decoder, g.bias, g.dots[:, :, latents], g.probe[latents], g.redirected[latents])
+        return Geometry(decoder, g.bias, g.dots[:, :, latents], g.probe[latents], g.turned[latents])
 
 
 def read_text(dictionary: Dictionary, cache: Activations, kept: KeptSums, row: np.ndarray) -> Text:

@@ -73,7 +73,6 @@ def build_report(run: Run, *, max_latents: int = 10) -> Report:
         uncertain_reasons=tuple(
             (text(reason) or "no reason kept by an earlier mneme", n) for reason, n in uncertain_reasons(run)
         ),
-        n_redirected=collect.n_redirected(run),
         effects=effects,
         outcome_margin=margin,
         latents=latents,

@@ -19,6 +19,7 @@ from mneme.report.model import Effect
 SHAPES = {
     "unchanged": "M{x} {y}m-1.6 0a1.6 1.6 0 1 0 3.2 0a1.6 1.6 0 1 0-3.2 0z",
     "uncertain": "M{x} {y}m0-2.6l2.6 2.6l-2.6 2.6l-2.6-2.6z",
+    "redirected": "M{x} {y}m4 0l-6.4-3.6v7.2z",
     "suppressed": "M{x} {y}m0 4l-3.6-6.4h7.2z",
     "amplified": "M{x} {y}m0-4l3.6 6.4h-7.2z",
 }

@@ -51,11 +51,6 @@ def stages(run: Run) -> tuple[StageTime, ...]:
     return tuple(StageTime(text(a), _real(b), _real(c), text(d)) for a, b, c, d in rows)
 
 
-def n_redirected(run: Run) -> int:
-    """Live latents whose two decoders point in other directions."""
-    return queries.redirected_count(run)
-
-
 def verdict_counts(run: Run) -> tuple[tuple[str, int], ...]:
     """(verdict, latents), changed ones first."""
     return tuple((text(verdict), n) for verdict, n in queries.verdict_counts(run))
@@ -103,7 +98,7 @@ def _effect(row: dict[str, Any], margin: float) -> Effect:
 
 
 def latents(run: Run, limit: int, also: list[int]) -> tuple[Latent, ...]:
-    """The most severe of each kind, and those of `also`; one that is changed and redirected is listed once."""
+    """The most severe of each kind, and those of `also`."""
     rows = queries.most_severe(run, limit, also)
     ids = [int(i) for i in rows["latent"]]
     best = queries.labels_of(run, ids)
@@ -132,7 +127,7 @@ def _latent(
         latent=int(row["latent"]),
         verdict=text(row["verdict"]),
         reason=text(row["reason"]),
-        redirected=row["redirected"] is True,
+        turned=row["turned"] is True,
         label=text(label.get("label")),
         label_method=text(label.get("method")),
         score=_real(label.get("score")),

@@ -42,7 +42,8 @@ class Latent:
     verdict: str
     reason: str
     """why it is uncertain, see mneme/attribution/reasons.py; '' for other verdicts"""
-    redirected: bool
+    turned: bool
+    """its two decoders point in different directions, and its log ratio is measured along each model's own"""
     label: str
     label_method: str
     score: float | None

@@ -12,13 +12,13 @@ METHOD = (
     "beta (latent scaling) is the least-squares weight with which a model's own activations contain the"
     " latent's direction: 1 fully, 0 not at all. The direction is that of the longer decoder; the target is"
     " what is left of the activation when the latent is taken out of its reconstruction.",
-    "The log ratio is ln(|beta_tuned| / |beta_base|), with a 95 % interval over documents. A latent is redirected"
-    " when its two decoders point in other directions; its log ratio is measured along each model's own decoder,"
+    "The log ratio is ln(|beta_tuned| / |beta_base|), with a 95 % interval over documents. Where a latent's"
+    " two decoders point in other directions, its log ratio is measured along each model's own decoder,"
     " so that a turn is not taken for a change of size. q is the share of false findings to expect"
     " (Benjamini-Hochberg) among latents at least this sure.",
     "Verdicts hold the log ratio against the one that most latents share. Amplified or suppressed: its interval"
-    " clears the margin and q < 0.05. Unchanged: its interval lies within the margin. Uncertain: neither. Dead: it"
-    " never fired.",
+    " clears the margin and q < 0.05. Redirected: its direction turned. Unchanged: its interval lies within the margin."
+    " Uncertain: neither. Dead: it never fired.",
     "Severity is how far a latent's change moves the average token, as a share of the base model's typical"
     " deviation from its mean.",
     "Patching: f_j (d_tuned − d_base) is taken off the tuned model's activation where the latent fires (undone), or put"

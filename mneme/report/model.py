@@ -16,7 +16,7 @@ from mneme.report.latents import Bin, LabelQuality, Latent, Point, Remark
 from mneme.report.patched import Causal
 from mneme.report.power import Power
 
-FORMAT = 2
+FORMAT = 3
 """Version of the JSON; raised when a key changes its meaning or goes away."""
 
 
@@ -188,7 +188,6 @@ class Report:
     verdict_counts: tuple[tuple[str, int], ...]
     uncertain_reasons: tuple[tuple[str, int], ...]
     """why latents are uncertain, the most frequent reason first"""
-    n_redirected: int
     effects: tuple[Effect, ...]
     outcome_margin: float
     """a smaller measured change of NLL is none, nats per token"""

@@ -24,7 +24,14 @@ CALLS = {
     "": "not measured",
 }
 REMARK_COLUMNS = ("latent", "review", "analyst's label", "note", "tags", "by", "at (UTC)")
-SIGNS = {"amplified": "▲", "suppressed": "▼", "unchanged": "●", "uncertain": "◆", "dead": "✕"}
+SIGNS = {
+    "amplified": "▲",
+    "suppressed": "▼",
+    "redirected": "↻",
+    "unchanged": "●",
+    "uncertain": "◆",
+    "dead": "✕",
+}
 _AROUND = 14
 """Tokens shown to either side of the strongest one."""
 
@@ -114,7 +121,7 @@ def moved(report: Report) -> str:
     total = sum(n for _, n in report.verdict_counts)
     why = ", ".join(f"{count(n)} {reason}" for reason, n in report.uncertain_reasons)
     said = f" Why uncertain: {why}." if why else ""
-    return f"Of {count(total)} latents: {parts}. {count(report.n_redirected)} redirected.{said}"
+    return f"Of {count(total)} latents: {parts}.{said}"
 
 
 def tally(effects: Sequence[Effect]) -> str:
@@ -154,15 +161,14 @@ def measured(effect: Effect) -> str:
 
 def latent_title(latent: Latent) -> str:
     """▲ 1234 amplified."""
-    turned = ", redirected" if latent.redirected else ""
     why = f": {latent.reason}" if latent.reason else ""
-    return f"{SIGNS.get(latent.verdict, '')} Latent {latent.latent}, {latent.verdict}{why}{turned}".strip()
+    return f"{SIGNS.get(latent.verdict, '')} Latent {latent.latent}, {latent.verdict}{why}".strip()
 
 
 def latent_numbers(latent: Latent) -> list[tuple[str, str]]:
     """The evidence on one latent."""
     # attribution measures the size of a turned latent along each model's own decoder
-    ratio = "log ratio, own decoders" if latent.redirected else "log ratio"
+    ratio = "log ratio, own decoders" if latent.turned else "log ratio"
     found = [
         (ratio, bounded(latent.log_ratio, latent.ci_low, latent.ci_high)),
         ("q", number(latent.q_value)),

@@ -18,6 +18,7 @@ import torch
 
 from mneme._util.errors import ConfigError
 from mneme._util.progress import NULL_PROGRESS, Progress
+from mneme._util.vocabulary import CHANGED
 from mneme.attribution.held_activations import MemoryCache
 from mneme.effects.explained import confirmed_rows, directions
 from mneme.effects.predict import affected_share_of, changed_steps
@@ -44,7 +45,7 @@ def run_retrained(
 
     Half of the documents of one category (of those that latents touch least, the one with most text) are displaced
     along one random direction outside the decoders' span. A row a size: category, size (share of typical), called
-    (latents amplified or suppressed), cosine (the largest of a called latent's change and the displacement),
+    (changed latents), cosine (the largest of a called latent's change and the displacement),
     affected_share, affected_share_low, affected_share_high, found. Dictionaries are kept in the run's `checks/`, so a
     call that was stopped goes on. Raises RunError for a folder that is no finished run, ConfigError where no category
     has text enough.
@@ -131,7 +132,7 @@ def _told(
     length = np.linalg.norm(said.vector, axis=1)
     cosine = np.abs(said.vector @ direction) / np.maximum(length, 1e-30)
     return {
-        "called": int(latents["verdict"].isin(("amplified", "suppressed")).sum()),
+        "called": int(latents["verdict"].isin(CHANGED).sum()),
         "cosine": float(cosine.max(initial=0.0)),
         "affected_share": float(affected.value[0]),
         "affected_share_low": float(affected.low[0]),

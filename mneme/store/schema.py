@@ -241,6 +241,17 @@ def m016_affected_share(db: duckdb.DuckDBPyConnection) -> None:
         )
 
 
+def m017_redirected(db: duckdb.DuckDBPyConnection) -> None:
+    """A latent whose direction turned has a verdict of its own; that its decoders point apart is another matter."""
+    # the two decoders point in different directions: measured along each model's own
+    db.execute("ALTER TABLE latents RENAME COLUMN redirected TO turned")
+    # what earlier versions counted as changed beside amplified and suppressed ones, by the decoders alone
+    db.execute(
+        "UPDATE latents SET verdict = 'redirected', reason = NULL"
+        " WHERE turned AND verdict IN ('unchanged', 'uncertain')"
+    )
+
+
 MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     m001_initial,
     m002_labels_stage,
@@ -258,5 +269,6 @@ MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     m014_uncertain_reasons,
     m015_text_needed,
     m016_affected_share,
+    m017_redirected,
 ]
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -66,7 +66,7 @@ class Evidence:
     """A row a category: name, grp, verdict, reason, shown_by, intended, effect, nll_change, nll_low, nll_high,
     n_documents, measured (one of OUTCOMES); change and unit of what was measured."""
     latents: pd.DataFrame
-    """verdict, redirected."""
+    """verdict."""
     tokens: int
     """Of the run's text."""
     margin: float

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from mneme._util.vocabulary import CHANGED_INSIDE, DEGRADED, IMPROVED
+from mneme._util.vocabulary import CHANGED, CHANGED_INSIDE, DEAD, DEGRADED, IMPROVED, UNCERTAIN
 
 NAMED = 4
 """Categories named in a list."""
@@ -12,18 +12,11 @@ NAMED = 4
 
 def latents_sentence(latents: pd.DataFrame) -> str:
     """`21 of 4,096 live latents amplified, 0 suppressed, 72 redirected, 186 uncertain`."""
-    live = latents[latents["verdict"] != "dead"]
+    live = latents[latents["verdict"] != DEAD]
     counts = live["verdict"].value_counts()
-    amplified, suppressed, uncertain = (
-        int(counts.get(word, 0)) for word in ("amplified", "suppressed", "uncertain")
-    )
-    turned = int(
-        (live["redirected"].fillna(False) & ~live["verdict"].isin(("amplified", "suppressed"))).sum()
-    )
-    return (
-        f"{amplified:,} of {len(live):,} live latents amplified, {suppressed:,} suppressed, {turned:,} redirected,"
-        f" {uncertain:,} uncertain"
-    )
+    first, *others = (f"{int(counts.get(word, 0)):,}" for word in (*CHANGED, UNCERTAIN))
+    rest = ", ".join(f"{n} {word}" for n, word in zip(others, (*CHANGED[1:], UNCERTAIN), strict=True))
+    return f"{first} of {len(live):,} live latents {CHANGED[0]}, {rest}"
 
 
 def by_verdict(rows: pd.DataFrame) -> str:

@@ -142,7 +142,7 @@ def test_documents_split_over_batches_are_joined(make_crosscoder):
     np.testing.assert_allclose(moments[33].squares, moments[400].squares, rtol=1e-10)
     assert (moments[33].n == moments[400].n).all() and moments[33].n.max() == 9
     frame = latent_scaling(crosscoder, x)
-    plain = ~geometry.redirected
+    plain = ~geometry.turned
     ratio = np.log(np.abs(frame.beta_tuned / frame.beta_base))
     np.testing.assert_allclose(moments[33].log_ratio()[plain], ratio[plain], rtol=1e-8)
 
@@ -154,7 +154,7 @@ def test_a_turned_latent_is_measured_along_each_models_own_decoder(make_crosscod
     crosscoder.encoder = crosscoder.decoder.transpose(1, 2).contiguous()
     crosscoder.bias = torch.zeros(2, 8, dtype=torch.float64)
     geometry = make_geometry(crosscoder)
-    assert list(geometry.redirected) == [True, False]
+    assert list(geometry.turned) == [True, False]
     f = torch.rand(60, 2, dtype=torch.float64) + 0.5
     x = torch.einsum("bf,mfd->bmd", f, crosscoder.decoder)
     joiner, moments = DocumentJoiner(geometry), DocumentMoments(2)

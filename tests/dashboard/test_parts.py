@@ -190,8 +190,8 @@ def test_every_beta_has_its_interval_and_the_judged_ones_stand_out(runs) -> None
     assert latent is not None
     row, found = latent_queries.row(run, latent), latent_queries.betas(run, latent)
     assert row is not None and len(found) == 6
-    for redirected, bold in ((False, {row["probe"]}), (True, {"base", "tuned"})):
-        html = betas.html(found, {**row, "redirected": redirected})
+    for turned, bold in ((False, {row["probe"]}), (True, {"base", "tuned"})):
+        html = betas.html(found, {**row, "turned": turned})
         assert html.count("<small>") == 12 and html.count("<b>") == 2
         lines = [line for line in html.split("<tr>") if "<b>" in line]
         assert all("<td>error</td>" in line for line in lines)

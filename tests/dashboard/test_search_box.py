@@ -67,21 +67,21 @@ def test_a_link_to_a_search_without_an_order_lists_the_best_match_first(
 def test_every_flag_is_a_filter_and_a_badge(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = make_synthetic_run(tmp_path / "run", latents=60)
     rows = run.sql("SELECT * FROM latents ORDER BY latent").assign(
-        redirected=False, dense=False, dead=False, position_bound=False, split_half_base=0.0
+        turned=False, dense=False, dead=False, position_bound=False, split_half_base=0.0
     )
     rows["split_half_tuned"] = 0.4 * rows[["beta_base", "beta_tuned"]].abs().max(axis=1)
     labels = run.sql("SELECT * FROM labels ORDER BY latent").assign(
         score=0.9, score_shuffled=0.5, gain_low=0.1
     )
     flagged = {
-        "redirected": 3,
+        "turned": 3,
         "dense": 4,
         "dead": 5,
         "position bound": 6,
         "unstable": 7,
         "unreliable label": 8,
     }
-    for name in ("redirected", "dense", "dead", "position_bound"):
+    for name in ("turned", "dense", "dead", "position_bound"):
         rows.loc[flagged[name.replace("_", " ")], name] = True
     rows.loc[7, ["split_half_tuned", "beta_base", "beta_tuned"]] = 0.6, 1.0, 1.0
     labels.loc[labels["latent"] == 8, "gain_low"] = -0.1

@@ -125,7 +125,7 @@ def latents() -> pd.DataFrame:
         beta_tuned=1.0,
         log_ratio=0.0,
         verdict="unchanged",
-        redirected=False,
+        turned=False,
         dead=False,
     )
     frame.loc[[0, 2], ["norm_tuned", "beta_base", "log_ratio", "verdict"]] = [2.0, 0.5, 0.69, "amplified"]

@@ -58,7 +58,7 @@ def test_latents_called_in_a_null_ask_for_the_reach_they_have(world: World, conf
 
 def test_where_no_latent_is_called_nothing_is_reached(world: World, config: EffectsConfig) -> None:
     assigned = assign_text(world.cache, decode, WordEncoder(), config)
-    calm = world.latents.assign(verdict="unchanged", redirected=False)
+    calm = world.latents.assign(verdict="unchanged", turned=False)
     assert null_affected_share(DenseCrosscoder(world), world.cache, calm, assigned, config) == (2, 0, 0.0)
 
 

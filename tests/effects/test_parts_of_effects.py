@@ -52,7 +52,7 @@ def test_latents_that_are_all_the_change_explain_all_of_it(world, taxonomy_file)
 
 def test_a_redirected_latent_moves_by_the_difference_of_its_decoders(world):
     frame = world.latents
-    frame.loc[3, ["redirected", "decoder_cosine"]] = [True, -1.0]
+    frame.loc[3, ["verdict", "turned", "decoder_cosine"]] = ["redirected", True, -1.0]
     world.decoder[1, 3] *= -1
     moved = directions(frame, changed_steps(frame).sum(0), world.decoder)
     np.testing.assert_allclose(

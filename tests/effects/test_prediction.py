@@ -63,7 +63,7 @@ def test_activation_sums_equal_plain_ones(world):
 
 def test_steps_are_the_change_along_the_main_probe_or_the_turn(world):
     frame = world.latents
-    frame.loc[1, ["norm_base", "norm_tuned", "decoder_cosine", "redirected"]] = [3.0, 4.0, 0.0, True]
+    frame.loc[1, ["norm_base", "norm_tuned", "decoder_cosine", "turned"]] = [3.0, 4.0, 0.0, True]
     frame.loc[3, ["probe", "norm_base", "beta_tuned"]] = ["base", 5.0, 0.2]
     frame.loc[4, ["beta_base", "beta_tuned"]] = [np.nan, np.nan]
     steps = latent_steps(frame)
@@ -72,7 +72,8 @@ def test_steps_are_the_change_along_the_main_probe_or_the_turn(world):
 
 def test_redirected_latents_count_on_the_side_their_ratio_points_to(world):
     frame = world.latents
-    frame.loc[3, ["redirected", "decoder_cosine", "log_ratio"]] = [True, 0.0, -0.1]
+    frame.loc[3, ["verdict", "turned", "decoder_cosine", "log_ratio"]] = ["redirected", True, 0.0, -0.1]
+    frame.loc[4, ["turned", "decoder_cosine"]] = [True, 0.0]  # decoders apart are no evidence of a change
     up, down = changed_steps(frame)
     assert down[3] == pytest.approx(np.sqrt(2)) and up[3] == 0
     assert np.flatnonzero(up).tolist() == [0, 2]

@@ -28,18 +28,12 @@ from mneme.testing.synthetic import STAGES, make_synthetic_run
 def test_the_most_severe_of_each_kind_come_first(plain_run: Run) -> None:
     report = build_report(plain_run, max_latents=3)
     frame = plain_run.sql("SELECT * FROM latents")
-    changed = frame["verdict"].isin(["amplified", "suppressed"])
     expected = []
-    for rows in (
-        frame[frame["verdict"] == "amplified"],
-        frame[frame["verdict"] == "suppressed"],
-        frame[frame["redirected"] & ~changed & ~frame["dead"]],
-    ):
+    for word in ("amplified", "suppressed", "redirected"):
+        rows = frame[frame["verdict"] == word]
         expected += rows.sort_values("severity", ascending=False)["latent"].head(3).tolist()
     assert [x.latent for x in report.latents] == expected
-    assert [x.redirected for x in report.latents] == frame.set_index("latent")["redirected"][
-        expected
-    ].tolist()
+    assert [x.turned for x in report.latents] == frame.set_index("latent")["turned"][expected].tolist()
 
 
 def test_a_latent_carries_the_numbers_of_its_row(plain_run: Run) -> None:
@@ -229,7 +223,7 @@ def test_reviews_order_the_findings_and_edited_labels_are_marked(tmp_path: Path)
     run = make_synthetic_run(tmp_path / "run", latents=80, contexts=1, documents=5)
     before = build_report(run).latents
     worst, last = before[0].latent, before[-1].latent
-    quiet = run.rows("SELECT min(latent) FROM latents WHERE verdict = 'unchanged' AND NOT redirected")[0][0]
+    quiet = run.rows("SELECT min(latent) FROM latents WHERE verdict = 'unchanged'")[0][0]
     history = History(run.path)
     history.add(worst, "ann", verdict="reject")
     history.add(last, "ann", verdict="accept", note="<b>sure</b>", tags=["core"], label="own <i>words</i>")

@@ -256,7 +256,7 @@ def test_bars_are_as_long_as_their_values() -> None:
 
 
 def test_every_verdict_has_a_shape_of_its_own() -> None:
-    assert len(set(SHAPES.values())) == len(SHAPES) == 4
+    assert len(set(SHAPES.values())) == len(SHAPES) == 5
 
 
 def test_patching_is_told_in_every_form(plain_run: Run, tmp_path: Path) -> None:

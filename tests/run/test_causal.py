@@ -136,7 +136,7 @@ def test_what_can_not_be_patched_is_refused_in_one_line(run: Run, cli: Any) -> N
     with pytest.raises(ConfigError, match="at least 1"):
         run_causal(run.path, contexts=0)
     with run.stage_writer() as writer:
-        writer.connection.execute("UPDATE latents SET verdict = 'unchanged', redirected = false")
+        writer.connection.execute("UPDATE latents SET verdict = 'unchanged'")
     with pytest.raises(RunError, match="no latent changed: name"):
         run_causal(run.path)
     index = run.path / "activations" / "index.json"

@@ -25,7 +25,7 @@ def run(tmp_path: Path) -> Run:
     frame = pd.DataFrame(rows, columns=["latent", "verdict", "severity", "ci_low", "ci_high"])
     made = Run(tmp_path / "run")
     with made.stage_writer() as writer:
-        writer.append("latents", frame.assign(redirected=False))
+        writer.append("latents", frame.assign(turned=[j == 5 for j in frame.latent]))
     return made
 
 

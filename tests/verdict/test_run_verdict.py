@@ -66,7 +66,7 @@ def power(at_margin: float = 0.95, latents: float = 1.0, nll: float = 1.0) -> pd
 
 def latents(amplified: int = 0) -> pd.DataFrame:
     verdict = ["amplified"] * amplified + ["unchanged"] * (200 - amplified)
-    return pd.DataFrame({"verdict": verdict, "redirected": False})
+    return pd.DataFrame({"verdict": verdict})
 
 
 EARNED = Evidence(

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from mneme._util.errors import LabelError
+from mneme._util.vocabulary import CHANGED
 from mneme.interpret.clients.asking import Budget, Prices
 from mneme.interpret.clients.base import LOCAL
 from mneme.interpret.clients.server import check_server, named_model, server_chat
@@ -67,7 +68,7 @@ def budget_of(name: str, config: LabelConfig) -> Budget:
 
 def most_changed(latents: pd.DataFrame, most: int, *, unchanged: bool = False) -> np.ndarray:
     """Live changed latents, most severe first; then, where `unchanged`, the other live ones."""
-    changed = latents.verdict.isin(["amplified", "suppressed"])
+    changed = latents.verdict.isin(CHANGED)
     # assigned before rows are chosen: a frame without rows takes over the whole index of a series assigned to it
     chosen = latents.assign(changed=changed)[changed | (unchanged & (latents.verdict != "dead"))]
     order = chosen.sort_values(["changed", "severity"], ascending=False, kind="stable")

@@ -37,7 +37,7 @@ def evidence(run: Run, config: EffectsConfig, behaviour_share: float) -> Evidenc
     nulls = run.rows("SELECT max(kl) FROM nulls")[0][0]
     return Evidence(
         effects=with_calls(table, config.nll_margin),
-        latents=run.sql("SELECT verdict, redirected FROM latents"),
+        latents=run.sql("SELECT verdict FROM latents"),
         tokens=int(info.get("n_tokens", 0)),
         margin=config.nll_margin,
         nll=(_number(info, "nll_change"), _number(info, "nll_low"), _number(info, "nll_high")),

@@ -14,12 +14,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from mneme._util.vocabulary import LATENT_VERDICTS
 from mneme.store.queries.labels import BEST_LABEL, MAIN_CATEGORY
+from mneme.store.queries.words import changed
 from mneme.store.run import Run
 
-VERDICTS = ("amplified", "suppressed", "unchanged", "uncertain", "dead")
+VERDICTS = tuple(LATENT_VERDICTS)
 FLAGS = {
-    "redirected": "l.redirected",
+    "turned": "l.turned",
     "dense": "l.dense",
     "dead": "l.dead",
     "position bound": "l.position_bound",
@@ -46,7 +48,7 @@ SORTS = {
     "kl": ("Behaviour: KL", "l.kl DESC"),
     "nll_change": ("Behaviour: NLL change", "l.nll_change DESC"),
     "score": ("Label score", "b.score DESC"),
-    "cosine": ("Most redirected", "l.decoder_cosine ASC"),
+    "cosine": ("Decoders most apart", "l.decoder_cosine ASC"),
     "latent": ("Number", "l.latent ASC"),
     "match": ("Best match", "m.place ASC"),
 }
@@ -151,7 +153,7 @@ def table(run: Run, where: LatentFilter, *, sort: str = "severity", limit: int =
     return run.sql(
         "SELECT l.latent, l.verdict, b.label, coalesce(k.name, c.category) AS category, l.severity,"
         " l.reason, l.log_ratio, l.ci_low, l.ci_high, l.q_value, l.delta_norm, l.beta_base, l.beta_tuned,"
-        " l.firing_rate, l.kl, l.nll_change, b.score, b.unreliable, l.redirected, l.stability"
+        " l.firing_rate, l.kl, l.nll_change, b.score, b.unreliable, l.turned, l.stability"
         f" FROM latents l{place} LEFT JOIN {BEST_LABEL} b USING (latent)"
         f" LEFT JOIN {MAIN_CATEGORY} c USING (latent) LEFT JOIN categories k ON k.category = c.category"
         f" WHERE {clause} ORDER BY {_order(sort)} LIMIT {int(limit)}",
@@ -169,7 +171,7 @@ def points(run: Run, where: LatentFilter, x: str, y: str, *, limit: int = 30_000
     return run.sql(
         f"SELECT l.latent, {AXES[x]}::FLOAT AS x, {AXES[y]}::FLOAT AS y, l.verdict {source}"
         f" AND {AXES[x]} IS NOT NULL AND {AXES[y]} IS NOT NULL"
-        f" ORDER BY l.verdict IN ('amplified', 'suppressed') DESC, l.severity DESC NULLS LAST, l.latent"
+        f" ORDER BY {changed('l.verdict')} DESC, l.severity DESC NULLS LAST, l.latent"
         f" LIMIT {int(limit)}",
         values,
     )

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from mneme.store.queries.labels import BEST_LABEL, BEST_LABEL_WHOLE
+from mneme.store.queries.words import changed
 from mneme.store.run import Run
 
 _EXPORTS = {
@@ -28,14 +29,9 @@ def whole_table(run: Run, name: str) -> pd.DataFrame:
     return run.sql(_EXPORTS[name])
 
 
-def redirected_count(run: Run) -> int:
-    """Live latents whose two decoders point in other directions."""
-    return int(run.rows("SELECT count(*) FROM latents WHERE redirected AND NOT dead")[0][0])
-
-
 def verdict_counts(run: Run) -> list[tuple[Any, ...]]:
     """(verdict, latents), changed ones first."""
-    order = "['amplified', 'suppressed', 'uncertain', 'unchanged', 'dead']"
+    order = "['amplified', 'suppressed', 'redirected', 'uncertain', 'unchanged', 'dead']"
     return run.rows(
         "SELECT verdict, count(*) FROM latents WHERE verdict IS NOT NULL GROUP BY verdict"
         f" ORDER BY list_position({order}, verdict)"
@@ -53,10 +49,9 @@ def effects_with_outcomes(run: Run) -> pd.DataFrame:
 
 
 def most_severe(run: Run, limit: int, also: list[int]) -> pd.DataFrame:
-    """The most severe latents of each kind, and those of `also`; one that is changed and redirected is listed once."""
+    """The most severe latents of each kind of change, and those of `also`."""
     return run.sql(
-        "WITH kinds AS (SELECT *, CASE WHEN verdict IN ('amplified', 'suppressed') THEN verdict"
-        " WHEN redirected AND verdict <> 'dead' THEN 'redirected' END AS kind FROM latents)"
+        f"WITH kinds AS (SELECT *, CASE WHEN {changed('verdict')} THEN verdict END AS kind FROM latents)"
         " SELECT *, row_number() OVER (PARTITION BY kind ORDER BY severity DESC NULLS LAST, latent) AS place"
         " FROM kinds WHERE kind IS NOT NULL OR list_contains($also, latent)"
         " QUALIFY place <= $limit OR list_contains($also, latent)"
@@ -128,7 +123,7 @@ def beta_points(run: Run, most: int) -> list[tuple[Any, ...]]:
     """(latent, beta_base, beta_tuned, verdict) of live latents: a fixed sample, twice as many of the changed ones."""
     return run.rows(
         "WITH live AS (SELECT latent, beta_base, beta_tuned, verdict,"
-        " verdict IN ('amplified', 'suppressed') AS moved"
+        f" {changed('verdict')} AS moved"
         " FROM latents WHERE isfinite(beta_base) AND isfinite(beta_tuned) AND verdict <> 'dead')"
         " SELECT latent, beta_base, beta_tuned, verdict FROM live"
         " QUALIFY row_number() OVER (PARTITION BY moved ORDER BY hash(latent)) <= if(moved, 2, 1) * ?"

@@ -16,13 +16,12 @@ from collections.abc import Collection
 import pandas as pd
 
 from mneme.store.queries.labels import BEST_LABEL, MAIN_CATEGORY
+from mneme.store.queries.words import changed
 from mneme.store.run import Run
 
 _WIDTH = "(l.ci_high - l.ci_low)"
 _UNCERTAINTY = f"CASE WHEN isfinite({_WIDTH}) THEN {_WIDTH} / (1 + {_WIDTH}) ELSE 1 END"
-_CHANGED = (
-    "(l.verdict IN ('amplified', 'suppressed') OR coalesce(l.redirected AND l.verdict <> 'dead', false))"
-)
+_CHANGED = changed("l.verdict")
 _QUEUE = f"({_CHANGED} OR l.verdict = 'uncertain')"
 _ORDER = f"{_CHANGED} DESC, coalesce(l.severity, 0) * {_UNCERTAINTY} DESC, l.latent"
 
@@ -63,7 +62,7 @@ def progress(run: Run, reviewed: Collection[int]) -> dict[str, int]:
         [list(reviewed)],
     )
     found = {"changed": 0, "changed_done": 0, "uncertain": 0, "uncertain_done": 0}
-    for changed, n, done in rows:
-        name = "changed" if changed else "uncertain"
+    for moved, n, done in rows:
+        name = "changed" if moved else "uncertain"
         found.update({name: n, f"{name}_done": done})
     return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from mneme._util.vocabulary import CHANGED
 from mneme.store.run import StageWriter
 
 _JOINT = (
@@ -20,7 +21,7 @@ _PATCHED = 12  # latents
 
 def write_causal(writer: StageWriter, rng: np.random.Generator, latents: pd.DataFrame) -> None:
     """All changed latents together, and the most severe ones one by one."""
-    changed = latents[latents["verdict"].isin(["amplified", "suppressed"])]
+    changed = latents[latents["verdict"].isin(CHANGED)]
     chosen = changed.sort_values("severity", ascending=False)["latent"].head(_PATCHED)
     rows = [_row(None, len(changed), patch, source, share) for patch in ("undo", "do") for source, share in _JOINT
             if patch == "undo" or source in ("latents", "whole")]  # fmt: skip

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from mneme._util.vocabulary import BY_LATENTS, LITTLE_TEXT, NOT_KNOWN, NOT_LOCALISED, WIDE
+from mneme._util.vocabulary import BY_LATENTS, CHANGED, LITTLE_TEXT, NOT_KNOWN, NOT_LOCALISED, WIDE
 from mneme.effects.assign import NO_GROUP
 from mneme.power.summary import COLUMNS
 from mneme.store.run import StageWriter
@@ -110,7 +110,7 @@ def _outcomes(truth: _Truth, rng: np.random.Generator) -> pd.DataFrame:
 
 
 def _effect_latents(truth: _Truth, latents: pd.DataFrame) -> pd.DataFrame:
-    changed = latents[latents["verdict"].isin(["amplified", "suppressed"])]
+    changed = latents[latents["verdict"].isin(CHANGED)]
     parts = []
     for index, key in enumerate(truth.keys):
         members = changed[changed["home"] == index].nlargest(10, "severity")

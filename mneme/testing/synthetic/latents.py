@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from mneme._util.vocabulary import CHANGED, LATENT_VERDICTS
 from mneme.attribution.reasons import REASONS
 from mneme.store.run import StageWriter
 from mneme.testing.synthetic.texts import CATEGORIES
@@ -12,13 +13,11 @@ from mneme.testing.synthetic.texts import CATEGORIES
 
 def make_latents(rng: np.random.Generator, n: int) -> pd.DataFrame:
     """(n rows) the `latents` table, and `home`: the index of the category each latent was made for."""
-    kind = rng.choice(
-        ["amplified", "suppressed", "unchanged", "uncertain", "dead"], n, p=[0.06, 0.04, 0.7, 0.15, 0.05]
-    )
-    kind[: min(n, 5)] = ["amplified", "suppressed", "unchanged", "uncertain", "dead"][: min(n, 5)]
+    kind = rng.choice(list(LATENT_VERDICTS), n, p=[0.06, 0.04, 0.02, 0.68, 0.15, 0.05])
+    kind[: min(n, len(LATENT_VERDICTS))] = list(LATENT_VERDICTS)[:n]
     uncertain = list(REASONS)
     home = np.where(
-        np.isin(kind, ["amplified", "suppressed"]),
+        np.isin(kind, CHANGED),
         rng.choice(4, n, p=[0.5, 0.2, 0.2, 0.1]),
         rng.integers(0, len(CATEGORIES), n),
     )
@@ -37,6 +36,8 @@ def make_latents(rng: np.random.Generator, n: int) -> pd.DataFrame:
         [np.cos(home * 2 * np.pi / len(CATEGORIES)), np.sin(home * 2 * np.pi / len(CATEGORIES))], axis=1
     )
     beta_base, beta_tuned = np.exp(-ratio.clip(0)), np.exp(ratio.clip(None, 0))
+    cosine = 1 - np.abs(rng.normal(0, 0.05, n)) - 0.1 * np.abs(ratio)
+    redirected = kind == "redirected"
     noise = rng.normal(0, 0.02, (2, n))
     frame = pd.DataFrame(
         {
@@ -44,7 +45,7 @@ def make_latents(rng: np.random.Generator, n: int) -> pd.DataFrame:
             "norm_base": norm_base,
             "norm_tuned": norm_tuned,
             "delta_norm": 0.5 * ((norm_tuned - norm_base) / np.maximum(norm_base, norm_tuned) + 1),
-            "decoder_cosine": (1 - np.abs(rng.normal(0, 0.05, n)) - 0.1 * np.abs(ratio)).clip(-1, 1),
+            "decoder_cosine": (cosine - 0.5 * redirected).clip(-1, 1),
             "probe": np.where(norm_tuned >= norm_base, "tuned", "base"),
             "beta_base": beta_base + noise[0],
             "beta_tuned": beta_tuned + noise[1],
@@ -69,7 +70,7 @@ def make_latents(rng: np.random.Generator, n: int) -> pd.DataFrame:
             "reason": [
                 uncertain[j % len(uncertain)] if word == "uncertain" else None for j, word in enumerate(kind)
             ],
-            "redirected": (rng.random(n) < 0.02) & ~dead,
+            "turned": redirected,
             "dead": dead,
             "dense": rate > 0.1,
             "position_bound": rng.random(n) < 0.02,
