@@ -58,8 +58,21 @@ def magnitude_interval(
     return low, high
 
 
+def signed_interval(
+    totals: np.ndarray, covariance: np.ndarray, freedom: np.ndarray, level: float = 0.95
+) -> tuple[np.ndarray, np.ndarray]:
+    """(F,) low and high end of Y / X for F ratios at once, with their sign; NaN where X may be nothing.
+
+    totals: (2, F), X and Y. covariance: (3, F), V_xx, V_xy, V_yy of these. freedom: (F,) of the t distribution.
+    """
+    a, b, c = _quadratic(totals[0], totals[1], covariance, freedom + 1, level)
+    root = np.sqrt(np.maximum(b * b - a * c, 0))
+    bounded = np.where(a > 0, a, 0)
+    return divide(b - root, bounded), divide(b + root, bounded)
+
+
 def _quadratic(bottom: Any, top: Any, covariance: Any, n: Any, level: float) -> tuple[Any, Any, Any]:
     """a, b, c of the inequality above, of floats or of arrays."""
-    t2 = stats.t.ppf(0.5 + level / 2, np.maximum(n - 1, 1)) ** 2
+    t2 = stats.t.ppf(0.5 + level / 2, np.maximum(n - 1, 0.1)) ** 2
     v_bottom, shared, v_top = covariance
     return bottom * bottom - t2 * v_bottom, bottom * top - t2 * shared, top * top - t2 * v_top

@@ -1,0 +1,277 @@
+"""Did a latent's direction turn? Each model's own direction from the text, and a test of the cosine between them.
+
+For latent j, model m and document i let s_i^m = sum f_tj y_t^m over the document's tokens, y = x - x_hat + f_j d_j^m
+(the error target of latent scaling, all of its coordinates). The least-squares direction of latent j in model m is
+v^m = sum_i s_i^m / sum f^2, so that the cosine of v^b and v^t is that of the sums S^m = sum_i s_i^m. What is random in
+a document's s_i would lower it (it adds to both lengths) or, where both models share it, raise it. So only products of
+different documents count:
+
+    U_mn = sum_{i != k} s_i^m . s_k^n = S^m . S^n - sum_i s_i^m . s_i^n,    cosine = U_bt / sqrt(U_bb U_tt)
+
+each without bias (a U-statistic; Hoeffding 1948), and over sum_{i != k} c_i c_k, c_i = sum f^2 in document i, so that
+they are products of the directions v. Leaving out each document in turn (jackknife: Efron and Stein 1981) gives the
+variances of U_bt and of M = sqrt(U_bb U_tt), Fieller's interval of their ratio and the p-value of "the cosine is no
+lower than the margin", a t-test of U_bt - margin M.
+
+Two passes over the tokens on which a candidate fires: one for S, one for what leaving out a document changes. They hold
+2 K d numbers for K candidates, whatever the number of documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy import stats
+from torch import Tensor
+
+from mneme._util import distributed
+from mneme._util.arrays import divide
+from mneme._util.progress import NULL_PROGRESS, Progress
+from mneme.attribution.geometry import BASE, TUNED, Geometry
+from mneme.attribution.scaling import own_batches
+from mneme.crosscoder.codes import SparseCodes
+from mneme.crosscoder.kernels import sparse_decode, weighted_bags
+from mneme.crosscoder.protocols import SparseEncoder
+from mneme.harvest.protocols import Activations
+from mneme.stats.fieller import signed_interval
+from mneme.stats.moments import effective_number
+
+_BB, _BT, _TT = range(3)
+
+
+class Turns(NamedTuple):
+    """What the text says of K latents' directions; NaN where nothing is known."""
+
+    latent: np.ndarray
+    """(K,) int64."""
+    cosine: np.ndarray
+    """(K,): of the two models' directions; above 1 by chance."""
+    low: np.ndarray
+    """(K,): its interval's ends, within [-1, 1]; NaN where the direction of either model may be nothing."""
+    high: np.ndarray
+    p: np.ndarray
+    """(K,): of "the cosine is no lower than the margin"."""
+    n: np.ndarray
+    """(K,) int64: documents."""
+
+
+class Directions(NamedTuple):
+    """What documents add to the directions of latents: R (document, latent) pairs."""
+
+    document: np.ndarray
+    """(R,) int64."""
+    place: np.ndarray
+    """(R,) int64: of the latent among the candidates."""
+    power: np.ndarray
+    """(R,) float64: sum f^2."""
+    vector: np.ndarray
+    """(R, 2, d) float64: s_i^m, raw units."""
+
+
+def measure_turns(
+    crosscoder: SparseEncoder,
+    geometry: Geometry,
+    cache: Activations,
+    candidates: np.ndarray,
+    margin: float,
+    *,
+    level: float = 0.95,
+    documents: np.ndarray | None = None,
+    swapped: np.ndarray | None = None,
+    batch_size: int = 2048,
+    progress: Progress = NULL_PROGRESS,
+) -> Turns:
+    """Test the directions of the candidates, (K,) latents, against a cosine.
+
+    documents: (D,) bool, by number: those that count; None: all. swapped: documents in which base and tuned change
+    places (a null: both directions are then the same mixture). Collective: each rank reads documents of its own.
+    """
+    K, d = len(candidates), geometry.decoder.shape[2]
+    n, power = np.zeros(K), np.zeros((2, K))
+    total, own = np.zeros((K, 2, d)), np.zeros((3, K))
+    shifts, squares = np.zeros((2, K)), np.zeros((3, K))
+    if K:
+        read = _Reader(crosscoder, geometry, cache, candidates, documents, swapped, batch_size, progress)
+        for rows in read:
+            np.add.at(total, rows.place, rows.vector)
+            np.add.at(n, rows.place, 1)
+            np.add.at(power[0], rows.place, rows.power)
+            np.add.at(power[1], rows.place, rows.power**2)
+            for c, product in enumerate(_products(rows.vector, rows.vector)):
+                np.add.at(own[c], rows.place, product)
+        distributed.add_up(total, n, power, own)
+        whole = _per_power(np.stack(_products(total, total)) - own, *power)
+        for rows in read:
+            shift = _without(rows, total, own, power) - np.stack([whole[_BT], _lengths(whole)])[:, rows.place]
+            np.add.at(shifts[0], rows.place, shift[0])
+            np.add.at(shifts[1], rows.place, shift[1])
+            for c, product in enumerate((shift[1] ** 2, shift[1] * shift[0], shift[0] ** 2)):
+                np.add.at(squares[c], rows.place, product)
+        distributed.add_up(shifts, squares)
+    else:
+        whole = np.zeros((3, K))
+    return _judge(candidates, whole, n, shifts, squares, effective_number(*power), margin, level)
+
+
+def _products(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(R,) each: a^b . b^b, the mean of a^b . b^t and a^t . b^b, a^t . b^t; a, b: (R, 2, d)."""
+    dot = np.einsum("rmd,rnd->rmn", a, b, optimize=True)
+    return dot[:, BASE, BASE], (dot[:, BASE, TUNED] + dot[:, TUNED, BASE]) / 2, dot[:, TUNED, TUNED]
+
+
+def _without(rows: Directions, total: np.ndarray, own: np.ndarray, power: np.ndarray) -> np.ndarray:
+    """(2, R): U_bt and M without a row's document.
+
+    total: (K, 2, d) S; own: (3, K) sum s_i . s_i; power: (2, K) sum c and sum c c.
+    """
+    rest = total[rows.place] - rows.vector
+    alone = np.stack(_products(rows.vector, rows.vector))
+    left = np.stack(_products(rest, rest)) - (own[:, rows.place] - alone)
+    left = _per_power(left, power[0, rows.place] - rows.power, power[1, rows.place] - rows.power**2)
+    return np.stack([left[_BT], _lengths(left)])
+
+
+def _per_power(sums: np.ndarray, total: np.ndarray, square: np.ndarray) -> np.ndarray:
+    """(3, n) sums over pairs of documents, over sum_{i != k} c_i c_k; total, square: (n,) sum c and sum c c."""
+    pairs = total**2 - square
+    # of one document nothing but rounding is left
+    return divide(sums, np.where(pairs > 1e-9 * total**2, pairs, 0))
+
+
+def _lengths(u: np.ndarray) -> np.ndarray:
+    """M: the root of U_bb U_tt; 0 where either is not above 0."""
+    found: np.ndarray = np.sqrt(np.maximum(u[_BB], 0) * np.maximum(u[_TT], 0))
+    return found
+
+
+def _judge(
+    candidates: np.ndarray,
+    whole: np.ndarray,
+    n: np.ndarray,
+    shifts: np.ndarray,
+    squares: np.ndarray,
+    effective: np.ndarray,
+    margin: float,
+    level: float,
+) -> Turns:
+    """Interval and p-value; none with fewer than three documents. shifts, squares: sums over left out documents."""
+    enough = n > 2
+    units = np.where(enough, n, np.nan).astype(float)
+    top, bottom = whole[_BT], _lengths(whole)
+    moved, long = shifts
+    centred = squares - np.stack([long * long, long * moved, moved * moved]) / units
+    covariance = centred * (units - 1) / units
+    with np.errstate(divide="ignore", invalid="ignore"):
+        cosine = np.where(bottom > 0, top / bottom, np.nan)
+        # few documents may hold most of a latent: their effective number gives the degrees of freedom
+        freedom = np.clip(np.minimum(effective, units) - 1, 0.1, None)
+        variance = covariance[2] - 2 * margin * covariance[1] + margin**2 * covariance[0]
+        t = (top - margin * bottom) / np.sqrt(np.maximum(variance, 0))
+        p = stats.t.cdf(t, freedom)
+    p = np.where(bottom > 0, p, 1.0)
+    low, high = signed_interval(np.stack([bottom, top]), covariance, freedom, level)
+    return Turns(
+        candidates,
+        np.where(enough, cosine, np.nan),
+        np.where(enough, np.clip(low, -1, 1), np.nan),
+        np.where(enough, np.clip(high, -1, 1), np.nan),
+        np.where(enough & np.isfinite(p), p, np.nan),
+        n.astype(np.int64),
+    )
+
+
+class _Reader:
+    """Gives whole documents' shares of the directions, batch after batch; may be gone through more than once."""
+
+    def __init__(
+        self,
+        crosscoder: SparseEncoder,
+        geometry: Geometry,
+        cache: Activations,
+        candidates: np.ndarray,
+        documents: np.ndarray | None,
+        swapped: np.ndarray | None,
+        batch_size: int,
+        progress: Progress,
+    ) -> None:
+        self._crosscoder, self._cache, self._size, self._progress = crosscoder, cache, batch_size, progress
+        self._decoder = geometry.decoder.transpose(0, 1).flatten(1).contiguous()  # (F, 2 d)
+        self._bias = geometry.bias.flatten()
+        place = torch.full((geometry.n_latents,), -1, dtype=torch.int64)
+        place[torch.from_numpy(candidates)] = torch.arange(len(candidates))
+        self._place = place.to(self._decoder.device)
+        self._own = (
+            self._decoder[torch.from_numpy(candidates).to(self._decoder.device)].double().cpu().numpy()
+        )
+        self._documents = documents
+        self._swapped = swapped if swapped is not None else np.zeros(0, np.int64)
+
+    def __iter__(self) -> Iterator[Directions]:
+        held: Directions | None = None
+        start, batches = own_batches(self._cache, self._size, self._cache.document)
+        with self._progress.task("attribution: directions", self._cache.n, "tokens") as task:
+            for x in batches:
+                document = self._cache.document[start : start + len(x)].astype(np.int64)
+                rows = self._rows(x, document)
+                start += len(x)
+                task.advance(len(x) * distributed.world_size())
+                rows = rows if held is None else _joined(held, rows)
+                last = rows.document == document[-1]
+                held = Directions(*(part[last] for part in rows))
+                yield self._finished(Directions(*(part[~last] for part in rows)))
+        if held is not None:
+            yield self._finished(held)
+
+    def _rows(self, x: Tensor, document: np.ndarray) -> Directions:
+        """What a batch adds: x (B, 2, d) raw; document (B,), each contiguous. Vectors of the residual alone."""
+        x = x.to(self._decoder.device, self._decoder.dtype)
+        row, latent, value = self._crosscoder.encode_sparse(x)
+        place = self._place[latent]
+        mine = place >= 0
+        if self._documents is not None:
+            mine &= torch.from_numpy(self._documents[document]).to(mine.device)[row]
+        used, where = torch.unique(row[mine], return_inverse=True)
+        # decode only what a candidate fires on
+        renumbered = torch.full((len(x),), -1, dtype=torch.int64, device=row.device)
+        renumbered[used] = torch.arange(len(used), device=row.device)
+        near = renumbered[row] >= 0
+        codes = SparseCodes(renumbered[row[near]], latent[near], value[near])
+        residual = x[used].flatten(1) - self._bias - sparse_decode(codes, self._decoder, len(used))
+        owner = torch.from_numpy(document).to(row.device)[row[mine]]
+        key = owner * len(self._own) + place[mine]
+        order = torch.argsort(key, stable=True)
+        pairs, counts = torch.unique_consecutive(key[order], return_counts=True)
+        bag = torch.repeat_interleave(torch.arange(len(pairs), device=row.device), counts)
+        f = value[mine][order].to(x.dtype)
+        vector = weighted_bags(where[order], bag, f, residual, len(pairs)).double().cpu().numpy()
+        power = np.bincount(
+            bag.cpu().numpy(), weights=f.double().square().cpu().numpy(), minlength=len(pairs)
+        )
+        ids = pairs.cpu().numpy()
+        return Directions(ids // len(self._own), ids % len(self._own), power, vector.reshape(len(ids), 2, -1))
+
+    def _finished(self, rows: Directions) -> Directions:
+        """Whole documents' rows: the latent is put back into the residual; in swapped ones the models change places."""
+        own = self._own[rows.place].reshape(rows.vector.shape)
+        vector = rows.vector + rows.power[:, None, None] * own
+        mine = np.isin(rows.document, self._swapped)
+        vector[mine] = vector[mine][:, ::-1]
+        return rows._replace(vector=vector)
+
+
+def _joined(held: Directions, new: Directions) -> Directions:
+    """One row a (document, latent), of the document that the last batch ended in and of this batch."""
+    rows = Directions(*(np.concatenate(parts) for parts in zip(held, new, strict=True)))
+    same = rows.document == (held.document[-1] if len(held.document) else -1)
+    if not same.any():
+        return rows
+    place, where = np.unique(rows.place[same], return_inverse=True)
+    power, vector = np.zeros(len(place)), np.zeros((len(place), *rows.vector.shape[1:]))
+    np.add.at(power, where, rows.power[same])
+    np.add.at(vector, where, rows.vector[same])
+    first = Directions(np.full(len(place), held.document[-1]), place, power, vector)
+    rest = Directions(*(part[~same] for part in rows))
+    return Directions(*(np.concatenate(parts) for parts in zip(first, rest, strict=True)))
