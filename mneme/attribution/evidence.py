@@ -102,7 +102,7 @@ def _sum_duplicates(rows: DocumentShares, n_latents: int) -> DocumentShares:
 
 
 class DocumentMoments:
-    """First and second moments over documents of F latents' shares, whole and in two halves; float64."""
+    """First and second moments over documents of F latents' shares; float64."""
 
     def __init__(self, n_latents: int) -> None:
         self.n = np.zeros(n_latents, dtype=np.int64)
@@ -110,9 +110,6 @@ class DocumentMoments:
         """S^m."""
         self.squares = np.zeros((3, n_latents))
         """sum over documents of s^b s^b, s^b s^t, s^t s^t."""
-        self.half_totals = np.zeros((2, 2, n_latents))
-        """(half, model, F): documents of even and of odd number."""
-        self.half_power = np.zeros((2, n_latents))
 
     def update(self, rows: DocumentShares) -> None:
         """Add whole documents."""
@@ -120,31 +117,25 @@ class DocumentMoments:
         np.add.at(self.n, rows.latent, 1)
         for m, share in enumerate((base, tuned)):
             np.add.at(self.totals[m], rows.latent, share)
-            for half in (0, 1):
-                mine = rows.document % 2 == half
-                np.add.at(self.half_totals[half, m], rows.latent[mine], share[mine])
         for c, product in enumerate((base * base, base * tuned, tuned * tuned)):
             np.add.at(self.squares[c], rows.latent, product)
-        for half in (0, 1):
-            mine = rows.document % 2 == half
-            np.add.at(self.half_power[half], rows.latent[mine], rows.power[mine])
 
     def merge(self, other: DocumentMoments) -> None:
         """Add the moments of other documents."""
-        for name in ("n", "totals", "squares", "half_totals", "half_power"):
+        for name in ("n", "totals", "squares"):
             getattr(self, name)[...] += getattr(other, name)
 
     def repeated(self, times: float) -> DocumentMoments:
         """The moments of `times` as many documents of the same kind."""
         found = DocumentMoments(len(self.n))
         found.n[...] = np.rint(times * self.n).astype(np.int64)
-        for name in ("totals", "squares", "half_totals", "half_power"):
+        for name in ("totals", "squares"):
             getattr(found, name)[...] = times * getattr(self, name)
         return found
 
     def over_ranks(self) -> None:
         """Add up what every rank's documents gave. Collective."""
-        distributed.add_up(self.n, self.totals, self.squares, self.half_totals, self.half_power)
+        distributed.add_up(self.n, self.totals, self.squares)
 
     def log_ratio(self) -> np.ndarray:
         """(F,): ln(|S^t| / |S^b|), within +-LOG_LIMIT; NaN where neither model has anything."""
@@ -162,11 +153,6 @@ class DocumentMoments:
         found = [effective_number(self.totals[m], self.squares[2 * m]) for m in (0, 1)]
         out: np.ndarray = np.minimum(np.nan_to_num(np.fmax(*found)), self.n)
         return out
-
-    def half_betas(self, geometry: Geometry) -> np.ndarray:
-        """(half, model, F): beta on the error target and the contrast's probes, from half the documents."""
-        norm = geometry.norms[np.stack(geometry.contrast), np.arange(geometry.n_latents)]
-        return divide(self.half_totals, self.half_power[:, None] * norm[None])
 
 
 def fieller_interval(moments: DocumentMoments, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:

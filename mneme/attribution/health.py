@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from mneme.attribution.geometry import MODELS
-from mneme.attribution.health_row import health_row, measured
-from mneme.attribution.stability import split_half_correlation
+from mneme.attribution.half_health import half_rows
+from mneme.attribution.health_row import health_row
 from mneme.attribution.stream import Attribution
 from mneme.harvest.protocols import Activations
 
@@ -113,21 +113,8 @@ def _verdict_rows(found: Attribution) -> list[dict[str, Any]]:
     """What the verdicts rest on."""
     latents, live = found.latents, _live(found)
     n_live = max(int(live.sum()), 1)
-    halves = split_half_correlation(found.half_betas)
     return [
-        *(
-            health_row(
-                f"split_half_{model}",
-                f"Beta of one half of the documents against the other, {model}",
-                measured(halves[m]),
-                "Pearson",
-                "betas are unstable: read more text (harvest.max_tokens)",
-                warn=0.9,
-                fail=0.6,
-                low_is_bad=True,
-            )
-            for m, model in enumerate(MODELS)
-        ),
+        *half_rows(found.half_betas, found.half_allowed, found.margin, found.level),
         health_row(
             "correlated_share",
             "Latents in a correlated group",

@@ -18,6 +18,7 @@ from mneme.attribution.evidence import (
 from mneme.attribution.firing import FiringSums
 from mneme.attribution.fused_sums import TokenSums
 from mneme.attribution.geometry import Geometry
+from mneme.attribution.halves import HalfMoments
 from mneme.attribution.pairs import PairSums
 from mneme.attribution.scaling import (
     ScalingSums,
@@ -51,6 +52,7 @@ class AttributionSums:
         F = geometry.n_latents
         self.geometry, self.config = geometry, config
         self.scaling, self.moments, self.beta_moments = ScalingSums(F), DocumentMoments(F), BetaMoments(F)
+        self.halves = HalfMoments(F)
         self.firing = FiringSums(F, config.first_positions)
         self.bootstrap = (
             BootstrapSums(F, config.replicates, config.seed) if config.interval == "bootstrap" else None
@@ -90,7 +92,7 @@ class AttributionSums:
 
     def _over_ranks(self) -> None:
         """Add up what every rank's documents gave. Collective."""
-        for sums in (self.scaling, self.moments, self.beta_moments, self.firing, self.bootstrap):
+        for sums in (self.scaling, self.moments, self.halves, self.beta_moments, self.firing, self.bootstrap):
             if sums is not None:
                 sums.over_ranks()
         n = np.array([self._n])
@@ -99,6 +101,7 @@ class AttributionSums:
 
     def _evidence(self, rows: DocumentShares) -> None:
         self.moments.update(rows)
+        self.halves.update(rows)
         self.beta_moments.update(rows)
         if self.bootstrap is not None:
             self.bootstrap.update(rows)

@@ -125,17 +125,3 @@ def verdict_persistence(
     partner = np.maximum(match.partner, 0)
     same = match.persists & (other_verdict[partner] == verdict)
     return {str(word): float(same[verdict == word].mean()) for word in np.unique(verdict) if word != "dead"}
-
-
-def split_half_correlation(half_betas: np.ndarray) -> np.ndarray:
-    """(2 models,): Pearson correlation of beta between halves of the documents, over latents in both.
-
-    half_betas: (2 halves, 2 models, F). NaN with fewer than three latents or no spread.
-    """
-    found = np.full(2, np.nan)
-    for m in (0, 1):
-        a, b = half_betas[:, m]
-        known = np.isfinite(a) & np.isfinite(b)
-        if known.sum() > 2 and a[known].std() > 0 and b[known].std() > 0:
-            found[m] = np.corrcoef(a[known], b[known])[0, 1]
-    return found

@@ -60,12 +60,16 @@ class Attribution:
     """A row a latent, all betas side by side (`scaling_frame`)."""
     half_betas: np.ndarray
     """(2 halves of the documents, 2 models, F)."""
+    half_allowed: np.ndarray
+    """(2 models, F): by how much the halves of a beta may differ at the intervals' level."""
     fit: FitQuality
     firing: FiringSums
     reference: float
     """The log_ratio most latents share, against which changes are judged."""
     margin: float
     """The margin they were judged with, natural log."""
+    level: float
+    """Of the intervals."""
 
 
 def attribute(
@@ -136,7 +140,7 @@ def finalize(state: AttributionSums, crosscoder: Crosscoder, codes: CodeCache | 
         p = margin_p_values(moments, config.margin, reference)
     p = np.where(evident, p, np.nan)
     q = false_discovery_q(p)
-    halves = moments.half_betas(geometry)
+    halves = state.halves.betas(geometry)
     split = np.abs(halves[0] - halves[1])
     columns = [
         "latent", "norm_base", "norm_tuned", "delta_norm", "decoder_cosine", "probe",
@@ -177,10 +181,12 @@ def finalize(state: AttributionSums, crosscoder: Crosscoder, codes: CodeCache | 
         state.firing.histogram_frame(),
         scaling,
         halves,
+        state.halves.allowed(geometry, config.level),
         fit,
         state.firing,
         reference,
         config.margin,
+        config.level,
     )
 
 

@@ -26,15 +26,28 @@ def half_width(
 ) -> np.ndarray:
     """Half the width of the t interval of ratios Y / X, in their unit; NaN of one unit. All arguments broadcast.
 
-    top_square, product, bottom_square: sum y y, x y, x x over units, about 0. bottom: X. n: units; n - 1 degrees of
-    freedom, the variance times n / (n - 1).
+    top_square, product, bottom_square: sum y y, x y, x x over units, about 0. bottom: X. n: units.
+
+    Where few units hold most of X, the ratio lies near theirs and linearising understates the variance; so the
+    effective number of units, not their number, gives the variance's n / (n - 1) and the degrees of freedom, n - 1.
     """
-    t = stats.t.ppf(0.5 + level / 2, np.maximum(n - 1, 1))
-    inflation = divide(n, np.where(n > 1, n - 1, 0).astype(float))
-    found: np.ndarray = t * divide(
-        np.sqrt(_scatter(ratio, top_square, product, bottom_square) * inflation), bottom
-    )
-    return found
+    n = np.where(n > 1, np.minimum(effective_number(bottom, bottom_square), n), np.nan)
+    found = variance(ratio, top_square, product, bottom, bottom_square, n)
+    half: np.ndarray = stats.t.ppf(0.5 + level / 2, np.maximum(n - 1, 0.1)) * np.sqrt(found)
+    return half
+
+
+def variance(
+    ratio: np.ndarray,
+    top_square: np.ndarray,
+    product: np.ndarray,
+    bottom: np.ndarray,
+    bottom_square: np.ndarray,
+    n: np.ndarray,
+) -> np.ndarray:
+    """Of ratios Y / X, arguments as above; n: the effective number of units. NaN where that is 1."""
+    inflation = divide(n, np.where(n > 1, n - 1, 0))
+    return divide(_scatter(ratio, top_square, product, bottom_square) * inflation, bottom**2)
 
 
 def p_no_larger(

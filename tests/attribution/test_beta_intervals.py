@@ -52,7 +52,7 @@ def test_every_interval_is_that_of_the_documents_own_ratios(make_crosscoder):
                     seen = [d for d in range(9) if f[document == d].any()]
                     s = np.array([share[document == d].sum() for d in seen])
                     c = np.array([power[document == d].sum() for d in seen])
-                    n, r = len(seen), s.sum() / c.sum()
+                    n, r = c.sum() ** 2 / (c * c).sum(), s.sum() / c.sum()
                     half = (
                         stats.t.ppf(0.975, n - 1) * np.sqrt(n / (n - 1) * np.sum((s - r * c) ** 2)) / c.sum()
                     )

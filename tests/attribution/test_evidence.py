@@ -163,11 +163,6 @@ def test_a_turned_latent_is_measured_along_each_models_own_decoder(make_crosscod
     np.testing.assert_allclose(moments.log_ratio(), 0, atol=1e-9)
 
 
-def test_halves_add_up_to_the_whole():
-    moments = moments_of(*ratio_data(F=5, D=7))
-    np.testing.assert_allclose(moments.half_totals.sum(0), moments.totals)
-
-
 def test_merging_moments_equals_one_pass():
     base, tuned = ratio_data(F=6, D=10)
     whole = moments_of(base, tuned)

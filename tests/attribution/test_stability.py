@@ -22,7 +22,6 @@ from mneme.attribution.nulls import (
 from mneme.attribution.stability import (
     match_latents,
     pw_mcc,
-    split_half_correlation,
     stability,
     verdict_persistence,
 )
@@ -89,15 +88,6 @@ def test_weights_decide_pw_mcc():
     match = stability_module.LatentMatch(np.array([0, 1]), np.ones(2), np.array([1.0, 0.0]))
     assert pw_mcc(match, np.array([3.0, 1.0])) == pytest.approx(0.75)
     assert np.isnan(pw_mcc(match, np.zeros(2)))
-
-
-def test_split_half_correlation_leaves_undefined_betas_out():
-    rng = np.random.default_rng(0)
-    beta = rng.normal(size=50)
-    halves = np.stack([np.stack([beta, beta]), np.stack([beta + 0.1 * rng.normal(size=50), beta * 0 + 1])])
-    halves[0, 0, 3] = np.nan
-    found = split_half_correlation(halves)
-    assert 0.95 < found[0] < 1 and np.isnan(found[1])
 
 
 def pair_cache(n=3000, d=12):

@@ -19,7 +19,8 @@ def test_the_half_width_is_that_of_the_residuals():
     x, y = np.random.default_rng(0).gamma(3, 1, (2, 8))
     r = y.sum() / x.sum()
     residual = y - r * x
-    expected = stats.t.ppf(0.95, 7) * np.sqrt(8 / 7 * (residual**2).sum()) / x.sum()
+    n = x.sum() ** 2 / (x * x).sum()
+    expected = stats.t.ppf(0.95, n - 1) * np.sqrt(n / (n - 1) * (residual**2).sum()) / x.sum()
     sums = (np.array((y * y).sum()), np.array((x * y).sum()), np.array(x.sum()), np.array((x * x).sum()))
     assert half_width(np.array(r), *sums, np.array(8), 0.9) == pytest.approx(expected)
 
@@ -27,6 +28,17 @@ def test_the_half_width_is_that_of_the_residuals():
 def test_one_unit_has_no_width():
     one = np.ones(1)
     assert np.isnan(half_width(one, one, one, one, one, np.array([1])))
+
+
+@pytest.mark.parametrize("spread", [0.3, 1.5, 2.5])
+@pytest.mark.parametrize("units", [4, 15, 60])
+def test_intervals_cover_the_ratio_however_unequal_the_units(units, spread):
+    rng = np.random.default_rng(2)
+    x = np.exp(rng.normal(0, spread, (4000, units)))
+    y = x * (1.5 + 0.3 * rng.normal(size=x.shape))
+    r, sums = y.sum(1) / x.sum(1), ((y * y).sum(1), (x * y).sum(1), x.sum(1), (x * x).sum(1))
+    half = half_width(r, *sums, np.full(4000, units))
+    assert (np.abs(r - 1.5) <= half).mean() > 0.925
 
 
 @pytest.mark.parametrize("units", [4, 15, 60])
