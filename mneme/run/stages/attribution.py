@@ -56,5 +56,5 @@ STAGE = Stage(
     ("latents", "betas", "activation_histogram", "health"),
     ("codes/index.json",),
     rooms=("codes",),
-    revision=4,
+    revision=5,
 )
