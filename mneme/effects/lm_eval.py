@@ -20,10 +20,12 @@ import pandas as pd
 
 from mneme._util.errors import OutcomesError
 from mneme.effects.lm_eval_samples import read_samples
-from mneme.effects.outcome_files import COLUMNS, ERROR_RATE, check_categories
+from mneme.effects.outcome_files import COLUMNS, check_categories
+from mneme.effects.outcome_kinds import CAPABILITY, ERROR_RATE, NATS
 from mneme.effects.outcomes import summarise_items
 from mneme.stats.proportions import unpaired_change
 
+_BENCHMARK = "lm-eval"
 _ACCURACY = ("acc", "exact_match", "acc_norm")  # the first that a task has, of its first filter
 _MMLU = re.compile(
     r"mmlu_(?:pro_|redux_|llama_|flan_n_shot_(?:loglikelihood|generative)_|flan_cot_(?:zeroshot|fewshot)_)?"
@@ -164,6 +166,7 @@ def _items(task: str, category: str, base: pd.DataFrame, tuned: pd.DataFrame) ->
             "accuracy_tuned": tuned["accuracy"],
             "answer_base": base["nll"],
             "answer_tuned": tuned["nll"],
+            "chance": base["chance"],
         }
     )
 
@@ -171,12 +174,8 @@ def _items(task: str, category: str, base: pd.DataFrame, tuned: pd.DataFrame) ->
 def _paired(frame: pd.DataFrame, nats: bool) -> pd.DataFrame:
     for model in ("base", "tuned"):
         frame[model] = frame[f"answer_{model}"] if nats else 1 - frame[f"accuracy_{model}"]
-    source = "lm-eval samples"
-    return (
-        summarise_items(frame, source=source)
-        if nats
-        else summarise_items(frame, source=source, unit=ERROR_RATE)
-    )
+    unit = NATS if nats else ERROR_RATE
+    return summarise_items(frame, source="lm-eval samples", unit=unit, kind=CAPABILITY, benchmark=_BENCHMARK)
 
 
 def _from_accuracy(category: str, base: dict[str, Any], tuned: dict[str, Any]) -> pd.DataFrame:
@@ -191,6 +190,8 @@ def _from_accuracy(category: str, base: dict[str, Any], tuned: dict[str, Any]) -
         "n": base["n"],
         "source": "lm-eval results",
         "unit": ERROR_RATE,
+        "kind": CAPABILITY,
+        "benchmark": _BENCHMARK,
     }
     if base["n"]:
         low, high = unpaired_change(before, after, base["n"])

@@ -23,7 +23,8 @@ _APART = 1e-3  # the log's mean accuracy may lie this far from the result's
 
 
 def read_samples(file: Path, task: str, metric: str, accuracy: float) -> pd.DataFrame | None:
-    """Questions by doc_id: text and prompt (hashes), accuracy in [0, 1], nll of the right choice in nats.
+    """Questions by doc_id: text and prompt (hashes), accuracy in [0, 1], nll of the right choice in nats, chance (1 /
+    choices).
 
     NaN: not known. `file`: the result, `metric`: its key as METRIC,FILTER, `accuracy`: its value. None where no log of
     the same date lies beside it; a result without a date takes the only log of the task. Raises OutcomesError for a log
@@ -43,12 +44,14 @@ def read_samples(file: Path, task: str, metric: str, accuracy: float) -> pd.Data
                 raise OutcomesError(f"{log} has question {row['doc_id']} twice: keep one line each")
             rows[row["doc_id"]] = row
         right = {key: float(row[name]) for key, row in rows.items()}
-        nll = _answer_nll(list(rows.values()), [_multiple_choice(row) for row in rows.values()])
+        replies = [_multiple_choice(row) for row in rows.values()]
+        nll = _answer_nll(list(rows.values()), replies)
     except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise OutcomesError(
             f"{log} can't be read as a sample log ({error!r}): delete it, or log it again"
         ) from error
     frame = pd.DataFrame({"accuracy": right, "nll": dict(zip(rows, nll, strict=True))})
+    frame["chance"] = [1 / len(choices) if choices else math.nan for choices in replies]
     frame["text"] = [row.get("doc_hash") for row in rows.values()]
     frame["prompt"] = [row.get("prompt_hash") for row in rows.values()]
     if not abs(frame["accuracy"].mean() - accuracy) <= _APART:

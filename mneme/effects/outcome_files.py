@@ -11,21 +11,25 @@ import pandas as pd
 from mneme._util.errors import OutcomesError
 from mneme._util.files import write_text
 from mneme._util.settings import suggest
+from mneme.effects.outcome_kinds import CAPABILITY, ERROR_RATE, KINDS, NATS, NLL, chance_q
 
 NEEDED = ("category", "base", "tuned")
 _NUMBERS = (
     *NEEDED[1:],
     *("change", "ci_low", "ci_high", "accuracy_base", "accuracy_tuned", "accuracy_low", "accuracy_high"),
-    *("answer_base", "answer_tuned", "n"),
+    *("answer_base", "answer_tuned", "n", "chance", "chance_q"),
+    *("margin_base", "margin_tuned", "margin_low", "margin_high"),
 )
-COLUMNS = ("category", *_NUMBERS, "source", "unit")
-NATS, ERROR_RATE = "nats", "error rate"
-"""Units of base, tuned and change: NLL in nats; or, where only accuracy is known, the share of wrong answers."""
-_SHARES = ("accuracy_base", "accuracy_tuned")
+COLUMNS = ("category", *_NUMBERS, "source", "unit", "kind", "benchmark")
+"""Of a file and of the run's table `outcomes`; mneme/store/schema.py says what each holds."""
+_SHARES = ("accuracy_base", "accuracy_tuned", "chance")
 
 
 def read_outcomes(path: str | Path, known: Collection[str] | None = None) -> pd.DataFrame:
     """Outcomes from a CSV: category, base and tuned are needed, the other COLUMNS may be left out (NaN).
+
+    Without `kind`, an error rate is a capability and all else NLL; without `benchmark`, that is the file's name.
+    `chance_q` is always computed anew.
 
     `known`: the run's categories; a name that isn't among them is refused, with the nearest one suggested
     (never guessed).
@@ -46,7 +50,9 @@ def read_outcomes(path: str | Path, known: Collection[str] | None = None) -> pd.
     if frame.empty:
         raise OutcomesError(f"{path} has no rows: give one line a category")
     frame["category"] = frame["category"].astype(str).str.strip()
-    _check_names(path, frame["category"], known)
+    if "benchmark" not in frame:
+        frame["benchmark"] = path.stem
+    _check_names(path, frame, known)
     for name in _NUMBERS:
         if name in frame:
             frame[name] = _numbers(path, frame, name)
@@ -61,8 +67,9 @@ def read_outcomes(path: str | Path, known: Collection[str] | None = None) -> pd.
             f"{path}: {row['category']} has n {row['n_base']} for the base and {row['n_tuned']} for the tuned model:"
             " measure both on the same items"
         )
-    if "unit" in frame and (odd := sorted(set(frame["unit"].dropna()) - {NATS, ERROR_RATE})):
-        raise OutcomesError(f"{path}: unknown unit {odd[0]!r}: write {NATS} or {ERROR_RATE}")
+    for name, words in (("unit", (NATS, ERROR_RATE)), ("kind", tuple(KINDS))):
+        if name in frame and (odd := sorted(set(frame[name].dropna().astype(str)) - set(words))):
+            raise OutcomesError(f"{path}: unknown {name} {odd[0]!r}: write {' or '.join(words)}")
     return _complete(path, frame)
 
 
@@ -78,7 +85,7 @@ def is_empty_table(path: Path) -> bool:
 def write_outcomes(frame: pd.DataFrame, path: str | Path) -> Path:
     """The frame as CSV, five digits after the point; whole or not at all."""
     path = Path(path)
-    write_text(path, frame[list(COLUMNS)].to_csv(index=False, float_format="%.5f"))
+    write_text(path, frame.reindex(columns=list(COLUMNS)).to_csv(index=False, float_format="%.5f"))
     return path
 
 
@@ -89,11 +96,12 @@ def check_categories(source: str | Path, names: Collection[str], known: Collecti
             raise OutcomesError(f"{source}: unknown category {name!r}: {suggest(name, known)}")
 
 
-def _check_names(path: Path, names: pd.Series, known: Collection[str] | None) -> None:
-    if repeated := sorted(set(names[names.duplicated()])):
+def _check_names(path: Path, frame: pd.DataFrame, known: Collection[str] | None) -> None:
+    keys = [name for name in ("category", "benchmark", "kind") if name in frame]
+    if repeated := sorted(set(frame.loc[frame.duplicated(keys), "category"])):
         raise OutcomesError(f"{path} has more than one row for {', '.join(repeated)}: keep one each")
     if known is not None:
-        check_categories(path, names, known)
+        check_categories(path, frame["category"], known)
 
 
 def _numbers(path: Path, frame: pd.DataFrame, name: str) -> pd.Series:
@@ -121,9 +129,11 @@ def _complete(path: Path, frame: pd.DataFrame) -> pd.DataFrame:
     frame = frame.assign(change=change)
     for name in COLUMNS:
         if name not in frame:
-            frame[name] = {"source": path.name, "unit": NATS}.get(name, np.nan)
+            frame[name] = {"source": path.name, "unit": NATS, "kind": None}.get(name, np.nan)
     frame["unit"] = frame["unit"].fillna(NATS)
-    return frame[list(COLUMNS)]
+    of_unit = frame["unit"].map({NATS: NLL, ERROR_RATE: CAPABILITY})
+    frame["kind"] = frame["kind"].astype(object).fillna(of_unit)
+    return frame.assign(chance_q=chance_q(frame))[list(COLUMNS)]
 
 
 def _first_line(error: BaseException) -> str:

@@ -30,7 +30,8 @@ from mneme._util.errors import OutcomesError
 from mneme._util.files import write_text
 from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.effects.benchmark import LETTERS, Item, item_text, load_mmlu
-from mneme.effects.outcome_files import COLUMNS, ERROR_RATE, NATS, read_outcomes, write_outcomes
+from mneme.effects.outcome_files import COLUMNS, read_outcomes, write_outcomes
+from mneme.effects.outcome_kinds import CAPABILITY, ERROR_RATE, NATS, NLL, chance_q
 from mneme.stats.bootstrap import mean_interval, redraws
 from mneme.stats.proportions import is_binary, paired_change
 
@@ -109,17 +110,45 @@ def summarise(
             "accuracy_tuned": [_number(m.correct) for m in tuned],
             "answer_base": [_number(m.answer) for m in base],
             "answer_tuned": [_number(m.answer) for m in tuned],
+            "chance": [1 / len(item.choices) if item.choices else float("nan") for item in items],
         }
     )
     return summarise_items(frame, source=source, seed=seed)
 
 
-def summarise_items(frame: pd.DataFrame, *, source: str, unit: str = NATS, seed: int = 0) -> pd.DataFrame:
+def capability_of(outcomes: pd.DataFrame) -> pd.DataFrame:
+    """The same answers as a capability: error rates, of those categories whose questions have a right answer.
+
+    outcomes: of text with options, as `measure` gives them.
+    """
+    rows = outcomes[outcomes[["accuracy_base", "accuracy_tuned", "chance"]].notna().all(axis=1)]
+    found = rows.assign(
+        base=1 - rows["accuracy_base"],
+        tuned=1 - rows["accuracy_tuned"],
+        change=rows["accuracy_base"] - rows["accuracy_tuned"],
+        ci_low=-rows["accuracy_high"],
+        ci_high=-rows["accuracy_low"],
+        unit=ERROR_RATE,
+        kind=CAPABILITY,
+    )
+    return found.assign(chance_q=chance_q(found))
+
+
+def summarise_items(
+    frame: pd.DataFrame,
+    *,
+    source: str,
+    unit: str = NATS,
+    kind: str = NLL,
+    benchmark: str = "outcomes",
+    seed: int = 0,
+) -> pd.DataFrame:
     """Per category, from a row an item: means, change of `tuned` - `base` with its paired bootstrap interval, and
     the interval of the change of accuracy (accuracy_low, accuracy_high), where that is known. An error rate's interval
     is the latter with its sign turned. Where all answers are right or wrong it is that of `paired_change`.
 
-    frame: columns category, base, tuned, accuracy_base, accuracy_tuned, answer_base, answer_tuned (NaN: unknown).
+    frame: columns category, base, tuned, accuracy_base, accuracy_tuned, answer_base, answer_tuned (NaN: unknown); of
+    questions with a right answer also chance, and margin_base and margin_tuned where they are known.
     """
     rng = np.random.default_rng(seed)
     rows = []
@@ -135,9 +164,14 @@ def summarise_items(frame: pd.DataFrame, *, source: str, unit: str = NATS, seed:
         row["accuracy_low"], row["accuracy_high"] = gained
         lost = (-gained[1], -gained[0])
         row["ci_low"], row["ci_high"] = lost if unit == ERROR_RATE else mean_interval(change, drawn)
+        if "margin_base" in group:
+            led = (group["margin_tuned"] - group["margin_base"]).to_numpy(float)
+            row["margin_low"], row["margin_high"] = mean_interval(led, drawn)
         row |= {str(name): value for name, value in group.drop(columns="category").mean().items()}
-        rows.append(row | {"n": len(group), "source": source, "unit": unit})
-    return pd.DataFrame(rows)[list(COLUMNS)]
+        rows.append(row | {"n": len(group)})
+    found = pd.DataFrame(rows).reindex(columns=list(COLUMNS))
+    found = found.assign(source=source, unit=unit, kind=kind, benchmark=benchmark)
+    return found.assign(chance_q=chance_q(found))
 
 
 def _number(value: float | None) -> float:

@@ -23,6 +23,7 @@ from mneme._util.errors import OutcomesError
 from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.effects.assign import Encoder, category_vectors
 from mneme.effects.categories import Taxonomy
+from mneme.effects.outcome_kinds import BEHAVIOUR
 from mneme.effects.outcomes import Kept, Measured, summarise_items
 
 REFUSAL = " I'm sorry, but I can't help with that."
@@ -117,7 +118,7 @@ def measure_contrasts(
     for name, value in values.items():
         frame[f"accuracy_{name}"] = np.where(pair, value < 0, np.nan)
         frame[f"answer_{name}"] = np.nan
-    return summarise_items(frame, source=source)
+    return summarise_items(frame, source=source, kind=BEHAVIOUR, benchmark="answers")
 
 
 @torch.inference_mode()

@@ -27,6 +27,7 @@ from mneme.effects.categories import Taxonomy, load_taxonomy
 from mneme.effects.config import EffectsConfig
 from mneme.effects.evaluate import evaluate
 from mneme.effects.explained import directions, hold_windows, share_explained
+from mneme.effects.outcome_kinds import primary
 from mneme.effects.predict import (
     amount_of_text,
     changed_steps,
@@ -132,7 +133,7 @@ def predict_effects(
         ),
         baselines=baselines,
         evaluation=evaluate(
-            effects, baselines, _no_outcomes() if known.outcomes is None else known.outcomes, config
+            effects, baselines, _no_outcomes() if known.outcomes is None else primary(known.outcomes), config
         ),
     )
 

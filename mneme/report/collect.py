@@ -66,7 +66,7 @@ def effects(run: Run, margin: float) -> tuple[Effect, ...]:
 
 def _effect(row: dict[str, Any], margin: float) -> Effect:
     change, low, high = (_real(row[name]) for name in ("change", "change_low", "change_high"))
-    measured = outcome(change, low, high, margin)
+    measured = outcome(change, low, high, margin, bool(row["proven"]))
     before, after = _real(row["accuracy_base"]), _real(row["accuracy_tuned"])
     return Effect(
         category=text(row["category"]),

@@ -25,6 +25,7 @@ from mneme.effects.expensive_baselines import (
     per_window,
     sae_steps,
 )
+from mneme.effects.outcome_kinds import primary
 from mneme.effects.side_effects import Assigned, assign_text
 from mneme.effects.sums import ActivationSums, sum_activations
 from mneme.run.context import RunContext
@@ -55,7 +56,7 @@ def evaluate_run(
     """
     context, run = finished_context(folder, progress)
     config = context.config.effects
-    effects, outcomes, old = tables.effects(run), tables.outcomes(run), tables.baselines(run)
+    effects, outcomes, old = tables.effects(run), primary(tables.outcomes(run)), tables.baselines(run)
     both = len(set(effects["category"]) & set(outcomes["category"]))
     if both < MINIMUM:
         raise OutcomesError(

@@ -17,7 +17,9 @@ from mneme.config import RunConfig
 from mneme.effects.benchmark import load_benchmark
 from mneme.effects.categories import load_taxonomy
 from mneme.effects.outcome_files import check_categories, own_outcomes, write_outcomes
+from mneme.effects.outcome_kinds import merged
 from mneme.run.finished import settings_of
+from mneme.store.queries import tables
 from mneme.store.run import Run, open_run
 from mneme.store.seals import ROOMS, check_seals
 
@@ -51,7 +53,7 @@ def measure_run(
     can't be read or names categories that the run has not, RunError for a folder that is no finished run, ModelError
     for models that have changed since the run.
     """
-    from mneme.effects.outcomes import measure
+    from mneme.effects.outcomes import capability_of, measure
     from mneme.run.pair_of_run import pair_of_run
 
     config = _settings(folder)
@@ -60,6 +62,7 @@ def measure_run(
     check_categories(benchmark, sorted({item.category for item in items}), keys)
     partial = Path(folder) / "outcomes.partial" if kept is None else Path(kept)
     pair = pair_of_run(Path(folder), config)
+    name = Path(benchmark).stem
     frame = measure(
         pair.base._module,
         pair.tuned._module,
@@ -69,6 +72,7 @@ def measure_run(
         partial=partial,
         progress=progress,
     )
+    frame = pd.concat([frame.assign(benchmark=name), capability_of(frame.assign(benchmark=name))])
     covered = give_outcomes(folder, frame, progress)
     if kept is None:
         partial.unlink(missing_ok=True)
@@ -76,16 +80,18 @@ def measure_run(
 
 
 def give_outcomes(folder: str | Path, frame: pd.DataFrame, progress: Progress = NULL_PROGRESS) -> Coverage:
-    """Write outcomes (COLUMNS) into a finished run, and make effects and report again.
+    """Write outcomes (COLUMNS) into a finished run beside those of other benchmarks; make effects and report again.
 
-    A file that the run's settings named is no longer read. Raises OutcomesError for unknown categories.
+    What of the run's outcomes stays: outcome_kinds.merged. A file that the run's settings named is no longer read.
+    Raises OutcomesError for unknown categories.
     """
     from mneme.run.pipeline import run_pipeline
 
     config = _settings(folder)
     keys = load_taxonomy(config.effects.taxonomy).keys
     check_categories("outcomes", list(frame["category"]), keys)
-    write_outcomes(frame, own_outcomes(folder))
+    before = tables.outcomes(open_run(folder))
+    write_outcomes(merged(before, frame), own_outcomes(folder))
     effects = dataclasses.replace(config.effects, outcomes=None)
     # on what the run holds, whatever has become of its models since: only effects and report are made again
     run_pipeline(dataclasses.replace(config, effects=effects), folder, progress, first="effects")

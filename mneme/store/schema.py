@@ -252,6 +252,25 @@ def m017_redirected(db: duckdb.DuckDBPyConnection) -> None:
     )
 
 
+def m018_outcome_kinds(db: duckdb.DuckDBPyConnection) -> None:
+    """Outcomes say what kind they are, and a category may have one of each benchmark."""
+    for column in (
+        "kind VARCHAR",  # nll | behaviour | capability: see mneme/effects/outcome_kinds.py
+        "benchmark VARCHAR",  # short name; a category has one row of each
+        "chance DOUBLE",  # accuracy of guessing, in [0, 1]; NULL: not known, or no question of right and wrong
+        "chance_q DOUBLE",  # one-sided q of "the base does no better than chance", over the benchmark's categories
+        "margin_base DOUBLE",  # mean nats by which the right answer leads the others' mean
+        "margin_tuned DOUBLE",
+        "margin_low DOUBLE",  # 95% paired bootstrap interval of margin_tuned - margin_base
+        "margin_high DOUBLE",
+    ):
+        db.execute(f"ALTER TABLE outcomes ADD COLUMN IF NOT EXISTS {column}")
+    db.execute(
+        "UPDATE outcomes SET kind = CASE WHEN unit = 'error rate' THEN 'capability' ELSE 'nll' END,"
+        " benchmark = 'outcomes'"
+    )
+
+
 MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     m001_initial,
     m002_labels_stage,
@@ -270,5 +289,6 @@ MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     m015_text_needed,
     m016_affected_share,
     m017_redirected,
+    m018_outcome_kinds,
 ]
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -28,10 +28,13 @@ from mneme._util.vocabulary import (
 from mneme.stats.proportions import wilson
 
 
-def outcome(change: float | None, low: float | None, high: float | None, margin: float) -> str:
+def outcome(
+    change: float | None, low: float | None, high: float | None, margin: float, proven: bool = True
+) -> str:
     """One of OUTCOMES. Without an interval nothing is known to lie within the margin: beyond it the change counts.
 
-    change: measured, positive is worse (nats, or a rise of the error rate); low, high: ends of its interval.
+    change: measured, positive is worse (nats, or a rise of the error rate); low, high: ends of its interval. proven:
+    whether the base is known to do better than guessing; of what it cannot do, nothing shows that it stayed the same.
     """
     change, low, high = (math.nan if x is None else float(x) for x in (change, low, high))
     if math.isnan(change):
@@ -42,7 +45,7 @@ def outcome(change: float | None, low: float | None, high: float | None, margin:
         return WORSE
     if high < -margin:
         return BETTER
-    return SAME if low > -margin and high < margin else OPEN
+    return SAME if proven and low > -margin and high < margin else OPEN
 
 
 def call(verdict: str, measured: str) -> str:
@@ -61,10 +64,12 @@ def call(verdict: str, measured: str) -> str:
 def with_calls(effects: pd.DataFrame, margin: float) -> pd.DataFrame:
     """Add `measured` (one of OUTCOMES) and `call` (one of CALLS, None where nothing was measured).
 
-    effects: columns verdict, change, change_low, change_high. margin: nats per token.
+    effects: columns verdict, change, change_low, change_high; proven, where outcomes may be a capability.
+    margin: nats per token.
     """
-    ends = zip(effects["change"], effects["change_low"], effects["change_high"], strict=True)
-    measured = [outcome(*each, margin) for each in ends]
+    proven = effects["proven"].astype(bool) if "proven" in effects else [True] * len(effects)
+    rows = zip(effects["change"], effects["change_low"], effects["change_high"], proven, strict=True)
+    measured = [outcome(change, low, high, margin, sure) for change, low, high, sure in rows]
     calls = [call(str(v), m) or None for v, m in zip(effects["verdict"], measured, strict=True)]
     return effects.assign(
         measured=pd.Series(measured, index=effects.index, dtype=object),

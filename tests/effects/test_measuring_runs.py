@@ -78,10 +78,12 @@ def test_measured_outcomes_are_beside_the_prediction_and_only_effects_and_report
     frame, covered = measure_run(run_folder, benchmark, per_category=4)
     run = Run(run_folder)
     assert covered.measured == 6 and covered.without == ()
-    stored = run.sql("SELECT * FROM outcomes").set_index("category")
-    np.testing.assert_allclose(
-        stored["change"], frame.set_index("category").loc[stored.index, "change"], atol=2e-5
-    )
+    rows = run.sql("SELECT * FROM outcomes WHERE kind = 'capability'").set_index("category")
+    assert sorted(rows.index) == sorted(AREAS[:5]) and (rows["chance"] == 0.5).all()
+    assert set(rows["benchmark"]) == {"items"} and set(rows["unit"]) == {"error rate"}
+    stored = run.sql("SELECT * FROM outcomes WHERE kind = 'nll'").set_index("category")
+    nll = frame[frame["kind"] == "nll"].set_index("category")
+    np.testing.assert_allclose(stored["change"], nll.loc[stored.index, "change"], atol=2e-5)
     assert (stored["n"] == 4).all() and set(stored["unit"]) == {"nats"}
     assert math.isnan(stored.loc["ships", "accuracy_base"]) and 0 <= stored.loc["wars", "accuracy_base"] <= 1
     assert (stored["ci_low"] <= stored["change"]).all() and stored.loc["wars", "answer_base"] > 0

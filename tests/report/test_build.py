@@ -62,7 +62,7 @@ def test_a_latent_carries_the_numbers_of_its_row(plain_run: Run) -> None:
 
 def test_effects_stand_beside_their_outcomes(plain_run: Run) -> None:
     effects = build_report(plain_run).effects
-    outcomes = plain_run.sql("SELECT * FROM outcomes").set_index("category")
+    outcomes = plain_run.sql("SELECT * FROM outcomes WHERE kind = 'nll'").set_index("category")
     assert [e.effect for e in effects] == sorted((e.effect for e in effects), reverse=True)
     for e in effects:
         if e.category not in outcomes.index:

@@ -7,6 +7,7 @@ import tomllib
 import pandas as pd
 
 from mneme.store.queries.labels import BEST_LABEL
+from mneme.store.queries.outcomes import PRIMARY_OUTCOMES
 from mneme.store.run import Run
 from mneme.verdict.calls import with_calls
 
@@ -32,8 +33,8 @@ def effects(run: Run) -> pd.DataFrame:
         "SELECT e.*, coalesce(k.name, e.category) AS name, k.grp, k.domain,"
         " o.base AS outcome_base, o.tuned AS outcome_tuned, o.change, o.ci_low AS change_low,"
         " o.ci_high AS change_high, o.accuracy_base, o.accuracy_tuned, o.n AS n_items, o.source,"
-        " o.unit AS outcome_unit"
-        " FROM effects e LEFT JOIN categories k USING (category) LEFT JOIN outcomes o USING (category)"
+        " o.unit AS outcome_unit, o.kind AS outcome_kind, coalesce(o.proven, true) AS proven"
+        f" FROM effects e LEFT JOIN categories k USING (category) LEFT JOIN {PRIMARY_OUTCOMES} o USING (category)"
         " ORDER BY effect DESC NULLS LAST, category"
     )
     return with_calls(table, nll_margin(run))

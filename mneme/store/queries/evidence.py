@@ -6,6 +6,7 @@ import json
 import math
 
 from mneme.effects.config import EffectsConfig
+from mneme.store.queries.outcomes import PRIMARY_OUTCOMES
 from mneme.store.queries.quality import null_rate
 from mneme.store.run import Run
 from mneme.verdict.calls import with_calls
@@ -31,8 +32,9 @@ def evidence(run: Run, config: EffectsConfig, behaviour_share: float) -> Evidenc
     info = run.info()
     table = run.sql(
         "SELECT e.*, coalesce(k.name, e.category) AS name, k.grp, o.change, o.ci_low AS change_low,"
-        " o.ci_high AS change_high, o.unit FROM effects e LEFT JOIN categories k USING (category)"
-        " LEFT JOIN outcomes o USING (category)"
+        " o.ci_high AS change_high, o.unit, coalesce(o.proven, true) AS proven"
+        " FROM effects e LEFT JOIN categories k USING (category)"
+        f" LEFT JOIN {PRIMARY_OUTCOMES} o USING (category)"
     )
     nulls = run.rows("SELECT max(kl) FROM nulls")[0][0]
     return Evidence(

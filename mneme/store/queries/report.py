@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from mneme.store.queries.labels import BEST_LABEL, BEST_LABEL_WHOLE
+from mneme.store.queries.outcomes import PRIMARY_OUTCOMES
 from mneme.store.queries.words import changed
 from mneme.store.run import Run
 
@@ -42,8 +43,9 @@ def effects_with_outcomes(run: Run) -> pd.DataFrame:
     """Every category's prediction beside its measured outcome, the largest effect first."""
     return run.sql(
         "SELECT e.*, coalesce(k.name, e.category) AS name, k.grp, o.change, o.ci_low AS change_low,"
-        " o.ci_high AS change_high, o.accuracy_base, o.accuracy_tuned, o.n AS n_items, o.source, o.unit"
-        " FROM effects e LEFT JOIN categories k USING (category) LEFT JOIN outcomes o USING (category)"
+        " o.ci_high AS change_high, o.accuracy_base, o.accuracy_tuned, o.n AS n_items, o.source, o.unit,"
+        " o.kind, coalesce(o.proven, true) AS proven"
+        f" FROM effects e LEFT JOIN categories k USING (category) LEFT JOIN {PRIMARY_OUTCOMES} o USING (category)"
         " ORDER BY effect DESC NULLS LAST, category"
     )
 

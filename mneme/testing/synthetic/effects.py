@@ -91,9 +91,9 @@ def _effects(truth: _Truth, tokens: np.ndarray) -> pd.DataFrame:
 
 
 def _outcomes(truth: _Truth, rng: np.random.Generator) -> pd.DataFrame:
-    """Of all categories but the last."""
+    """Of all categories but the last: NLL, and a quiz of which the base knows nothing in the last of these."""
     change = truth.change * 2.8 + rng.normal(0, 0.02, len(truth.keys))
-    return pd.DataFrame(
+    nll = pd.DataFrame(
         {
             "category": truth.keys,
             "base": 3.2,
@@ -105,8 +105,30 @@ def _outcomes(truth: _Truth, rng: np.random.Generator) -> pd.DataFrame:
             "accuracy_tuned": 0.31 - truth.change * 0.05,
             "n": 100,
             "source": "made up",
+            "unit": "nats",
+            "kind": "nll",
+            "benchmark": "made-up",
         }
     ).iloc[:-1]
+    known = np.arange(len(nll)) < len(nll) - 1
+    before, lost = np.where(known, 0.7, 0.26), (truth.change[:-1] * 0.5).clip(0, 0.4)
+    quiz = nll.assign(
+        base=1 - before,
+        tuned=1 - before + lost,
+        change=lost,
+        ci_low=lost - 0.04,
+        ci_high=lost + 0.04,
+        accuracy_base=before,
+        accuracy_tuned=before - lost,
+        chance=0.25,
+        chance_q=np.where(known, 1e-6, 0.4),
+        margin_base=2.1,
+        margin_tuned=2.1 - 4 * lost,
+        unit="error rate",
+        kind="capability",
+        benchmark="made-up-quiz",
+    )
+    return pd.concat([nll, quiz], ignore_index=True)
 
 
 def _effect_latents(truth: _Truth, latents: pd.DataFrame) -> pd.DataFrame:
