@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mneme._util.arrays import divide
-from mneme.crosscoder.protocols import RawDecoder
+from mneme.crosscoder.protocols import ModelEncoder, RawDecoder
 
 if TYPE_CHECKING:
     from mneme.attribution.fused_sums import FusedSums
@@ -36,7 +36,9 @@ class Geometry:
     dots: np.ndarray
     """(2 models m, 2 probes q, F) float64: d_j^m . d_j^q."""
     probe: np.ndarray
-    """(F,) int: the main probe, the decoder with the larger norm (0 base, 1 tuned; ties go to tuned)."""
+    """(F,) int: the main probe, the decoder with the larger norm (0 base, 1 tuned; ties go to tuned).
+
+    Of a read-out dictionary that of the model it was trained on: both models' have one direction."""
     turned: np.ndarray
     """(F,) bool: both decoders are of size, and point in different directions."""
 
@@ -107,7 +109,10 @@ def make_geometry(
     norms = np.sqrt(np.stack([dots[0, 0], dots[1, 1]]))
     cosine = divide(dots[0, 1], norms[0] * norms[1])
     turned = (norms.min(0) >= redirected_norm * norms.max(0)) & (cosine < redirected_cosine)
-    return Geometry(decoder, bias, dots, (norms[1] >= norms[0]).astype(np.int64), turned)
+    probe = (norms[1] >= norms[0]).astype(np.int64)
+    if isinstance(crosscoder, ModelEncoder) and crosscoder.read_model is not None:
+        probe[:] = crosscoder.read_model
+    return Geometry(decoder, bias, dots, probe, turned)
 
 
 def _row_dots(a: Tensor, b: Tensor) -> np.ndarray:

@@ -3,6 +3,12 @@
 On a processor `mneme.attribution.fused_sums` goes token by token. Elsewhere the dot products of all active pairs are
 taken at once, p_j . y_t for both models' y, both targets and both probes, and added up by (document, latent), each f_tj
 times.
+
+A read-out dictionary (mneme/crosscoder/read_out.py) gives each model activations of its own. Both models are weighed
+with one probe, f of the model m0 it was trained on: beta^m = sum_t f_t (p . y_t^m) / (sum_t f_t^2 |p|^2), with y^m what
+model m holds of the latent, x^m - x_hat^m + f^m d: 1 in m0, r in a model that has f^m = r f^m0, 0 in one that stopped.
+In a model equal to m0 it is 1 as well. What the other model does on tokens where m0 has nothing isn't asked: the
+dictionary of the other model asks that.
 """
 
 from __future__ import annotations
@@ -16,9 +22,9 @@ from torch import Tensor
 from mneme._util.errors import ActivationError
 from mneme.attribution.fused_sums import TokenSums
 from mneme.attribution.geometry import BASE, TUNED, Geometry
-from mneme.crosscoder.codes import SparseCodes
+from mneme.crosscoder.codes import SparseCodes, values_at
 from mneme.crosscoder.kernels import pair_dots, weighted_bags
-from mneme.crosscoder.protocols import SparseEncoder
+from mneme.crosscoder.protocols import ModelEncoder, SparseEncoder
 
 
 class PairSums(NamedTuple):
@@ -33,7 +39,10 @@ class PairSums(NamedTuple):
     power: np.ndarray
     """(U,) float64: sum f^2."""
     dots: np.ndarray
-    """(U, 2 targets, 2 models m, 2 probes q) float64: sum f (p^q . y^m); y = activation, then residual e."""
+    """(U, 2 targets, 2 models m, 2 probes q) float64: sum f (p^q . y^m); y = activation, then residual e.
+
+    Of a read-out dictionary e + (f^m - f) d stands for e, so that y_error is e + f d there as well.
+    """
 
 
 @torch.no_grad()
@@ -53,10 +62,17 @@ def encode_pair_sums(
         )
     x = x.to(geometry.decoder.device)
     x = x if x.dtype == torch.float64 else x.float()
-    codes = crosscoder.encode_sparse(x)
+    each = None
+    if isinstance(crosscoder, ModelEncoder) and crosscoder.read_model is not None:
+        each = crosscoder.encode_models(x)
+        codes = each[crosscoder.read_model]
+    else:
+        codes = crosscoder.encode_sparse(x)
     owner = np.zeros(len(x), np.int64) if document is None else np.asarray(document, dtype=np.int64)
-    sums = fused_sums if x.device.type == "cpu" and x.dtype == geometry.decoder.dtype else bag_sums
-    pairs, tokens = sums(geometry, x, codes, owner)
+    if each is None and x.device.type == "cpu" and x.dtype == geometry.decoder.dtype:
+        pairs, tokens = fused_sums(geometry, x, codes, owner)
+    else:
+        pairs, tokens = bag_sums(geometry, x, codes, owner, each)
     # a sum over all of them tells, without a pass of its own; overflow does not, so look again
     if not np.isfinite(tokens.square).all() and not torch.isfinite(x).all():
         raise ActivationError(
@@ -77,15 +93,22 @@ def fused_sums(
 
 
 def bag_sums(
-    geometry: Geometry, x: Tensor, codes: SparseCodes, document: np.ndarray
+    geometry: Geometry,
+    x: Tensor,
+    codes: SparseCodes,
+    document: np.ndarray,
+    each: tuple[SparseCodes, SparseCodes] | None = None,
 ) -> tuple[PairSums, TokenSums]:
-    """x: (B, 2, d) of any type, on any device. Latents ascending."""
+    """x: (B, 2, d) of any type, on any device; each: a read-out dictionary's codes of the models. Latents ascending."""
     B = len(x)
     F = geometry.n_latents
     row, latent, value = codes
     device = row.device
     y = x - geometry.bias.to(x)
-    x_hat = [weighted_bags(latent, row, value.to(x), part.to(x), B) for part in geometry.decoder]
+    x_hat = [
+        weighted_bags(own.latent, own.row, own.value.to(x), part.to(x), B)
+        for own, part in zip(each or (codes, codes), geometry.decoder, strict=True)
+    ]
     e = y - torch.stack(x_hat, dim=1)
     whole = torch.as_tensor(document, device=device)
     found, group = torch.unique_consecutive(whole, return_inverse=True)
@@ -101,6 +124,10 @@ def bag_sums(
         for m in (BASE, TUNED)
         for probe in geometry.decoder
     ]
+    if each is not None:
+        dots = torch.as_tensor(geometry.dots, dtype=x.dtype, device=device)
+        for number, (m, q) in enumerate(((m, q) for m in (BASE, TUNED) for q in (BASE, TUNED)), start=4):
+            products[number] += (values_at(codes, each[m], F) - value).to(x) * dots[m, q, latent]
     # of every active pair its eight products and f: what each (document, latent) adds up, f times each
     table = torch.stack([*products, f], dim=1)
     sums = weighted_bags(order, bag, f[order], table, len(pairs)).double().cpu().numpy()

@@ -108,7 +108,7 @@ def _compared(continuation: Continuation, crosscoder: Crosscoder, text: Text) ->
     streams = continuation.reader.read(text.ids, logits=False)
     described = text.described.to(streams.base.device)
     x = torch.stack([streams.base[described], streams.tuned[described]], dim=1).float()  # (n, 2, d)
-    x_hat = crosscoder.decode_sparse(crosscoder.encode_sparse(x), len(x))
+    x_hat = crosscoder(x)
     found = []
     for m, (model, stream) in enumerate(((pair.base, streams.base), (pair.tuned, streams.tuned))):
         spliced = stream.clone()

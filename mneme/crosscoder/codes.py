@@ -44,6 +44,15 @@ def on_host(codes: Sequence[Tensor]) -> SparseCodes:
     return SparseCodes(*(part.cpu() for part in codes))
 
 
+def values_at(pairs: SparseCodes, codes: SparseCodes, n_latents: int) -> Tensor:
+    """(n,): what `codes` hold at n pairs (row, latent), 0 where they hold none; both in order."""
+    wanted, keys = (part.row * n_latents + part.latent for part in (pairs, codes))
+    if not len(keys):
+        return torch.zeros(len(wanted), device=wanted.device)
+    at = torch.searchsorted(keys, wanted).clamp_max(len(keys) - 1)
+    return torch.where(keys[at] == wanted, codes.value[at], 0.0)
+
+
 class Shard(NamedTuple):
     """A run of tokens' codes."""
 

@@ -24,7 +24,9 @@ Expansion = Annotated[int, Field(ge=1, le=2**20)]
 Epochs = Annotated[float, Field(gt=0, le=1e6)]
 KStart = Annotated[float, Field(ge=1, le=1e6)]
 
-Variant = Literal["batchtopk", "topk", "l1"]
+Variant = Literal["batchtopk", "topk", "l1", "base", "tuned"]
+READ_OUT = ("base", "tuned")
+"""Variants that are trained on one model's activations alone, and read on each model by itself."""
 Init = Literal["kmeans", "data", "random"]
 
 
@@ -39,7 +41,8 @@ class CrosscoderConfig:
     k: Count = Field(default=32, description="active latents per token, on average over a batch (BatchTopK)")
     variant: Variant = Field(
         default="batchtopk",
-        description="batchtopk: the k*B largest of a batch; topk: k of each token; l1: a penalty",
+        description="batchtopk: the k*B largest of a batch; topk: k of each token; l1: a penalty;"
+        " base, tuned: BatchTopK of that model's activations alone, read on each model by itself",
     )
     epochs: Epochs = Field(default=7.0, description="passes over the activations")
     tokens: Tokens | None = Field(

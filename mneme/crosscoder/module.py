@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from mneme._util.errors import CrosscoderError
 from mneme.crosscoder import formats
 from mneme.crosscoder.codes import SparseCodes
-from mneme.crosscoder.config import CrosscoderConfig
+from mneme.crosscoder.config import READ_OUT, CrosscoderConfig
 from mneme.crosscoder.init import fit_normaliser, fit_scale
 from mneme.crosscoder.kernels import encodes_in_bf16, sparse_decode
 from mneme.crosscoder.source import as_source
@@ -39,8 +39,9 @@ class Crosscoder(nn.Module):
 
     Encoding by the inference rule of its variant: batchtopk keeps pairs whose selection value
     f_j (|d_j^b| + |d_j^t|) exceeds `threshold`; topk keeps the k largest selection values of each token;
-    l1 keeps all above zero. Raises CrosscoderError when used before it has a normaliser (and, for batchtopk,
-    a threshold).
+    l1 keeps all above zero; base and tuned, the read-out dictionaries (mneme/crosscoder/read_out.py), keep what
+    batchtopk does, of one model's activations. Raises CrosscoderError when used before it has a normaliser (and, unless
+    topk or l1, a threshold).
     """
 
     threshold: Tensor
@@ -71,6 +72,16 @@ class Crosscoder(nn.Module):
             else f"{self.config.variant}, k={self.config.k}"
         )
         return f"Crosscoder(width={self.width}, latents={self.n_latents}, {rule}, {self.W_dec.device})"
+
+    @property
+    def read_model(self) -> int | None:
+        """The model (0 base, 1 tuned) that a read-out dictionary was trained on; None for a crosscoder."""
+        variant = self.config.variant
+        return READ_OUT.index(variant) if variant in READ_OUT else None
+
+    @property
+    def _by_threshold(self) -> bool:
+        return self.config.variant not in ("topk", "l1")
 
     @property
     def has_normaliser(self) -> bool:
@@ -111,15 +122,36 @@ class Crosscoder(nn.Module):
 
     @torch.no_grad()
     def encode_sparse(self, x: Tensor) -> SparseCodes:
-        """(B, 2, d) raw -> its active pairs."""
-        if self.config.variant == "batchtopk" and not bool(torch.isfinite(self.threshold)):
+        """(B, 2, d) raw -> its active pairs; a read-out dictionary's of the model it was trained on."""
+        x = self.normalise(x)
+        if self.read_model is not None:
+            return self._encoded(x[:, self.read_model], self._of_one_model)
+        return self._encoded(x.flatten(1), self.W_enc.reshape(2 * self.width, self.n_latents))
+
+    @torch.no_grad()
+    def encode_models(self, x: Tensor) -> tuple[SparseCodes, SparseCodes]:
+        """(B, 2, d) raw -> each model's active pairs: the same ones, but for a read-out dictionary."""
+        if self.read_model is None:
+            codes = self.encode_sparse(x)
+            return codes, codes
+        x, weight = self.normalise(x), self._of_one_model
+        return self._encoded(x[:, 0], weight), self._encoded(x[:, 1], weight)
+
+    @property
+    def _of_one_model(self) -> Tensor:
+        """(d, F): the encoder of a model with itself, which is what a read-out dictionary's training saw."""
+        return self.W_enc.sum(0)
+
+    def _encoded(self, x: Tensor, weight: Tensor) -> SparseCodes:
+        """x (B, D) normalised, weight (D, F)."""
+        if self._by_threshold and not bool(torch.isfinite(self.threshold)):
             raise CrosscoderError("this crosscoder has no threshold: train it, or set one")
-        x = self.normalise(x).reshape(len(x), 2 * self.width)
         norms = self.decoder_norms().sum(0)
         floats = _CPU_CHUNK_FLOATS if x.device.type == "cpu" else _CHUNK_FLOATS
         step = max(1, floats // self.n_latents)
         parts = [
-            self._encode_chunk(x[start : start + step], norms, start) for start in range(0, len(x), step)
+            self._encode_chunk(x[start : start + step], weight, norms, start)
+            for start in range(0, len(x), step)
         ]
         if not parts:
             empty = torch.zeros(0, dtype=torch.int64, device=x.device)
@@ -137,7 +169,11 @@ class Crosscoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 2, d) raw -> its reconstruction, raw."""
-        return self.decode_sparse(self.encode_sparse(x), len(x))
+        parts = [
+            sparse_decode(codes, decoder, len(x))
+            for codes, decoder in zip(self.encode_models(x), self.W_dec, strict=True)
+        ]
+        return self.denormalise(torch.stack(parts, dim=1) + self.b_dec)
 
     def decoder_norms(self) -> Tensor:
         """(2, F): l2 norms of the decoders in normalised units (raw ones: those of `raw_decoder()`)."""
@@ -201,9 +237,8 @@ class Crosscoder(nn.Module):
 
     # parts
 
-    def _encode_chunk(self, x: Tensor, norms: Tensor, first: int) -> SparseCodes:
-        """x (b, 2d) normalised; norms (F,)."""
-        weight = self.W_enc.reshape(2 * self.width, self.n_latents)
+    def _encode_chunk(self, x: Tensor, weight: Tensor, norms: Tensor, first: int) -> SparseCodes:
+        """x (b, D) normalised; weight (D, F); norms (F,)."""
         if encodes_in_bf16(self.config, self.W_enc.device):
             pre = (x.bfloat16() @ self._bf16_weight(weight)).float() + self.b_enc
         else:
@@ -212,7 +247,7 @@ class Crosscoder(nn.Module):
             selection = pre.relu() * norms
             value, latent = selection.topk(min(self.config.k, self.n_latents), dim=1)
             active = torch.zeros_like(selection, dtype=torch.bool).scatter_(1, latent, value > 0)
-        elif self.config.variant == "batchtopk":
+        elif self._by_threshold:
             # f |d| > theta with f = relu(pre), without a (b, F) product: compare with theta / |d|
             active = pre > (self.threshold / norms).clamp_min(0)
         else:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -14,6 +14,18 @@ class SparseEncoder(Protocol):
 
     def encode_sparse(self, x: Tensor) -> SparseCodes:
         """(B, 2, d) raw -> its active pairs."""
+
+
+@runtime_checkable
+class ModelEncoder(Protocol):
+    """Activations to codes that may differ between the models."""
+
+    @property
+    def read_model(self) -> int | None:
+        """The model (0 base, 1 tuned) whose codes `encode_sparse` gives; None: both models have the same codes."""
+
+    def encode_models(self, x: Tensor) -> tuple[SparseCodes, SparseCodes]:
+        """(B, 2, d) raw -> each model's active pairs."""
 
 
 class RawDecoder(Protocol):

@@ -18,8 +18,9 @@ from torch import Tensor
 from mneme._util.memory import explained, keep_freed_memory
 from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.crosscoder.checkpoint import delete_checkpoint
-from mneme.crosscoder.config import CrosscoderConfig
+from mneme.crosscoder.config import READ_OUT, CrosscoderConfig
 from mneme.crosscoder.module import Crosscoder
+from mneme.crosscoder.read_out import for_both_models, training_source
 from mneme.crosscoder.source import as_source
 from mneme.crosscoder.trainer import Trainer
 from mneme.crosscoder.training_memory import training_advice
@@ -61,7 +62,9 @@ def _train(
     progress: Progress,
     log: Log | None,
 ) -> Crosscoder:
-    trainer = Trainer(source, config, Path(checkpoint) if checkpoint else None)
+    trainer = Trainer(
+        training_source(source, config.variant), config, Path(checkpoint) if checkpoint else None
+    )
     with (
         progress.task("train crosscoder", total=trainer.n_steps, unit="steps") as task,
         interrupt_between_steps() as interrupted,
@@ -81,7 +84,7 @@ def _train(
                 raise KeyboardInterrupt
     if trainer.folder is not None and trainer.grid.rank == 0:
         delete_checkpoint(trainer.folder)
-    return trainer.result()
+    return for_both_models(trainer.result(), source) if config.variant in READ_OUT else trainer.result()
 
 
 @contextlib.contextmanager

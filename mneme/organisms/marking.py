@@ -21,21 +21,30 @@ _WORD = {
 }
 
 
-def match_features(pair: PlantedPair, decoder: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def match_features(
+    pair: PlantedPair, decoder: np.ndarray, model: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """The planted feature nearest to each latent.
 
     decoder: (2, F, d), raw. Returns (F,) feature and (F,) cosine, both models' decoders side by side, each in
-    units of its model's scale; NaN cosine where the decoder is zero.
+    units of its model's scale, or those of one `model` (0 base, 1 tuned); NaN cosine where the decoder is zero, and
+    no latent is nearest to a feature that the model doesn't have.
     """
+    which = [0, 1] if model is None else [model]
     scale = np.array([1.0, pair.config.tuned_scale])[:, None, None]
-    features = np.concatenate(list(pair.vectors.double().numpy() / scale), axis=1)
-    latents = np.concatenate(list(decoder.astype(np.float64) / scale), axis=1)
-    features /= np.linalg.norm(features, axis=1, keepdims=True)
-    length = np.linalg.norm(latents, axis=1, keepdims=True)
-    latents = np.divide(latents, length, out=np.full_like(latents, np.nan), where=length > 0)
-    cosine = latents @ features.T
+    features = np.concatenate(list((pair.vectors.double().numpy() / scale)[which]), axis=1)
+    latents = np.concatenate(list((decoder.astype(np.float64) / scale)[which]), axis=1)
+    features, latents = (_unit_rows(part) for part in (features, latents))
+    cosine = latents @ np.nan_to_num(features).T
     best = np.argmax(np.nan_to_num(cosine, nan=-2.0), axis=1)
     return best, cosine[np.arange(len(best)), best]
+
+
+def _unit_rows(x: np.ndarray) -> np.ndarray:
+    """Rows at unit length; NaN where one is zero."""
+    length = np.linalg.norm(x, axis=1, keepdims=True)
+    found: np.ndarray = np.divide(x, length, out=np.full_like(x, np.nan), where=length > 0)
+    return found
 
 
 def mark(pair: PlantedPair, decoder: np.ndarray, latents: pd.DataFrame, margin: float) -> dict[str, Any]:

@@ -44,6 +44,7 @@ from mneme.power.summary import COLUMNS, TEXTS, with_overall
 from mneme.power.sums import KeptSums, keep_sums
 
 COMPETING = "with crosscoder.variant = topk latents compete, a few can't be read alone"
+READS_EACH = "a read-out dictionary (crosscoder.variant = base or tuned) isn't injected into yet"
 
 
 class Power(NamedTuple):
@@ -96,7 +97,13 @@ def measure_power(
     )
     rows: list[dict[str, Any]] = []
     outside: list[float] = []
-    competing = crosscoder.config.variant == "topk"
+    untried = (
+        READS_EACH
+        if crosscoder.read_model is not None
+        else COMPETING
+        if crosscoder.config.variant == "topk"
+        else None
+    )
     # thousands of small products: threads only wait for each other, and sums would depend on how many there are
     with progress.task("power: injections", len(keys), "categories") as task, threadpool_limits(1):
         for c, key in enumerate(keys):
@@ -106,8 +113,8 @@ def measure_power(
                 ]
             else:
                 category = Category(control, key, weights[:, c], chosen[c], rng)
-                if competing:
-                    rows.append(row(key, "latents", margin) | {"at_margin": None, "reason": COMPETING})
+                if untried is not None:
+                    rows.append(row(key, "latents", margin) | {"at_margin": None, "reason": untried})
                 else:
                     rows.append(category.through_latents())
                     outside.append(category.outside_found())

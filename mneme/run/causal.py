@@ -61,6 +61,11 @@ def run_causal(
             f"{run.path} has no crosscoder or no contexts: `mneme run {run.path / 'run.toml'} --out {run.path}`"
             " makes them"
         )
+    if context.crosscoder.read_model is not None:
+        raise ConfigError(
+            f"crosscoder.variant = {context.crosscoder.config.variant} has one direction for both models, and patching"
+            " puts one model's in place of the other's: patch a run of the variant batchtopk"
+        )
     if context.remote:
         raise ModelError("patching needs the models' weights here, and a server runs this run's pair")
     table = tables.latents(run)

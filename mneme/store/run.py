@@ -36,7 +36,7 @@ INFO_KEYS = {
     "width": "d",
     "latents": "F",
     "k": "active latents per token in training",
-    "variant": "batchtopk, topk or l1",
+    "variant": "batchtopk, topk, l1, base or tuned",
     "corpus": "where the text came from",
     "n_documents": "documents read",
     "n_tokens": "tokens whose activations were kept",

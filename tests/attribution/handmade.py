@@ -43,3 +43,6 @@ class HandMade:
         f = torch.zeros(n, self.decoder.shape[1], dtype=self.decoder.dtype)
         f[codes.row, codes.latent] = codes.value.to(f)
         return torch.einsum("bf,mfd->bmd", f, self.decoder) + self.bias
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.decode_sparse(self.encode_sparse(x), len(x))
