@@ -77,6 +77,8 @@ def decoders(run: Run, row: dict[str, Any]) -> None:
         f"norm **{words.number(row['norm_base'])}** base, **{words.number(row['norm_tuned'])}** tuned · "
         f"delta norm **{words.number(row['delta_norm'])}** · cosine **{words.number(row['decoder_cosine'])}**"
     )
+    if row["turned"]:
+        st.caption(_turn(row), help=theme.HELP["turn"])
     found = queries.betas(run, latent)
     if len(found):
         betas.table(found, row)
@@ -90,6 +92,15 @@ def decoders(run: Run, row: dict[str, Any]) -> None:
                 f"{words.number(row['beta_joint_tuned'])} (variance inflation {words.number(row['vif'])})."
             )
         st.caption(note)
+
+
+def _turn(row: dict[str, Any]) -> str:
+    """What the test of the latent's direction found, in a sentence."""
+    if words.missing(row["turn_q"]):
+        return "The decoders point apart; whether the models' own directions do was not tested."
+    cosine = words.interval(row["turn_cosine"], row["turn_low"], row["turn_high"], signed=False)
+    q = words.number(row["turn_q"])
+    return f"The decoders point apart. Cosine of both models' own directions: {cosine}, q {q}."
 
 
 def activations(run: Run, latent: int) -> None:

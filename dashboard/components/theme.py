@@ -150,6 +150,9 @@ HELP = {
     "The highest listed is 100.",
     "review": "What analysts said: accept, reject or needs-work; ★ is a bookmark.",
     "firing_rate": "Share of tokens the latent fires on.",
+    "turn": "Where a latent's decoders point apart, the direction it has in each model is measured on the text, each "
+    "document against the others. Redirected: the cosine's interval lies below 0.7 (unless set otherwise), and "
+    "q < 0.05.",
     "kl": "KL(base || tuned) of the next-token predictions where the latent fires, in nats. Measured on the "
     "first tokens of a share of the documents (harvest.behaviour_tokens, behaviour_share).",
     "nll_change": "Tuned minus base surprise (negative log-likelihood) at the next token where the latent "

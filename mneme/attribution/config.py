@@ -42,7 +42,8 @@ class AttributionConfig:
     )
     redirected_cosine: Cosine = Field(
         default=0.7,
-        description="A latent whose two decoders have a lower cosine than this is redirected.",
+        description="A latent whose decoders have a lower cosine than this may be redirected: it is where the two "
+        "models' own directions, measured on the text, surely have one.",
     )
     redirected_norm: Share = Field(
         default=0.3,

@@ -35,10 +35,10 @@ from mneme.attribution.geometry import make_geometry
 from mneme.attribution.held_activations import MemoryCache
 from mneme.attribution.pairs import encode_pair_sums
 from mneme.attribution.stream import Attribution
+from mneme.attribution.turns import false_discovery_over, measure_turns, with_redirected
 from mneme.attribution.verdicts import decide
 from mneme.crosscoder.protocols import SparseDictionary
 from mneme.harvest.protocols import Activations
-from mneme.stats.fdr import false_discovery_q
 from mneme.stats.proportions import clopper_pearson
 
 
@@ -66,7 +66,7 @@ def shuffled_null(
 
     The dictionary stays as it is: its latents' document shares are what is swapped, the tuned ones without the scale
     that most latents share (`reference`). Then both models' shares are exchangeable and no ratio differs from 1, while
-    the spread between documents is the pair's own, that of its changes included.
+    the spread between documents is the pair's own, that of its changes included. Directions are the same mixture too.
     """
     config = config or AttributionConfig()
     geometry = make_geometry(crosscoder, config.redirected_cosine, config.redirected_norm)
@@ -92,7 +92,21 @@ def shuffled_null(
     low, high = fieller_interval(moments, config.level)
     dead = moments.n == 0
     p = np.where(dead, np.nan, margin_p_values(moments, config.margin))
-    verdict = decide(low, high, false_discovery_q(p), dead, config.margin, 0.0, config.fdr)
+    turns = measure_turns(
+        crosscoder,
+        geometry,
+        cache,
+        np.flatnonzero(geometry.turned),
+        config.redirected_cosine,
+        level=config.level,
+        swapped=swapped,
+        batch_size=config.batch_size,
+    )
+    q, columns = false_discovery_over(p, turns)
+    verdict = decide(low, high, q, dead, config.margin, 0.0, config.fdr)
+    verdict = with_redirected(
+        pd.DataFrame({"verdict": verdict, **columns}), config.redirected_cosine, config.fdr
+    )
     # no margin: a latent that only one model holds differs between halves of the documents by chance, and widely
     return _row("shuffled", pd.Series(verdict), float("nan"), config)
 

@@ -16,7 +16,7 @@ import pandas as pd
 from mneme._util import distributed
 from mneme._util.arrays import divide
 from mneme._util.progress import NULL_PROGRESS, Progress
-from mneme._util.vocabulary import REDIRECTED, UNCERTAIN, UNCHANGED
+from mneme._util.vocabulary import UNCERTAIN
 from mneme.attribution.betas import betas_frame
 from mneme.attribution.coactivation import coactivation, pairs_within, related_pairs
 from mneme.attribution.config import AttributionConfig
@@ -36,6 +36,7 @@ from mneme.attribution.scaling import (
     own_batches,
     scaling_frame,
 )
+from mneme.attribution.turns import Turns, false_discovery_over, measure_turns, with_redirected
 from mneme.attribution.verdicts import (
     common_log_ratio,
     decide,
@@ -46,7 +47,6 @@ from mneme.crosscoder.codes import CodeCache, code_writer
 from mneme.crosscoder.module import Crosscoder
 from mneme.harvest.protocols import Activations
 from mneme.models.device import on_gpu
-from mneme.stats.fdr import false_discovery_q
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,19 @@ def attribute(
         geometry = make_geometry(crosscoder, config.redirected_cosine, config.redirected_norm)
         state = AttributionSums(geometry, config)
         _read(crosscoder, cache, codes_folder, state, progress)
-        return finalize(state, crosscoder, CodeCache(codes_folder) if codes_folder is not None else None)
+        codes = CodeCache(codes_folder) if codes_folder is not None else None
+        turns = measure_turns(
+            crosscoder,
+            geometry,
+            cache,
+            np.flatnonzero(geometry.turned),
+            config.redirected_cosine,
+            codes=codes,
+            level=config.level,
+            batch_size=config.batch_size,
+            progress=progress,
+        )
+        return finalize(state, crosscoder, codes, turns)
 
 
 def _read(
@@ -119,10 +131,15 @@ def _read(
             task.advance(len(x) * distributed.world_size())
 
 
-def finalize(state: AttributionSums, crosscoder: Crosscoder, codes: CodeCache | None = None) -> Attribution:
+def finalize(
+    state: AttributionSums,
+    crosscoder: Crosscoder,
+    codes: CodeCache | None = None,
+    turns: Turns | None = None,
+) -> Attribution:
     """Turn a finished pass's sums into frames and verdicts.
 
-    codes: the pass's; without them no latents are solved jointly.
+    codes: the pass's; without them no latents are solved jointly. turns: without them none is redirected.
     """
     fit, config, geometry = state.finish(crosscoder), state.config, state.geometry
     scaling = scaling_frame(geometry, state.scaling)
@@ -139,7 +156,7 @@ def finalize(state: AttributionSums, crosscoder: Crosscoder, codes: CodeCache | 
         low, high = fieller_interval(moments, config.level)
         p = margin_p_values(moments, config.margin, reference)
     p = np.where(evident, p, np.nan)
-    q = false_discovery_q(p)
+    q, turn_columns = false_discovery_over(p, turns)
     halves = state.halves.betas(geometry)
     split = np.abs(halves[0] - halves[1])
     columns = [
@@ -159,6 +176,7 @@ def finalize(state: AttributionSums, crosscoder: Crosscoder, codes: CodeCache | 
         severity=severity(geometry, scaling, state.firing, fit),
         verdict=decide(low, high, q, dead, config.margin, reference, config.fdr),
         turned=geometry.turned & ~dead,
+        **turn_columns,
         **{name: firing[name] for name in firing.columns},
     )
     other = scaling_log_ratio(state.scaling, geometry, 1 - geometry.probe)
@@ -172,9 +190,8 @@ def finalize(state: AttributionSums, crosscoder: Crosscoder, codes: CodeCache | 
     latents["verdict"] = np.where(doubtful, "uncertain", verdict)
     latents["reason"] = np.where(doubtful, ONE_PROBE, reason)
     latents = _with_joint(latents, state, codes, reference)
-    open_ = latents["verdict"].isin((UNCHANGED, UNCERTAIN)) & latents["turned"]
-    latents["verdict"] = latents["verdict"].where(~open_, REDIRECTED)
-    latents["reason"] = latents["reason"].where(latents["verdict"] == "uncertain", None)
+    latents["verdict"] = with_redirected(latents, config.redirected_cosine, config.fdr)
+    latents["reason"] = latents["reason"].where(latents["verdict"] == UNCERTAIN, None)
     return Attribution(
         latents,
         betas_frame(scaling, state.beta_moments.intervals(state.scaling, moments.n, geometry, config.level)),

@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import torch
 from scipy import stats
 from torch import Tensor
@@ -30,12 +31,14 @@ from torch import Tensor
 from mneme._util import distributed
 from mneme._util.arrays import divide
 from mneme._util.progress import NULL_PROGRESS, Progress
+from mneme._util.vocabulary import REDIRECTED, UNCERTAIN, UNCHANGED
 from mneme.attribution.geometry import BASE, TUNED, Geometry
 from mneme.attribution.scaling import own_batches
-from mneme.crosscoder.codes import SparseCodes
+from mneme.crosscoder.codes import CodeCache, KeptCodes, SparseCodes
 from mneme.crosscoder.kernels import sparse_decode, weighted_bags
 from mneme.crosscoder.protocols import SparseEncoder
 from mneme.harvest.protocols import Activations
+from mneme.stats.fdr import false_discovery_q
 from mneme.stats.fieller import signed_interval
 from mneme.stats.moments import effective_number
 
@@ -78,6 +81,7 @@ def measure_turns(
     candidates: np.ndarray,
     margin: float,
     *,
+    codes: CodeCache | None = None,
     level: float = 0.95,
     documents: np.ndarray | None = None,
     swapped: np.ndarray | None = None,
@@ -86,15 +90,17 @@ def measure_turns(
 ) -> Turns:
     """Test the directions of the candidates, (K,) latents, against a cosine.
 
-    documents: (D,) bool, by number: those that count; None: all. swapped: documents in which base and tuned change
-    places (a null: both directions are then the same mixture). Collective: each rank reads documents of its own.
+    codes: the cache's, read instead of encoding anew. documents: (D,) bool, by number: those that count; None: all.
+    swapped: documents in which base and tuned change places (a null: both directions are then the same mixture).
+    Collective: each rank reads documents of its own.
     """
     K, d = len(candidates), geometry.decoder.shape[2]
     n, power = np.zeros(K), np.zeros((2, K))
     total, own = np.zeros((K, 2, d)), np.zeros((3, K))
     shifts, squares = np.zeros((2, K)), np.zeros((3, K))
     if K:
-        read = _Reader(crosscoder, geometry, cache, candidates, documents, swapped, batch_size, progress)
+        encoder = crosscoder if codes is None else KeptCodes(codes)
+        read = _Reader(encoder, geometry, cache, candidates, documents, swapped, batch_size, progress)
         for rows in read:
             np.add.at(total, rows.place, rows.vector)
             np.add.at(n, rows.place, 1)
@@ -114,6 +120,34 @@ def measure_turns(
     else:
         whole = np.zeros((3, K))
     return _judge(candidates, whole, n, shifts, squares, effective_number(*power), margin, level)
+
+
+def false_discovery_over(p: np.ndarray, turns: Turns | None) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """q-values over all tests that are shown: of strength, p (F,), and of direction.
+
+    Returns the (F,) q-values of strength and the columns turn_cosine, turn_low, turn_high, turn_p, turn_q of table
+    `latents`; NaN where nothing was tested.
+    """
+    names = ("cosine", "low", "high", "p")
+    columns = {f"turn_{name}": np.full(len(p), np.nan) for name in (*names, "q")}
+    if turns is None:
+        return false_discovery_q(p), columns
+    q = false_discovery_q(np.concatenate([p, turns.p]))
+    for name in names:
+        columns[f"turn_{name}"][turns.latent] = getattr(turns, name)
+    columns["turn_q"][turns.latent] = q[len(p) :]
+    return q[: len(p)], columns
+
+
+def with_redirected(latents: pd.DataFrame, margin: float, fdr: float) -> np.ndarray:
+    """(F,) verdicts: redirected where strength is not known to have changed, and the direction is known to have turned.
+
+    latents: verdict, turn_high, turn_q.
+    """
+    turned = (latents["turn_high"] < margin) & (latents["turn_q"] < fdr)
+    open_ = latents["verdict"].isin((UNCHANGED, UNCERTAIN))
+    found: np.ndarray = np.where(turned & open_, REDIRECTED, latents["verdict"])
+    return found
 
 
 def _products(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -188,7 +222,7 @@ class _Reader:
 
     def __init__(
         self,
-        crosscoder: SparseEncoder,
+        encoder: SparseEncoder | KeptCodes,
         geometry: Geometry,
         cache: Activations,
         candidates: np.ndarray,
@@ -197,7 +231,7 @@ class _Reader:
         batch_size: int,
         progress: Progress,
     ) -> None:
-        self._crosscoder, self._cache, self._size, self._progress = crosscoder, cache, batch_size, progress
+        self._encoder, self._cache, self._size, self._progress = encoder, cache, batch_size, progress
         self._decoder = geometry.decoder.transpose(0, 1).flatten(1).contiguous()  # (F, 2 d)
         self._bias = geometry.bias.flatten()
         place = torch.full((geometry.n_latents,), -1, dtype=torch.int64)
@@ -212,6 +246,8 @@ class _Reader:
     def __iter__(self) -> Iterator[Directions]:
         held: Directions | None = None
         start, batches = own_batches(self._cache, self._size, self._cache.document)
+        if isinstance(self._encoder, KeptCodes):
+            self._encoder.go_to(start)
         with self._progress.task("attribution: directions", self._cache.n, "tokens") as task:
             for x in batches:
                 document = self._cache.document[start : start + len(x)].astype(np.int64)
@@ -228,7 +264,7 @@ class _Reader:
     def _rows(self, x: Tensor, document: np.ndarray) -> Directions:
         """What a batch adds: x (B, 2, d) raw; document (B,), each contiguous. Vectors of the residual alone."""
         x = x.to(self._decoder.device, self._decoder.dtype)
-        row, latent, value = self._crosscoder.encode_sparse(x)
+        row, latent, value = self._encoder.encode_sparse(x)
         place = self._place[latent]
         mine = place >= 0
         if self._documents is not None:

@@ -156,6 +156,42 @@ class CodeCache:
             raise CrosscoderError(f"{self.folder} holds no codes: run the same command again") from error
 
 
+class KeptCodes:
+    """Gives successive batches' codes as a CodeCache holds them, where a crosscoder would encode."""
+
+    def __init__(self, codes: CodeCache) -> None:
+        self._codes = codes
+        self.go_to(0)
+
+    def go_to(self, token: int) -> None:
+        """The next batch begins with this token."""
+        self._shards, self._next = self._codes.shards(), token
+        self._shard: Shard | None = None
+
+    def encode_sparse(self, x: Tensor) -> SparseCodes:
+        """(B, 2, d): the next B tokens' codes, on its device. Raises CrosscoderError where the cache has fewer."""
+        start, stop = self._next, self._next + len(x)
+        parts: list[tuple[Tensor, Tensor, Tensor]] = []
+        while self._next < stop:
+            while self._shard is None or self._shard.first_token + self._shard.n_tokens <= self._next:
+                self._shard = next(self._shards, None)
+                if self._shard is None:
+                    raise CrosscoderError(
+                        f"{self._codes.folder} holds the codes of fewer tokens: run the same command again"
+                    )
+            first, codes, n = self._shard
+            end = min(stop, first + n)
+            bounds = torch.tensor([self._next - first, end - first])
+            here = slice(*torch.searchsorted(codes.row, bounds).tolist())
+            parts.append((codes.row[here] + (first - start), codes.latent[here], codes.value[here]))
+            self._next = end
+        if not parts:
+            return SparseCodes(
+                torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64), torch.zeros(0)
+            )
+        return SparseCodes(*(torch.cat(column).to(x.device) for column in zip(*parts, strict=True)))
+
+
 @contextlib.contextmanager
 def code_writer(folder: Path | str | None, n_latents: int) -> Iterator[Callable[[Any, int], None]]:
     """A function that takes each batch's codes and number of tokens; the cache is whole once this closes.

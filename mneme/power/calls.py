@@ -32,6 +32,8 @@ class Caller(NamedTuple):
     """(F,): of the run without an injection; NaN undefined."""
     called: np.ndarray
     """(F,) bool: changed without an injection."""
+    turn_p: np.ndarray | None = None
+    """p-values of the run's tests of direction, which share its false-discovery rate; None: none was made."""
     text: float = 1.0
     """Times as much text of the same kind, which is judged in place of the run's."""
 
@@ -41,7 +43,7 @@ class Caller(NamedTuple):
         moments = injected.moments if self.text == 1 else injected.moments.repeated(self.text)
         everyone = self.p_values.copy()
         everyone[injection.latents] = p_of(moments, config.margin, self.reference)
-        q = false_discovery_q(everyone)[injection.latents]
+        q = _q(everyone, self.turn_p)[injection.latents]
         low, high = fieller_interval(moments, config.level)
         verdict = decide(low, high, q, moments.n == 0, config.margin, self.reference, config.fdr)
         other = scaling_log_ratio(injected.scaling, geometry, 1 - geometry.probe)
@@ -80,7 +82,11 @@ class Caller(NamedTuple):
 
 
 def caller(
-    moments: DocumentMoments, called: np.ndarray, config: AttributionConfig, text: float = 1.0
+    moments: DocumentMoments,
+    called: np.ndarray,
+    config: AttributionConfig,
+    text: float = 1.0,
+    turn_p: np.ndarray | None = None,
 ) -> Caller:
     """How a run judges latents, or would with `text` times as much text.
 
@@ -90,12 +96,18 @@ def caller(
     evident = moments.n > 1
     reference = common_log_ratio(moments.log_ratio()[evident]) if config.common_scale else 0.0
     if text == 1:
-        return Caller(config, reference, p_of(moments, config.margin, reference), called)
+        return Caller(config, reference, p_of(moments, config.margin, reference), called, turn_p)
     more = moments.repeated(text)
     p = p_of(more, config.margin, reference)
     low, high = fieller_interval(more, config.level)
-    verdict = decide(low, high, false_discovery_q(p), more.n == 0, config.margin, reference, config.fdr)
-    return Caller(config, reference, p, called | np.isin(verdict, CHANGED), text)
+    verdict = decide(low, high, _q(p, turn_p), more.n == 0, config.margin, reference, config.fdr)
+    return Caller(config, reference, p, called | np.isin(verdict, CHANGED), turn_p, text)
+
+
+def _q(p: np.ndarray, turn_p: np.ndarray | None) -> np.ndarray:
+    """(F,) q-values of tests of strength, over these and those of direction."""
+    everything = p if turn_p is None else np.concatenate([p, turn_p])
+    return false_discovery_q(everything)[: len(p)]
 
 
 def p_of(moments: DocumentMoments, margin: float, reference: float) -> np.ndarray:

@@ -70,7 +70,7 @@ def measure_power(
 ) -> Power:
     """Every category's channels, and over all of them.
 
-    cache, codes: ActivationCache and its CodeCache; latents: columns latent and verdict of table `latents`; assigned:
+    cache, codes: ActivationCache and its CodeCache; latents: columns latent, verdict, turn_p of its table; assigned:
     the run's text assigned to categories; margin: the displacement that is asked for, a share of typical.
     """
     settings = settings or Settings()
@@ -82,14 +82,16 @@ def measure_power(
     used = [np.zeros(0, np.int64), *(one.document for one, yes in zip(chosen, tried, strict=True) if yes)]
     geometry = make_geometry(crosscoder, attribution.redirected_cosine, attribution.redirected_norm)
     kept = keep_sums(geometry, cache, codes, windows, np.unique(np.concatenate(used)), progress)
-    verdict = latents.sort_values("latent")["verdict"].to_numpy()
+    latents = latents.sort_values("latent")
+    verdict = latents["verdict"].to_numpy()
+    turn_p = latents["turn_p"].dropna().to_numpy(float) if "turn_p" in latents else None
     called = np.isin(verdict, CHANGED)
     control = Control(
         Dictionary(crosscoder, geometry),
         cache,
         kept,
         windows,
-        {text: caller(kept.moments, called, attribution, text) for text in (1.0, *TEXTS)},
+        {text: caller(kept.moments, called, attribution, text, turn_p) for text in (1.0, *TEXTS)},
         effects,
         settings,
         margin,

@@ -121,6 +121,7 @@ def _latent(
     numbers = (
         *("beta_base", "beta_tuned", "delta_norm", "decoder_cosine", "log_ratio", "ci_low", "ci_high"),
         *("q_value", "firing_rate", "kl", "nll_change", "severity", "stability"),
+        *("turn_cosine", "turn_low", "turn_high", "turn_q"),
     )
     flags = {"dense": "dense", "position_bound": "position bound"}
     return Latent(

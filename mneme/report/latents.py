@@ -55,6 +55,11 @@ class Latent:
     beta_tuned: float | None
     delta_norm: float | None
     decoder_cosine: float | None
+    turn_cosine: float | None
+    """of the directions the latent has in the two models' own activations, with interval and q; None: not tested"""
+    turn_low: float | None
+    turn_high: float | None
+    turn_q: float | None
     log_ratio: float | None
     ci_low: float | None
     ci_high: float | None

@@ -180,6 +180,9 @@ def latent_numbers(latent: Latent) -> list[tuple[str, str]]:
         ("NLL change there", number(latent.nll_change, "nats", signed=True)),
         ("severity", number(latent.severity)),
     ]
+    if latent.turn_q is not None:
+        turn = interval(latent.turn_cosine, latent.turn_low, latent.turn_high)
+        found.append(("cosine of both models' directions", f"{turn}, q {number(latent.turn_q)}"))
     if latent.stability is not None:
         found.append(("found again by", f"{percent(latent.stability)} of retrained dictionaries"))
     if latent.flags:

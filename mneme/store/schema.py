@@ -271,6 +271,18 @@ def m018_outcome_kinds(db: duckdb.DuckDBPyConnection) -> None:
     )
 
 
+def m019_turns(db: duckdb.DuckDBPyConnection) -> None:
+    """The test of a latent's turn (mneme/attribution/turns.py); NULL: not tested."""
+    for column in (
+        "turn_cosine",  # of the directions that the latent has in the two models; above 1 by chance
+        "turn_low",  # its 95% interval
+        "turn_high",
+        "turn_p",  # of "no lower than attribution.redirected_cosine"
+        "turn_q",  # over all tests of strength and of direction
+    ):
+        db.execute(f"ALTER TABLE latents ADD COLUMN IF NOT EXISTS {column} DOUBLE")
+
+
 MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     m001_initial,
     m002_labels_stage,
@@ -290,5 +302,6 @@ MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     m016_affected_share,
     m017_redirected,
     m018_outcome_kinds,
+    m019_turns,
 ]
 SCHEMA_VERSION = len(MIGRATIONS)

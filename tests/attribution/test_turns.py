@@ -8,9 +8,15 @@ import torch
 from handmade import HandMade
 from scipy import stats
 
+from mneme._util.errors import CrosscoderError
+from mneme.attribution.config import AttributionConfig
 from mneme.attribution.geometry import make_geometry
 from mneme.attribution.held_activations import MemoryCache
+from mneme.attribution.nulls import shuffled_null
+from mneme.attribution.stream import attribute
 from mneme.attribution.turns import Turns, measure_turns
+from mneme.crosscoder.codes import CodeCache
+from mneme.stats.fdr import false_discovery_q
 
 
 def brute_force(crosscoder, x, document, latent, margin):
@@ -171,3 +177,59 @@ def test_too_few_documents_and_no_candidates_are_no_evidence(make_crosscoder):
     found = measure_turns(crosscoder, geometry, cache, np.arange(12), 0.7)
     assert np.isnan(found.p).all() and np.isnan(found.high).all() and found.n.max() == 2
     assert len(measure_turns(crosscoder, geometry, cache, np.zeros(0, np.int64), 0.7).p) == 0
+
+
+def two_latents(make_crosscoder, documents=24, tokens=8):
+    """Latent 0 turned by 90 degrees in the models too; latent 1 in its decoders only: the models hold it alike."""
+    rng = np.random.default_rng(1)
+    crosscoder = make_crosscoder(F=2, threshold=0.0)
+    eye = torch.eye(8, dtype=torch.float64)
+    crosscoder.decoder = torch.stack([torch.stack([eye[0], eye[1]]), torch.stack([eye[2], eye[3]])])
+    crosscoder.bias = torch.zeros(2, 8, dtype=torch.float64)
+    crosscoder.encoder = crosscoder.decoder.transpose(1, 2).contiguous()
+    n = documents * tokens
+    document, first = np.repeat(np.arange(documents), tokens), np.arange(n) % 2 == 0
+    f = torch.from_numpy(rng.gamma(2, 1, (n, 1)) + 0.5)
+    alike = (eye[1] + eye[3]) / np.sqrt(2)
+    base = torch.where(torch.from_numpy(first)[:, None], eye[0], alike) * f
+    tuned = torch.where(torch.from_numpy(first)[:, None], eye[2], alike) * f
+    x = torch.stack([base, tuned], 1) + 0.05 * torch.from_numpy(rng.normal(size=(n, 2, 8)))
+    return crosscoder, MemoryCache(x, document)
+
+
+def test_decoders_that_point_apart_are_no_evidence_and_directions_that_do_are(make_crosscoder):
+    crosscoder, cache = two_latents(make_crosscoder)
+    latents = attribute(crosscoder, cache, None).latents
+    assert latents["turned"].tolist() == [True, True]
+    assert latents["verdict"][0] == "redirected" and latents["verdict"][1] != "redirected"
+    assert latents["turn_high"][0] < 0.7 < latents["turn_low"][1]
+    assert not isinstance(latents["reason"][0], str)
+
+
+def test_tests_of_strength_and_of_direction_share_their_q(make_crosscoder):
+    crosscoder, cache = two_latents(make_crosscoder)
+    latents = attribute(crosscoder, cache, None).latents
+    together = false_discovery_q(np.concatenate([latents["p_value"], latents["turn_p"]]))
+    np.testing.assert_allclose([*latents["q_value"], *latents["turn_q"]], together)
+
+
+def test_a_null_pair_has_no_redirected_latent(make_crosscoder):
+    crosscoder, cache = two_latents(make_crosscoder)
+    assert shuffled_null(crosscoder, cache)["n_false"][0] == 0
+
+
+def test_kept_codes_stand_for_the_encoder(make_crosscoder, tmp_path, monkeypatch):
+    monkeypatch.setattr("mneme.crosscoder.codes.SHARD_ENTRIES", 100)
+    crosscoder, cache = two_latents(make_crosscoder)
+    found = attribute(crosscoder, cache, tmp_path, AttributionConfig(batch_size=50)).latents
+    geometry = make_geometry(crosscoder)
+    anew = measure_turns(crosscoder, geometry, cache, np.array([0, 1]), 0.7, batch_size=33)
+    kept = measure_turns(
+        crosscoder, geometry, cache, np.array([0, 1]), 0.7, batch_size=33, codes=CodeCache(tmp_path)
+    )
+    for one, other in zip(anew, kept, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)
+    np.testing.assert_allclose(found["turn_cosine"], anew.cosine, rtol=1e-5)
+    short = MemoryCache(torch.cat([cache.activations] * 2), np.repeat(np.arange(48), 8))
+    with pytest.raises(CrosscoderError, match="fewer tokens"):
+        measure_turns(crosscoder, geometry, short, np.array([0]), 0.7, codes=CodeCache(tmp_path))
