@@ -19,11 +19,16 @@ Texts = list[str] | None
 
 @app.command()
 def organism(
-    method: Annotated[str, typer.Argument(help="rmu, npo, gradient_ascent or finetune.")],
+    method: Annotated[str, typer.Argument(help="rmu, npo, gradient_ascent, ablate or finetune.")],
     folder: Annotated[Path, typer.Option("--out", "-o", help="Where the tuned model goes.")],
     base: Annotated[str, typer.Option(help="The model to change.")] = "bundled:base",
-    forget: Annotated[Texts, typer.Option(help="Text to unlearn; FILE::even takes every other text.")] = None,
-    retain: Annotated[Texts, typer.Option(help="Text to hold.")] = None,
+    forget: Annotated[
+        Texts,
+        typer.Option(
+            help="Text to unlearn, or of the topic that is ablated; FILE::even takes every other text."
+        ),
+    ] = None,
+    retain: Annotated[Texts, typer.Option(help="Text to hold, or of other topics.")] = None,
     learn: Annotated[Texts, typer.Option(help="Text to learn (finetune).")] = None,
     measure: Annotated[
         Path | None, typer.Option(help="MMLU's folder: measure what it did, into outcomes.csv.")
@@ -32,7 +37,7 @@ def organism(
     trust: TrustOption = False,
     settings: SetOption = None,
 ) -> None:
-    """Make a tuned model whose change is known: unlearning or fine-tuning, as a small delta."""
+    """Make a tuned model whose change is known: unlearning, ablation or fine-tuning, as a small delta."""
     from mneme._util.console import RichProgress
     from mneme._util.settings import from_mapping, parse_override, suggest
     from mneme.organisms import METHODS, make_organism, measure_organism

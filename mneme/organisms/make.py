@@ -28,6 +28,7 @@ from mneme._util.settings import section_table, suggest
 from mneme._util.versions import versions
 from mneme.effects.outcomes import load_mmlu, measure, write_outcomes
 from mneme.models.load import load_model, load_tokenizer
+from mneme.organisms.ablate import AblateConfig, ablate
 from mneme.organisms.finetune import FinetuneConfig, finetune
 from mneme.organisms.npo import GradientAscentConfig, NPOConfig, gradient_ascent, npo
 from mneme.organisms.readme import organism_readme
@@ -51,6 +52,12 @@ METHODS = {
     ),
     "gradient_ascent": Method(
         gradient_ascent, GradientAscentConfig, ("forget", "retain"), "unlearning by gradient ascent"
+    ),
+    "ablate": Method(
+        ablate,
+        AblateConfig,
+        ("forget", "retain"),
+        "directional ablation of a topic (Arditi et al. 2024, arXiv 2406.11717)",
     ),
     "finetune": Method(finetune, FinetuneConfig, ("learn",), "fine-tuning on plain text"),
 }

@@ -18,6 +18,12 @@ from mneme.models.layers import layers_path, residual
 # The MLP's projection back to the residual stream, by family: Llama and most; GPT-2; GPT-NeoX; OPT, Phi.
 _MLP_OUT = ("mlp.down_proj", "mlp.c_proj", "mlp.dense_4h_to_h", "mlp.fc2", "fc2")
 
+# And attention's: Llama and most; GPT-2; GPT-NeoX; OPT; Phi; Falcon.
+_ATTENTION_OUT = (
+    *("self_attn.o_proj", "attn.c_proj", "attention.dense", "self_attn.out_proj", "self_attn.dense"),
+    "self_attention.dense",
+)
+
 
 class Batch(NamedTuple):
     """Texts as tokens, padded on the right: both (B, T) int64; mask 1 where there is text."""
@@ -31,6 +37,15 @@ def mlp_out_weights(model: PreTrainedModel, layers: Sequence[int]) -> list[str]:
 
     Raises ConfigError for a layer that isn't there, ModelError for a model with no such matrix.
     """
+    return _out_weights(model, layers, "MLP", _MLP_OUT)
+
+
+def attention_out_weights(model: PreTrainedModel, layers: Sequence[int]) -> list[str]:
+    """The same of attention's result."""
+    return _out_weights(model, layers, "attention", _ATTENTION_OUT)
+
+
+def _out_weights(model: PreTrainedModel, layers: Sequence[int], part: str, ends: Sequence[str]) -> list[str]:
     path = layers_path(model)
     count = len(model.get_submodule(path))  # type: ignore[arg-type]  # a ModuleList
     known = dict(model.named_parameters())
@@ -38,11 +53,11 @@ def mlp_out_weights(model: PreTrainedModel, layers: Sequence[int]) -> list[str]:
     for layer in layers:
         if not 0 <= layer < count:
             raise ConfigError(f"layer {layer} isn't there: the model has layers 0 to {count - 1}")
-        found = [name for end in _MLP_OUT if (name := f"{path}.{layer}.{end}.weight") in known]
+        found = [name for end in ends if (name := f"{path}.{layer}.{end}.weight") in known]
         if not found:
             raise ModelError(
-                f"layer {layer} of {type(model).__name__} has no MLP output projection that mneme knows"
-                f" ({', '.join(_MLP_OUT)}): use another model, or method finetune with `parameters`"
+                f"layer {layer} of {type(model).__name__} has no {part} output projection that mneme knows"
+                f" ({', '.join(ends)}): use another model, or method finetune with `parameters`"
             )
         names.append(found[0])
     return names
