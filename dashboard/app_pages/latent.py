@@ -88,8 +88,13 @@ with st.container(horizontal=True, vertical_alignment="center", gap="small"):
             colour, meaning = theme.FLAGS[flag]
             st.badge(flag, color=colour, help=meaning)
     if row["stability"] is not None:
+        of_seeds = (
+            f"{words.percent(row['stability'])} of seeds find it"
+            if words.missing(row["n_seeds"])
+            else f"found in {words.count(row['seeds_found'])} of {words.count(row['n_seeds'])} seeds"
+        )
         st.badge(
-            f"{words.percent(row['stability'])} of seeds find it",
+            of_seeds,
             color="orange" if row["stability"] < 0.5 else "gray",
             help=theme.HELP["stability"],
         )

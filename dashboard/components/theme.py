@@ -163,8 +163,8 @@ HELP = {
     "in nats: above 0 the tuned model predicts worse.",
     "score": "How well the label tells held-out contexts of the latent from others: balanced accuracy, 50 "
     "% is guessing. A label that does no better than other latents' labels do on the same contexts is unreliable.",
-    "stability": "Share of dictionaries trained with other seeds that have this latent too: encoder and decoder "
-    "cosine of 0.7 or more (mneme stability).",
+    "stability": "Share of dictionaries trained with other seeds, each from a start of its own, that have this latent "
+    "too: encoder and decoder cosine of 0.7 or more (mneme stability).",
     "cosine": "Cosine between the latent's two decoders: 1 is the same direction. Low: they point "
     "apart (turned).",
     "affected_share": "Share of the category's text that changed latents touch: each passage counts from 0 to 1 by how "

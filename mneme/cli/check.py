@@ -68,25 +68,34 @@ def null(
         )
 
 
+_STABILITY = {
+    "latents": "live latents, from another start",
+    "changed": "latents called changed, from another start",
+    "resampled": "live latents, on resampled documents",
+    "overlap": "directions of the change (squared cosine)",
+    "r2": "change at each token (R2)",
+    "pw_mcc": "PW-MCC (mean cosine)",
+    "categories": "categories, same verdict",
+}
+
+
 @app.command()
 def stability(
     run_folder: RunArgument,
     seeds: Annotated[int, typer.Option(help="How many other seeds to train.")] = 3,
+    resamples: Annotated[
+        int, typer.Option(help="How many dictionaries to train on documents drawn anew.")
+    ] = 1,
 ) -> None:
-    """Which latents and verdicts does another seed find again?"""
+    """Which latents, verdicts and changes do other seeds and other text find again?"""
     from mneme._util.console import RichProgress
     from mneme.run.stability import run_stability
 
-    found = run_stability(run_folder, seeds=seeds, progress=RichProgress(out))
+    found = run_stability(run_folder, seeds=seeds, resamples=resamples, progress=RichProgress(out))
     shown = Table("found again", "share", box=None, header_style="dim")
     for name, value in found.items():
-        known = {
-            "latents": "live latents",
-            "pw_mcc": "PW-MCC (mean cosine)",
-            "categories": "categories, same verdict",
-        }
-        words = known.get(name, f"{name} latents, same verdict")
-        number = f"{value:.1%}" if name != "pw_mcc" else f"{value:.3f}"
+        words = _STABILITY.get(name, f"{name} latents, same verdict")
+        number = f"{value:.3f}" if name in ("overlap", "r2", "pw_mcc") else f"{value:.1%}"
         shown.add_row(words, "–" if math.isnan(value) else number)
     out.print(shown)
 

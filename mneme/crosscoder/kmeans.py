@@ -20,6 +20,7 @@ from mneme.crosscoder.grid import ONE_RANK, Grid
 from mneme.crosscoder.kernels import latent_order, weighted_bags
 
 _FLOATS = 2**22  # cosines held at once
+_LEAST_POINTS = 256  # ... of at least so many points: reading the centroids is what costs with fewer
 _SHORTEST = 1e-6  # of a point or a sum that has a direction
 _SERVED = 0.99  # cosine from which on a point needs no centroid of its own
 
@@ -32,6 +33,11 @@ def directions(x: Tensor) -> Tensor:
     return unit[kept]
 
 
+def points_at_once(n_latents: int) -> int:
+    """Points whose cosines with all centroids are held together."""
+    return max(_LEAST_POINTS, _FLOATS // n_latents)
+
+
 def nearest(
     points: Tensor, centroids: Tensor, *, bf16: bool = False, grid: Grid = ONE_RANK
 ) -> tuple[Tensor, Tensor]:
@@ -41,7 +47,7 @@ def nearest(
     """
     precision = torch.bfloat16 if bf16 else torch.float32
     columns = centroids.to(precision).T
-    parts = points.to(precision).split(max(1, _FLOATS // len(centroids)))
+    parts = points.to(precision).split(points_at_once(len(centroids)))
     best = [(part @ columns).max(dim=1) for part in parts]
     cosine = torch.cat([value for value, _ in best]).float()
     latent = torch.cat([index for _, index in best])

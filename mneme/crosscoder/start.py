@@ -7,6 +7,8 @@ Independent trainings that start from k-means find far more of each other's late
 from __future__ import annotations
 
 import itertools
+import logging
+import math
 from collections.abc import Callable, Iterator
 
 import torch
@@ -16,6 +18,8 @@ from mneme.crosscoder.config import Init
 from mneme.crosscoder.grid import ONE_RANK, Grid
 from mneme.crosscoder.init import random_directions
 from mneme.crosscoder.kmeans import directions, spherical_kmeans
+
+_log = logging.getLogger(__name__)
 
 STEPS = 4  # of k-means
 SHARE = 0.2
@@ -51,8 +55,19 @@ def start_directions(
     random = random_directions(n_latents, len(bias) // 2, generator, own).to(bias.device)
     if init == "random":
         return random
-    first = drawn(batches(seed, True), n_latents, bias, random, own)
+    first, n_drawn = drawn(batches(seed, True), n_latents, bias, random, own)
+    if n_drawn < n_latents:
+        _log.warning(
+            "%d tokens have a direction: the other %d of %d latents start from random ones; read more text, or lower"
+            " crosscoder.n_latents",
+            *(n_drawn, n_latents - n_drawn, n_latents),
+        )
     n_points = min(_A_CENTROID * n_latents, int(SHARE * n_tokens) // STEPS)
+    if init == "kmeans" and n_points < n_latents:
+        _log.warning(
+            "training of %d tokens is too short for k-means of %d latents (%d would do): they start from drawn tokens",
+            *(n_tokens, n_latents, math.ceil(n_latents * STEPS / SHARE)),
+        )
     if init == "data" or n_points < n_latents:
         return first
     passes = (batches(seed + i, False) for i in itertools.count(1))
@@ -62,8 +77,12 @@ def start_directions(
     return spherical_kmeans(steps, first, reserve, random, bf16=bf16, grid=grid)
 
 
-def drawn(batches: Iterator[Tensor], n_latents: int, bias: Tensor, fallback: Tensor, own: slice) -> Tensor:
-    """(F, 2d) directions of the first points of one pass that have one; where there are too few, fallback's rows."""
+def drawn(
+    batches: Iterator[Tensor], n_latents: int, bias: Tensor, fallback: Tensor, own: slice
+) -> tuple[Tensor, int]:
+    """(F, 2d) directions of the first points of one pass that have one, and how many there are of all latents; where
+    there are too few, fallback's rows.
+    """
     found, done = fallback.clone(), 0
     for x in batches:
         points = directions(x - bias)[: n_latents - done]
@@ -73,4 +92,4 @@ def drawn(batches: Iterator[Tensor], n_latents: int, bias: Tensor, fallback: Ten
         done += len(points)
         if done == n_latents:
             break
-    return found
+    return found, done

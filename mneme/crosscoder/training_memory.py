@@ -9,6 +9,7 @@ from mneme._util import distributed
 from mneme._util.memory import fitting, gigabytes, usable_bytes
 from mneme.crosscoder.config import CrosscoderConfig
 from mneme.crosscoder.kernels import encodes_in_bf16
+from mneme.crosscoder.kmeans import points_at_once
 from mneme.models.device import pick_device
 
 
@@ -35,13 +36,21 @@ def bytes_a_token(n_latents: int, width: int, config: CrosscoderConfig, bf16: bo
 
 
 def training_bytes(n_latents: int, batch: int, width: int, config: CrosscoderConfig, bf16: bool) -> float:
-    """Of one step; AuxK, which needs more the more latents are dead, is not counted.
-
-    The start needs less: k-means holds five (F, D) tensors in float32 where a step holds eight, one in bfloat16 where
-    a step holds two, and the cosines of a part of a batch as large as the step's.
+    """Of one step, or of the start where that needs more; AuxK, which needs more the more latents are dead, is not
+    counted.
     """
     each = bytes_a_token(n_latents, width, config, bf16)
-    return n_latents * bytes_a_latent(width, bf16) + batch * each
+    step = n_latents * bytes_a_latent(width, bf16) + batch * each
+    return max(step, start_bytes(n_latents, batch, width, bf16) if config.init == "kmeans" else 0)
+
+
+def start_bytes(n_latents: int, batch: int, width: int, bf16: bool) -> float:
+    """Of k-means: six (F, D) tensors (the drawn and random directions, centroids before and after a step, their sums
+    and those sorted), the centroids again in bfloat16, a batch and its points, the cosines of some of them.
+    """
+    of_latents = n_latents * 2 * width * (6 * 4 + (2 if bf16 else 0))
+    of_points = batch * (2 * width * 3 * 4 + 40)
+    return of_latents + of_points + min(batch, points_at_once(n_latents)) * n_latents * (2 if bf16 else 4)
 
 
 def training_advice(width: int, n_tokens: int, config: CrosscoderConfig) -> str:

@@ -193,7 +193,13 @@ def _missing_parts(
     if unscored:
         found.append(Missing(f"a held-out score for {unscored} of the labels listed: treat them as guesses"))
     if latents and all(x.stability is None for x in latents):
-        found.append(Missing("whether retrained dictionaries find these latents again"))
+        found.append(
+            Missing(
+                "whether other seeds and other text find these latents and their change again",
+                "mneme stability .",
+                "in the run's folder",
+            )
+        )
     if judged and not nulls:
         found.append(Missing("how often a pair that did not change is called changed (null runs)"))
     return found

@@ -136,6 +136,8 @@ def _latent(
         unreliable=label.get("unreliable") is True,
         categories=tuple(categories),
         n_documents=_whole(row["n_documents"]),
+        seeds_found=_whole(row["seeds_found"]),
+        n_seeds=_whole(row["n_seeds"]),
         flags=tuple(name for column, name in flags.items() if row[column] is True),
         contexts=tuple(contexts),
         label_automatic="",

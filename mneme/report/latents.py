@@ -70,6 +70,9 @@ class Latent:
     nll_change: float | None
     severity: float | None
     stability: float | None
+    seeds_found: int | None
+    """dictionaries of other seeds that have it too, of n_seeds (mneme stability)"""
+    n_seeds: int | None
     flags: tuple[str, ...]
     """dense, position bound"""
     contexts: tuple[Context, ...]

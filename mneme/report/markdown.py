@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from mneme.report import explainers as labelling
-from mneme.report import labels, patched, power
+from mneme.report import labels, patched, power, stability
 from mneme.report import phrases as words
 from mneme.report.format import ABSENT, count, duration, interval, number, of_all, percent, with_unit
 from mneme.report.format import markdown as md
@@ -115,6 +115,8 @@ def _sure(report: Report) -> Iterable[str]:
             ("check", "value", "threshold", "status", "what to do"),
             ((h.title, with_unit(h.value, h.unit), h.threshold, h.status, h.advice) for h in report.health),
         )
+    if found := stability.sentence(report.health):
+        yield md(found, 1000)
     if report.nulls:
         yield "Pairs that did not change, and how many of their latents were called changed all the same:"
         yield _table(

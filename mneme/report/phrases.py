@@ -183,7 +183,9 @@ def latent_numbers(latent: Latent) -> list[tuple[str, str]]:
     if latent.turn_q is not None:
         turn = interval(latent.turn_cosine, latent.turn_low, latent.turn_high)
         found.append(("cosine of both models' directions", f"{turn}, q {number(latent.turn_q)}"))
-    if latent.stability is not None:
+    if latent.n_seeds is not None:
+        found.append(("found in", f"{latent.seeds_found} of {latent.n_seeds} seeds"))
+    elif latent.stability is not None:  # of an earlier mneme
         found.append(("found again by", f"{percent(latent.stability)} of retrained dictionaries"))
     if latent.flags:
         found.append(("flags", ", ".join(latent.flags)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence, Sized
+from collections.abc import Iterable, Mapping, Sized
 
 import numpy as np
 import pandas as pd
@@ -102,41 +102,76 @@ def label_failures_health(failures: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def stability_health(
-    persisting: Sequence[float], pw_mcc: Sequence[float], categories: Sequence[float] = ()
-) -> pd.DataFrame:
-    """Rows of retrained dictionaries: share of live latents found again, PW-MCC, categories of the same verdict."""
-    return pd.DataFrame(
-        [
-            health_row(
-                "seed_persistence",
-                "Latents that another seed finds again",
-                _mean(persisting),
-                "share of live latents",
-                "name no single latent as the cause without checking it: read the categories",
-                warn=0.3,
-                low_is_bad=True,
-            ),
-            health_row(
-                "pw_mcc",
-                "Matched decoder cosine across seeds, weighted (PW-MCC)",
-                _mean(pw_mcc),
-                "cosine",
-                "train longer: the dictionary depends on its seed",
-                warn=0.6,
-                low_is_bad=True,
-            ),
-            health_row(
-                "category_persistence",
-                "Categories that another seed gives the same verdict",
-                _mean(categories),
-                "share of categories",
-                "the categories' verdicts depend on the seed: read more text, train longer",
-                warn=0.8,
-                low_is_bad=True,
-            ),
-        ]
-    )
+def stability_health(told: Mapping[str, float], seeds: int, resamples: int) -> pd.DataFrame:
+    """Rows of retrained dictionaries; told: what `run_stability` finds, means over so many dictionaries."""
+    found = {name: measured(value) for name, value in told.items()}
+    others = f"{seeds} independent start{'s' if seeds > 1 else ''}"
+    rows = [
+        health_row(
+            "seed_persistence",
+            "Latents found again from another start",
+            found["latents"],
+            f"share of live latents, mean of {others}",
+            "name no single latent as the cause without checking it: read the categories",
+            warn=0.3,
+            low_is_bad=True,
+        ),
+        health_row(
+            "seed_persistence_changed",
+            "Latents called changed that are found again from another start",
+            found["changed"],
+            f"share of called latents, mean of {others}",
+            "name no single latent as the cause without checking it: read the categories",
+            warn=0.3,
+            low_is_bad=True,
+        ),
+        health_row(
+            "resampled_persistence",
+            "Latents found again on resampled documents",
+            found["resampled"],
+            f"share of live latents, mean of {resamples}, each from a start of its own",
+            "latents depend on which documents were read: read more text",
+            warn=0.3,
+            low_is_bad=True,
+        ),
+        health_row(
+            "change_overlap",
+            "Directions of the change that another start finds too",
+            found["overlap"],
+            f"mean squared cosine, mean of {others}",
+            "the change itself depends on the seed: read more text, train longer",
+            warn=0.5,
+            low_is_bad=True,
+        ),
+        health_row(
+            "change_r2",
+            "Change at each token, as another start predicts it",
+            found["r2"],
+            f"R2, mean of {others}",
+            "the change itself depends on the seed: read more text, train longer",
+            warn=0.5,
+            low_is_bad=True,
+        ),
+        health_row(
+            "pw_mcc",
+            "Matched decoder cosine across seeds, weighted (PW-MCC)",
+            found["pw_mcc"],
+            "cosine",
+            "train longer: the dictionary depends on its seed",
+            warn=0.6,
+            low_is_bad=True,
+        ),
+        health_row(
+            "category_persistence",
+            "Categories that another seed gives the same verdict",
+            found.get("categories"),
+            "share of categories",
+            "the categories' verdicts depend on the seed: read more text, train longer",
+            warn=0.8,
+            low_is_bad=True,
+        ),
+    ]
+    return pd.DataFrame(rows)
 
 
 def null_health(
@@ -171,12 +206,6 @@ def null_health(
             ),
         ]
     )
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    """Over the seeds that could be compared."""
-    known = [value for value in values if not np.isnan(value)]
-    return float(np.mean(known)) if known else None
 
 
 def _counted(reasons: Iterable[str]) -> str:

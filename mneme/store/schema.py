@@ -283,6 +283,12 @@ def m019_turns(db: duckdb.DuckDBPyConnection) -> None:
         db.execute(f"ALTER TABLE latents ADD COLUMN IF NOT EXISTS {column} DOUBLE")
 
 
+def m020_seeds(db: duckdb.DuckDBPyConnection) -> None:
+    """In how many of the dictionaries of other seeds a latent is found (mneme stability); NULL: not looked for."""
+    for column in ("seeds_found INTEGER", "n_seeds INTEGER"):
+        db.execute(f"ALTER TABLE latents ADD COLUMN IF NOT EXISTS {column}")
+
+
 MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     m001_initial,
     m002_labels_stage,
@@ -303,5 +309,6 @@ MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     m017_redirected,
     m018_outcome_kinds,
     m019_turns,
+    m020_seeds,
 ]
 SCHEMA_VERSION = len(MIGRATIONS)

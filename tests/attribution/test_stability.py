@@ -165,8 +165,6 @@ def test_grades_follow_their_limits():
     low = [health_row("m", "t", v, "u", "do", warn=0.4, low_is_bad=True)["status"] for v in (0.5, 0.3)]
     assert low == ["ok", "warn"] and health_row("m", "t", 0.2, "u", "do", fail=0.15)["advice"] == "do"
     assert label_overlap_health(0.39).status[0] == "warn" and label_overlap_health(0.41).status[0] == "ok"
-    assert list(stability_health([0.4], []).status) == ["ok", "info", "info"]
-    assert list(stability_health([0.2], [0.5], [0.7, 0.8]).status) == ["warn"] * 3
     assert list(null_health(0.01, (0.2, 0.2), (0.125, 0.125)).status) == ["ok"] * 3
     over = null_health(0.06, (0.3, 0.2), (0.2004, 0.125))
     assert list(over.status) == ["warn"] * 3
@@ -186,8 +184,13 @@ def test_a_figure_that_is_infinite_is_beyond_its_limit():
     assert health_row("m", "t", -np.inf, "u", "do", fail=0.2, low_is_bad=True)["status"] == "fail"
 
 
-def test_seeds_that_cannot_be_compared_are_left_out():
-    assert list(stability_health([0.4, np.nan], [np.nan]).status) == ["ok", "info", "info"]
+def test_what_other_dictionaries_find_again_is_graded():
+    good = dict.fromkeys(("latents", "changed", "resampled", "overlap", "r2", "pw_mcc", "categories"), 0.85)
+    found = stability_health(good, 3, 1)
+    assert set(found.status) == {"ok"} and "3 independent starts" in found.unit[0]
+    assert set(stability_health(dict.fromkeys(good, 0.2), 3, 1).status) == {"warn"}
+    unknown = stability_health({name: np.nan for name in good if name != "categories"}, 1, 0)
+    assert set(unknown.status) == {"info"} and unknown["value"].isna().all()
 
 
 def test_health_sees_dead_latents_and_a_wrong_normaliser(make_crosscoder):

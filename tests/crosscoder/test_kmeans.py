@@ -10,13 +10,14 @@ from crosscoder_world import planted
 from ranks import run_ranks
 from torch.nn.functional import normalize
 
+from mneme._util.errors import ActivationError
 from mneme._util.settings import from_mapping
 from mneme.crosscoder import CrosscoderConfig, train_crosscoder
 from mneme.crosscoder.kmeans import directions, nearest, spherical_kmeans
 from mneme.crosscoder.source import TensorSource
 from mneme.crosscoder.trainer import Trainer
 
-CONFIG = CrosscoderConfig(n_latents=48, k=3, batch_size=64, epochs=8, encoder_dtype="float32")
+CONFIG = CrosscoderConfig(init="kmeans", n_latents=48, k=3, batch_size=64, epochs=8, encoder_dtype="float32")
 NONE = torch.zeros(0, 5)
 
 
@@ -115,6 +116,24 @@ def test_fewer_tokens_than_latents_leave_random_directions_to_the_rest():
         assert torch.isfinite(found).all()
         assert torch.allclose(found[20:], random[20:], atol=1e-6)
         assert not torch.allclose(found[:20], random[:20], atol=0.1)
+
+
+def test_it_is_told_where_there_is_too_little_text_for_kmeans(caplog):
+    start(planted(20), replace(CONFIG, k=2))
+    some, short = (record.getMessage() for record in caplog.records)
+    assert "20 tokens have a direction: the other 28 of 48 latents start from random ones" in some
+    assert "too short for k-means of 48 latents" in short and "they start from drawn tokens" in short
+    caplog.clear()
+    start(planted(4000), CONFIG)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("model", [0, 1])
+def test_a_model_of_constant_activations_is_refused(model):
+    x = planted(200)
+    x[:, model] = 1.5
+    with pytest.raises(ActivationError, match="constant"):
+        train_crosscoder(x, CONFIG)
 
 
 def test_duplicated_activations_give_different_latents():

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from mneme._util.errors import ConfigError, RunError
+from mneme.crosscoder import Crosscoder
 from mneme.run.nulls import run_nulls
 from mneme.run.seeds import seed_dictionaries
 from mneme.run.stability import run_stability
@@ -68,22 +71,59 @@ def test_the_null_dictionary_is_not_trained_twice(run: Run, monkeypatch: pytest.
 
 
 def test_stability_is_written_for_live_latents(run: Run) -> None:
-    shares = run_stability(run.path, seeds=2)
+    told = run_stability(run.path, seeds=2)
     assert [path.relative_to(run.path).as_posix() for path in seed_dictionaries(run)] == [
         "seeds/1",
         "seeds/2",
     ]
     latents = run.latents()
     live = latents["verdict"] != "dead"
-    assert latents.loc[live, "stability"].isin([0.0, 0.5, 1.0]).all()
-    assert latents.loc[~live, "stability"].isna().all()
-    assert shares["latents"] == pytest.approx(latents.loc[live, "stability"].mean())
-    assert np.isfinite(shares["pw_mcc"])
-    assert 0 <= shares["categories"] <= 1
-    assert run.rows("SELECT value FROM health WHERE metric = 'category_persistence'") == [
-        (shares["categories"],)
-    ]
-    assert run.rows("SELECT count(*) FROM health WHERE metric = 'seed_persistence'") == [(1,)]
+    assert (
+        latents.loc[live, "seeds_found"].isin([0, 1, 2]).all() and (latents.loc[live, "n_seeds"] == 2).all()
+    )
+    assert (latents.loc[live, "stability"] == latents.loc[live, "seeds_found"] / 2).all()
+    assert latents.loc[~live, ["stability", "seeds_found", "n_seeds"]].isna().all(axis=None)
+    assert told["latents"] == pytest.approx(latents.loc[live, "stability"].mean())
+    assert np.isfinite(told["pw_mcc"])
+    assert 0 <= told["categories"] <= 1 and 0 <= told["resampled"] <= 1
+    metrics = {
+        "seed_persistence": "latents",
+        "resampled_persistence": "resampled",
+        "change_r2": "r2",
+        "category_persistence": "categories",
+    }
+    for metric, name in metrics.items():
+        [(value,)] = run.rows("SELECT value FROM health WHERE metric = ?", [metric])
+        assert value == told[name] or (np.isnan(value) and np.isnan(told[name]))
+    report = (run.path / "report" / "report.md").read_text(encoding="utf-8")
+    assert "Dictionaries of other seeds, each from a start of its own, find" in report
+    assert "of 2 seeds" in report
+
+
+def test_a_latent_counts_the_dictionaries_that_have_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Planted: one other seed has the same latents in another order but for three, one has none of them."""
+    own = Crosscoder.from_pretrained(run.path / "crosscoder")
+    same, strange = copy.deepcopy(own), copy.deepcopy(own)
+    order = torch.randperm(own.n_latents, generator=torch.Generator().manual_seed(4))
+    for name in ("W_enc", "W_dec", "b_enc"):
+        whole = getattr(own, name)
+        getattr(same, name).copy_(whole[:, order] if name == "W_dec" else whole[..., order])
+        noise = torch.randn(whole.shape, generator=torch.Generator().manual_seed(5))
+        getattr(strange, name).copy_(noise * whole.std())
+    live = run.rows("SELECT latent FROM latents WHERE verdict <> 'dead' ORDER BY latent")
+    lost = [latent for (latent,) in live[:3]]
+    at = torch.isin(order, torch.tensor(lost))
+    same.W_enc[:, :, at] *= -1
+    monkeypatch.setattr(
+        "mneme.run.stability.seed_dictionary", lambda context, seed: {1: same, 2: strange}[seed]
+    )
+    (run.path / "seeds").mkdir()
+    told = run_stability(run.path, seeds=2, resamples=0)
+    found = dict(run.rows("SELECT latent, seeds_found FROM latents WHERE verdict <> 'dead'"))
+    assert {latent for latent, n in found.items() if n == 0} == set(lost)
+    assert set(found.values()) == {0, 1}
+    assert told["latents"] == pytest.approx((len(found) - 3) / len(found) / 2)
+    assert np.isnan(told["resampled"])
 
 
 def test_only_whole_dictionaries_of_this_run_are_other_seeds(run: Run) -> None:
@@ -101,6 +141,8 @@ def test_only_whole_dictionaries_of_this_run_are_other_seeds(run: Run) -> None:
 def test_what_cannot_be_checked_is_refused(run: Run, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="at least 1"):
         run_stability(run.path, seeds=0)
+    with pytest.raises(ConfigError, match="at least 0"):
+        run_stability(run.path, resamples=-1)
     shutil.rmtree(run.path / "activations")
     with pytest.raises(RunError, match="is not finished"):
         run_nulls(run.path)
