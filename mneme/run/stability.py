@@ -138,12 +138,10 @@ def _read_seed(found: Found, context: RunContext, run: Run, latents: pd.DataFram
 
 def _of_other_text(context: RunContext, seed: int) -> Crosscoder:
     """A dictionary of the run's documents drawn anew, from a start of its own."""
-    from mneme.harvest.resampled import ResampledDocuments
+    from mneme.harvest.chosen_documents import resampled
 
     config = seed_config(context.config.crosscoder, seed)
-    return kept_crosscoder(
-        context, f"checks/resampled-{seed}", config, ResampledDocuments(context.cache, seed)
-    )
+    return kept_crosscoder(context, f"checks/resampled-{seed}", config, resampled(context.cache, seed))
 
 
 def _match(context: RunContext, other: Crosscoder, live: np.ndarray) -> LatentMatch:

@@ -1,6 +1,7 @@
-"""A harvest's documents drawn anew: as many, with replacement, so that some are read twice and a third not at all.
+"""Some documents of a harvest as a source of activations: a part of them, or as many drawn anew with replacement.
 
-What a dictionary of them finds again does not hang on the text that happened to be read (the bootstrap: Efron 1979).
+What a dictionary of documents drawn anew finds again does not hang on the text that happened to be read (the bootstrap:
+Efron 1979); a third of the documents is not among them, others are read twice and more.
 """
 
 from __future__ import annotations
@@ -19,19 +20,18 @@ _BUFFER_ROWS = 2**17  # of the shuffle
 _BLOCK_ROWS = 64  # consecutive rows it reads at once
 
 
-class ResampledDocuments:
-    """A source of the rows of documents that are drawn with replacement from those that have rows."""
+class ChosenDocuments:
+    """The rows of some documents, in the order in which these are named; one may be named several times."""
 
-    def __init__(self, source: Activations, seed: int) -> None:
-        self._source, self.width = source, source.width
-        documents, starts, lengths = np.unique(source.document, return_index=True, return_counts=True)
-        drawn = np.random.default_rng([seed, 11]).integers(len(documents), size=len(documents))
-        self.documents: np.ndarray = documents[drawn]
-        """(D,): those drawn, in order of their rows here."""
-        self._from = starts[drawn]  # each one's first row in the source
-        self._ends = np.cumsum(lengths[drawn])
-        self._starts = self._ends - lengths[drawn]
-        self.n = int(self._ends[-1]) if len(drawn) else 0
+    def __init__(self, source: Activations, documents: np.ndarray) -> None:
+        """documents: (D,), of those that have rows in the source."""
+        self._source, self.width, self.documents = source, source.width, documents
+        there, starts, lengths = np.unique(source.document, return_index=True, return_counts=True)
+        at = np.searchsorted(there, documents)
+        self._from = starts[at]  # each one's first row in the source
+        self._ends = np.cumsum(lengths[at])
+        self._starts = self._ends - lengths[at]
+        self.n = int(self._ends[-1]) if len(at) else 0
 
     def read(self, start: int, stop: int) -> Tensor:
         """Rows start .. stop, (stop - start, 2, d), raw."""
@@ -53,3 +53,10 @@ class ResampledDocuments:
         for start in range(0, self.n, size):
             mine = share(min(size, self.n - start), part)
             yield self.read(start + mine.start, start + mine.stop)
+
+
+def resampled(source: Activations, seed: int) -> ChosenDocuments:
+    """As many documents as have rows, drawn from these with replacement."""
+    documents = np.unique(source.document)
+    drawn = np.random.default_rng([seed, 11]).integers(len(documents), size=len(documents))
+    return ChosenDocuments(source, documents[drawn])
