@@ -149,8 +149,9 @@ with st.form("new_run", border=True):
         min_value=0,
         step=1,
         key="new_layer",
-        placeholder="the middle",
-        help="The residual stream after this layer is read: by default the middle one, or the first changed layer.",
+        placeholder="auto",
+        help="The residual stream after this layer is read. auto: from the middle on, the earliest that holds 90 % of "
+        "the difference of the predictions, by a profile of all layers made before.",
     )
     latents = b.number_input(
         "Latents",

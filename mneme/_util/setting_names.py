@@ -27,8 +27,11 @@ RENAMED: dict[str, dict[str, str]] = {
 }
 """Section -> old name -> name."""
 
-BEFORE: dict[str, dict[str, Any]] = {"crosscoder": {"init": "random"}}
-"""Settings added later -> the value that all runs before had: fingerprints leave them out there."""
+BEFORE: dict[str, dict[str, Any]] = {"crosscoder": {"init": "random"}, "harvest": {"layer": "auto"}}
+"""Settings added later -> the value that all runs before had: fingerprints leave them out there.
+
+Runs that left the layer to mneme had none in their settings: they keep the layer that was chosen for them then.
+"""
 
 
 def current_name(section: str, key: str) -> str:

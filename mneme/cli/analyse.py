@@ -67,7 +67,7 @@ def run(
     tuned: Annotated[str | None, typer.Option(help="The model after, given in the same ways.")] = None,
     corpus: Annotated[str | None, typer.Option(help="Text: bundled, a file, a folder, hf:NAME.")] = None,
     layer: Annotated[
-        int | None, typer.Option(help="Read after this layer. [default: the middle, or the first changed]")
+        int | None, typer.Option(help="Read after this layer. [default: chosen by a profile of all layers]")
     ] = None,
     folder: OutOption = Path("runs/diff"),
     settings: SetOption = None,

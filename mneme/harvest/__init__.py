@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from mneme.harvest.cache import ActivationCache
     from mneme.harvest.config import HarvestConfig
     from mneme.harvest.extract import harvest, harvest_fingerprint
-    from mneme.harvest.layer import check_layer, resolve_layer
+    from mneme.harvest.layer import check_layer
     from mneme.harvest.limits import estimated_bytes
 
 __all__ = [
@@ -20,7 +20,6 @@ __all__ = [
     "estimated_bytes",
     "harvest",
     "harvest_fingerprint",
-    "resolve_layer",
 ]
 
 __getattr__ = lazy_exports(
@@ -32,6 +31,5 @@ __getattr__ = lazy_exports(
         "estimated_bytes": "limits",
         "harvest": "extract",
         "harvest_fingerprint": "extract",
-        "resolve_layer": "layer",
     },
 )

@@ -19,6 +19,7 @@ from safetensors import safe_open
 from mneme._util.distributed import share
 from mneme._util.errors import ActivationError
 from mneme.harvest import shards
+from mneme.harvest.kept_profile import read_profile
 from mneme.harvest.shuffle_buffer import shuffled_batches
 
 IN_MEMORY_BYTES = 2 * 2**30
@@ -54,6 +55,7 @@ class ActivationCache:
         self.n: int = self._starts[-1]
         self.width: int = index["width"]
         self.layer: int = index["layer"]
+        self.layer_why: str = index.get("layer_why", "")
         self.n_layers: int = index["n_layers"]
         self.n_shared_layers: int = index["n_shared_layers"]
         self.dtype: torch.dtype = getattr(torch, index["store_dtype"])
@@ -118,6 +120,10 @@ class ActivationCache:
                 "preview": self._previews,
             }
         )
+
+    def layer_profile(self) -> pd.DataFrame | None:
+        """A row a layer, with the columns of the run's `layer_profile` table; None where it was not measured."""
+        return read_profile(self.folder)
 
     # the activations
 

@@ -17,10 +17,10 @@ SinkRatio = Annotated[float, Field(gt=1, le=1e9)]
 class HarvestConfig:
     """How activations are read."""
 
-    layer: Amount | None = Field(
-        default=None,
-        description="layer (from 0) whose output is read; default: the middle, n_layers // 2 - 1, or the first changed"
-        " one where that comes later",
+    layer: Amount | Literal["auto"] = Field(
+        default="auto",
+        description="layer (from 0) whose output is read; auto: from the middle on, the earliest whose stream holds 90%"
+        " of the difference of the predictions, by the layer profile",
     )
     context_length: ContextLength = Field(
         default=256,

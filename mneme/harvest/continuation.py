@@ -14,6 +14,7 @@ from torch import Tensor
 
 from mneme._util.errors import ModelError
 from mneme.harvest.forward import PairReader, started_midway
+from mneme.models import ModelPair
 from mneme.models.layers import layer_of_parameter, residual
 from mneme.models.traced import handle
 
@@ -35,25 +36,10 @@ class Continuation:
         self.skips = self.skips and self._skipping_is_exact()
         self.same_tail = self._tails_agree()
 
-    @torch.no_grad()
     def logits(self, model: TransformersModel, ids: Tensor, stream: Tensor, where: Tensor) -> Tensor:
         """(n, vocabulary) at the n tokens of `where` (R, T), in row order, of a model whose residual stream after
         the layer is `stream` (R, T, d) on `ids` (R, T)."""
-        layers = handle(model, self.pair.layers_path)
-        ids, where = ids.to(model.device), where.to(model.device)
-        stream = stream.to(model.device, next(model._module.parameters()).dtype)
-        head = _output_layer(model)
-        with model.trace(input_ids=ids, use_cache=False):
-            if self.skips:
-                for index in range(self.layer + 1):
-                    layers[index].skip(stream)
-            else:
-                residual(layers[self.layer].output)[:] = stream
-            if head is not None:
-                head.input = head.input[where][None]
-            found = model.output.logits.save()
-        out: Tensor = found[0] if head is not None else found[where]
-        return out
+        return run_on(self.pair, model, self.layer, ids, stream, where, skips=self.skips)
 
     @torch.no_grad()
     def _layer_gives_a_tuple(self) -> bool:
@@ -82,6 +68,39 @@ class Continuation:
         stream, where = self.reader.read(ids, logits=False).base, torch.ones_like(ids, dtype=torch.bool)
         one, other = (self.logits(model, ids, stream, where) for model in (self.pair.base, self.pair.tuned))
         return torch.equal(one, other)
+
+
+@torch.no_grad()
+def run_on(
+    pair: ModelPair,
+    model: TransformersModel,
+    layer: int,
+    ids: Tensor,
+    stream: Tensor,
+    where: Tensor,
+    *,
+    skips: bool,
+) -> Tensor:
+    """(n, vocabulary) at the n tokens of `where` (R, T), in row order, of one of the pair's models whose residual
+    stream after `layer` is `stream` (R, T, d) on `ids` (R, T).
+
+    skips: the layers up to there are not run; else the model is run whole, and the stream put in its place.
+    """
+    layers = handle(model, pair.layers_path)
+    ids, where = ids.to(model.device), where.to(model.device)
+    stream = stream.to(model.device, next(model._module.parameters()).dtype)
+    head = _output_layer(model)
+    with model.trace(input_ids=ids, use_cache=False):
+        if skips:
+            for index in range(layer + 1):
+                layers[index].skip(stream)
+        else:
+            residual(layers[layer].output)[:] = stream
+        if head is not None:
+            head.input = head.input[where][None]
+        found = model.output.logits.save()
+    out: Tensor = found[0] if head is not None else found[where]
+    return out
 
 
 def _output_layer(model: TransformersModel) -> Any:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,8 @@ from mneme.harvest.cache import ActivationCache
 from mneme.harvest.config import HarvestConfig
 from mneme.harvest.continuation import Continuation
 from mneme.harvest.forward import PairReader
-from mneme.harvest.layer import resolve_layer
+from mneme.harvest.kept_profile import kept_profile
+from mneme.harvest.layer import choose_layer
 from mneme.harvest.limits import check_room, estimated_bytes, logits_batch_tokens, within_limits
 from mneme.harvest.plan import Plan, batches_of_like_length, make_plan, shard_batches
 from mneme.harvest.prefix_behaviour import Prefix, measure
@@ -55,8 +56,13 @@ def harvest(
     folder: str | Path,
     progress: Progress = NULL_PROGRESS,
     plan: Plan | None = None,
+    *,
+    profile: bool = False,
 ) -> ActivationCache:
     """Activations of both models after the layer, on every token of the corpus, cached in `folder`.
+
+    A layer of `auto` is chosen by a profile of all layers (layer_profile.py), which the cache keeps; `profile`: measure
+    it also where the layer is set.
 
     A finished harvest of the same pair, corpus and settings is returned as it is; an unfinished one goes on;
     one of something else is replaced. With several ranks all call this, with a folder that all see. `plan`: the
@@ -68,12 +74,17 @@ def harvest(
     keep_freed_memory()
     folder = Path(folder)
     config = within_limits(config, pair)
-    layer = resolve_layer(config, pair)
     plan = plan or make_plan(corpus, pair.tokenizer, config)
+    n_ranks, rank = distributed.world_size(), distributed.rank()
+    measured = None
+    if (profile or config.layer == "auto") and not pair.remote:
+        measure = partial(kept_profile, folder, pair, plan, progress)
+        measured = distributed.gather(lambda: measure() if rank == 0 else None)[0]
+    layer, why = choose_layer(config, pair, measured)
+    config = replace(config, layer=layer)
     reader = PairReader(pair, layer, config.share_layers)
     continuation = Continuation(reader) if plan.behaviour.any() else None
     fingerprint = harvest_fingerprint(pair, corpus, config)
-    n_ranks, rank = distributed.world_size(), distributed.rank()
     earlier = distributed.gather(lambda: _resume(folder, fingerprint) if rank == 0 else None)[0]
     index = earlier or {
         "format": shards.FORMAT,
@@ -84,6 +95,7 @@ def harvest(
         "base": pair.base_id,
         "tuned": pair.tuned_id,
         "layer": layer,
+        "layer_why": why,
         "n_layers": pair.n_layers,
         "n_shared_layers": reader.n_shared,
         "width": pair.width,
@@ -122,11 +134,10 @@ def harvest(
 
 
 def harvest_fingerprint(pair: ModelPair, corpus: Corpus, config: HarvestConfig) -> str:
-    """What a cache was made from: the pair's weights and tokenizer, the text, the settings."""
+    """What a cache was made from: the pair's weights and tokenizer, the text, the settings (its layer a number)."""
     config = within_limits(config, pair)
     # How it is computed is left out, and the cap, which says what max_tokens now says.
     settings = {key: value for key, value in asdict(config).items() if key not in _ANYHOW}
-    settings["layer"] = resolve_layer(config, pair)
     text = json.dumps([pair.fingerprint, corpus.fingerprint, settings], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 

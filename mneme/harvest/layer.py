@@ -1,15 +1,20 @@
-"""Which layer is read: one whose residual stream can differ between the two models.
+"""Which layer is read: one whose residual stream holds the change, by a profile of all layers.
 
 Up to the first changed layer both streams are equal by construction, and nothing that is read there can show a change:
-a run of such a layer would find no side effect in any pair.
+a run of such a layer would find no side effect in any pair. From there to the last changed layer more and more of the
+change has come into the stream (layer_profile.py).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import pandas as pd
 
 from mneme._util.errors import ActivationError, ConfigError, PairError
 from mneme.harvest.config import HarvestConfig
+from mneme.harvest.layer_profile import ENOUGH
 from mneme.models import ModelPair
 
 if TYPE_CHECKING:
@@ -18,29 +23,23 @@ if TYPE_CHECKING:
 _NAMED = 3  # changed parameters that a message names
 
 
-def resolve_layer(config: HarvestConfig, pair: ModelPair) -> int:
-    """The layer to read: the one set, else the middle, or the first changed one where that comes later.
+class Choice(NamedTuple):
+    """The layer that is read, and why."""
 
-    Raises ConfigError when the models have no such layer.
-    """
-    layer = config.layer
-    if layer is None:
-        layer = max(pair.middle_layer, pair.first_changed_layer or 0)
-    if not 0 <= layer < pair.n_layers:
-        raise ConfigError(
-            f"layer {layer} is out of range: {pair.base_id} has {pair.n_layers} layers,"
-            f" give 0 to {pair.n_layers - 1}"
-        )
-    return layer
+    layer: int
+    why: str
+    """A sentence."""
 
 
-def check_layer(config: HarvestConfig, pair: ModelPair) -> int:
-    """The layer to read, whose streams can differ.
+def check_layer(config: HarvestConfig, pair: ModelPair) -> None:
+    """Whether some layer can show what differs, and the one that is set.
 
     Raises ConfigError for a layer out of range or before the first change; PairError for identical models, and for two
     whose difference no layer reads: after the last one, or in a part that text doesn't reach.
     """
-    layer, first = resolve_layer(config, pair), pair.first_changed_layer
+    layer, first = config.layer, pair.first_changed_layer
+    if layer != "auto":
+        _check_range(layer, pair)
     if first is None and not pair.changed_parameters:
         raise PairError(
             f"identical models: {pair.tuned_id} has the weights and settings of {pair.base_id}, so there is nothing to"
@@ -52,13 +51,81 @@ def check_layer(config: HarvestConfig, pair: ModelPair) -> int:
             " layer's residual stream, as where only the final norm or the output head was tuned: no latent can"
             " show it; compare their predictions on a benchmark instead"
         )
-    if layer < first:
+    if layer != "auto" and layer < first:
         raise ConfigError(
             f"layer {layer} can't show the change: the layers before {first} are the same in both models, and so are"
-            f" their residual streams there; give --layer {first} to {pair.n_layers - 1}, or leave it out to read"
-            f" {max(pair.middle_layer, first)}"
+            f" their residual streams there; give --layer {first} to {pair.n_layers - 1}, or leave it out to have one"
+            " chosen"
         )
-    return layer
+
+
+def choose_layer(config: HarvestConfig, pair: ModelPair, profile: pd.DataFrame | None) -> Choice:
+    """The layer that is set, with a remark where the profile says it is poor; of `auto`, the profile's (`auto_layer`).
+
+    profile: of `layer_profile`; None where it was not measured. Raises ConfigError when the models have no such layer.
+    """
+    if config.layer == "auto":
+        return auto_layer(profile, pair.middle_layer, pair.first_changed_layer or 0)
+    _check_range(config.layer, pair)
+    return Choice(config.layer, f"set by harvest.layer{_remark(config.layer, profile)}")
+
+
+def auto_layer(profile: pd.DataFrame | None, middle: int, first_changed: int) -> Choice:
+    """From the middle on, the earliest layer that restores ENOUGH of the difference of the predictions.
+
+    The middle, or the first changed layer where that comes later, where no share was measured; the layer of the largest
+    share where none is enough.
+    """
+    start = max(middle, first_changed)
+    if profile is None:
+        return Choice(start, f"{_place(start, middle)}: no layer profile was measured")
+    known = profile[(profile["layer"] >= start) & profile["restored"].notna()]
+    if known.empty:
+        kl = float(profile["kl"].iloc[0])
+        return Choice(
+            start,
+            f"{_place(start, middle)}: the predictions differ too little on the profile's texts (KL {kl:.2g} nats a"
+            " token) to tell layers apart",
+        )
+    enough = known[known["restored"] >= ENOUGH]
+    if enough.empty:
+        best = known.sort_values("restored", kind="stable").iloc[-1]
+        return Choice(
+            int(best["layer"]),
+            f"no layer's stream holds {ENOUGH:.0%} of the difference of the predictions, this one holds most"
+            f" ({best['restored']:.0%})",
+        )
+    row = enough.sort_values("layer").iloc[0]
+    layer = int(row["layer"])
+    what = "the middle layer" if layer == middle else "from the middle on, the earliest layer"
+    return Choice(layer, f"{what} whose stream holds {ENOUGH:.0%} of the difference of the predictions"
+                  f" ({row['restored']:.0%})")  # fmt: skip
+
+
+def _place(layer: int, middle: int) -> str:
+    return "the middle layer" if layer == middle else "the first changed layer"
+
+
+def _remark(layer: int, profile: pd.DataFrame | None) -> str:
+    """What the profile says against a layer; '' for nothing."""
+    if profile is None:
+        return ""
+    share = restored_at(profile, layer)
+    if not share < ENOUGH:  # NaN: not measured
+        return ""
+    better = profile[(profile["layer"] > layer) & (profile["restored"] >= ENOUGH)]["layer"]
+    advice = f"; layer {int(better.min())} holds {ENOUGH:.0%}" if len(better) else ""
+    return f": its stream holds only {share:.0%} of the difference of the predictions{advice}"
+
+
+def restored_at(profile: pd.DataFrame, layer: int) -> float:
+    """The restored share at a layer, in between two that were measured the smaller of theirs; NaN where none was."""
+    known = profile[profile["restored"].notna()].sort_values("layer")
+    places, shares = known["layer"].to_numpy(int), known["restored"].to_numpy(float)
+    if layer in places:
+        return float(shares[places == layer][0])
+    at = int(np.searchsorted(places, layer))
+    return float(min(shares[at - 1], shares[at])) if 0 < at < len(places) else float("nan")
 
 
 def check_streams(cache: ActivationCache) -> None:
@@ -72,6 +139,14 @@ def check_streams(cache: ActivationCache) -> None:
             f"the residual streams after layer {cache.layer} are equal in both models on all {cache.n:,} tokens, as"
             f" stored in {str(cache.dtype).removeprefix('torch.')}: no latent can show a change; give a later --layer,"
             " text that uses what was changed, or harvest.store_dtype = float32"
+        )
+
+
+def _check_range(layer: int, pair: ModelPair) -> None:
+    if not 0 <= layer < pair.n_layers:
+        raise ConfigError(
+            f"layer {layer} is out of range: {pair.base_id} has {pair.n_layers} layers,"
+            f" give 0 to {pair.n_layers - 1}"
         )
 
 

@@ -32,9 +32,9 @@ def diff(
 
     `base`, `tuned`: hub id, folder, .gguf file, PEFT adapter folder, delta folder, `bundled:base`,
     `bundled:tuned`. `corpus`: 'bundled', a file or folder of text, 'hf:NAME', or the texts. `layer`: the
-    residual stream after this layer is read (default: the middle one, or the first changed where that comes
-    later). Further settings by section, as in the settings file: `diff(..., crosscoder={"k": 64},
-    harvest={"max_tokens": 50_000})`.
+    residual stream after this layer is read (default: from the middle on, the earliest that holds 90% of the
+    difference of the predictions; `Run.layer_profile()` has what all layers show). Further settings by section, as in
+    the settings file: `diff(..., crosscoder={"k": 64}, harvest={"max_tokens": 50_000})`.
 
     Called again with the same `out` and settings it reuses what is done; with others it raises FinishedRunError,
     unless `replace` says that what is finished may be made again. Raises a UserError whose message names the fix.

@@ -19,7 +19,7 @@ def _harvest(context: RunContext) -> None:
     from mneme.harvest import harvest
 
     context.cache = harvest(
-        context.pair, context.corpus, context.config.harvest, context.folder / "activations"
+        context.pair, context.corpus, context.config.harvest, context.folder / "activations", profile=True
     )
 
 

@@ -32,6 +32,7 @@ INFO_KEYS = {
     "base": "the base model, as given",
     "tuned": "the tuned model, as given",
     "layer": "index of the layer whose output is read",
+    "layer_why": "why that layer: a sentence",
     "n_layers": "layers of the models",
     "width": "d",
     "latents": "F",
@@ -126,6 +127,15 @@ class Run:
             "SELECT e.*, o.base AS outcome_base, o.tuned AS outcome_tuned, o.change AS outcome_change"
             " FROM effects e LEFT JOIN outcomes o USING (category) ORDER BY e.effect DESC"
         )
+
+    def layer_profile(self) -> pd.DataFrame:
+        """A row a layer: what it shows of the pair's difference; empty where that was not measured.
+
+        layer, changed (its own parameters differ), difference (|tuned - base| / |base| of the streams), restored (share
+        of KL(base || tuned) that the tuned model's stream gives the base, with a 95% interval; NaN: not measured),
+        exact (known by construction), kl (nats per token), n_documents, n_tokens.
+        """
+        return self.sql("SELECT * FROM layer_profile ORDER BY layer")
 
     def contexts(self, latent: int) -> pd.DataFrame:
         """The latent's contexts, strongest first."""

@@ -289,6 +289,25 @@ def m020_seeds(db: duckdb.DuckDBPyConnection) -> None:
         db.execute(f"ALTER TABLE latents ADD COLUMN IF NOT EXISTS {column}")
 
 
+def m021_layer_profile(db: duckdb.DuckDBPyConnection) -> None:
+    """What each layer shows of the pair's difference, measured on a few texts before the harvest."""
+    db.execute(
+        """
+        CREATE TABLE layer_profile (         -- see mneme/harvest/layer_profile.py
+            layer INTEGER PRIMARY KEY,
+            changed BOOLEAN,                 -- whether its own parameters differ
+            difference DOUBLE,               -- |tuned - base| / |base| of the streams after it
+            restored DOUBLE, restored_low DOUBLE, restored_high DOUBLE,
+                                             -- share of KL(base || tuned) that the tuned stream gives the base, 95%;
+                                             -- NULL: not measured
+            exact BOOLEAN,                   -- known by construction, not measured
+            kl DOUBLE,                       -- of the texts, nats per token
+            n_documents INTEGER, n_tokens INTEGER
+        )
+        """
+    )
+
+
 MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     m001_initial,
     m002_labels_stage,
@@ -310,5 +329,6 @@ MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     m018_outcome_kinds,
     m019_turns,
     m020_seeds,
+    m021_layer_profile,
 ]
 SCHEMA_VERSION = len(MIGRATIONS)

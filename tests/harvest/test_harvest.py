@@ -39,7 +39,7 @@ def expected(pair: ModelPair, corpus: Corpus, config: HarvestConfig) -> dict[str
         "base": [],
         "tuned": [],
     }
-    layer = config.layer if config.layer is not None else 1
+    layer = config.layer if config.layer != "auto" else 1
     for number, document in enumerate(corpus.documents):
         ids = pair.tokenizer(document.text, add_special_tokens=False)["input_ids"]
         stride = config.context_length - 1
@@ -250,6 +250,6 @@ def test_the_default_layer_is_the_middle_but_never_before_the_first_change(
     changed: int, layer: int, corpus: Corpus, tmp_path: Path
 ) -> None:
     pair = pair_models(tiny_llama(), changed_in_layer(tiny_llama(), changed), tiny_tokenizer())
-    cache = harvest(pair, corpus, replace(CONFIG, layer=None, max_tokens=200), tmp_path)
+    cache = harvest(pair, corpus, replace(CONFIG, layer="auto", max_tokens=200), tmp_path)
     assert cache.layer == layer
     assert not torch.equal(*cache.read(0, cache.n).unbind(1))

@@ -18,6 +18,7 @@ _SPLICED = 512  # tokens both models read again with the reconstruction in place
 def attribution_stage(context: RunContext) -> StageResult:
     """Every latent's scaling, evidence and verdict; the codes of all tokens into `codes/`."""
     from mneme.attribution.health import attribution_health
+    from mneme.attribution.layer_health import layer_health
     from mneme.attribution.splice import splice_health
     from mneme.attribution.stream import attribute
 
@@ -29,6 +30,8 @@ def attribution_stage(context: RunContext) -> StageResult:
         context.progress,
     )
     health = [attribution_health(found, context.cache, context.crosscoder.config.k)]
+    if (layer := layer_health(context.cache)) is not None:
+        health.append(layer)
     if not context.remote:  # a server runs models as they are; the reconstruction isn't spliced in there
         spliced = splice_health(
             context.pair,

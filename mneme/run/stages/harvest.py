@@ -17,15 +17,24 @@ def harvest_stage(context: RunContext) -> StageResult:
 
     folder = context.folder / "activations"
     cache = harvest(
-        context.pair, context.corpus, context.config.harvest, folder, context.progress, context.plan
+        context.pair,
+        context.corpus,
+        context.config.harvest,
+        folder,
+        context.progress,
+        context.plan,
+        profile=True,
     )
     check_streams(cache)
+    with context.progress.task("layer", total=None) as task:
+        task.note(f"{cache.layer} of {cache.n_layers} is read: {cache.layer_why}")
     context.cache = cache
     info = {
         "name": context.folder.resolve().name,
         "base": context.config.base,
         "tuned": context.config.tuned,
         "layer": cache.layer,
+        "layer_why": cache.layer_why,
         "n_layers": cache.n_layers,
         "width": cache.width,
         "corpus": context.corpus.source,
@@ -34,14 +43,17 @@ def harvest_stage(context: RunContext) -> StageResult:
         "n_skipped_bos": cache.n_skipped_bos,
         "n_skipped_sinks": cache.n_skipped_sinks,
     }
-    return StageResult({"documents": cache.documents()}, info=info)
+    tables = {"documents": cache.documents()}
+    if (profile := cache.layer_profile()) is not None:
+        tables["layer_profile"] = profile
+    return StageResult(tables, info=info)
 
 
 STAGE = Stage(
     "harvest",
     harvest_stage,
     ("harvest",),
-    ("documents",),
+    ("documents", "layer_profile"),
     ("activations/index.json",),
     rooms=("activations",),
 )

@@ -49,6 +49,7 @@ def make_synthetic_run(
         _info(writer, run.name, latents, documents, hostile)
         if "harvest" in stages:
             _documents(writer, rng, documents, hostile)
+            writer.replace("layer_profile", _layer_profile())
         if "crosscoder" in stages:
             _training(writer, rng)
         if "attribution" in stages:
@@ -90,6 +91,7 @@ def _info(writer: StageWriter, name: str, latents: int, documents: int, hostile:
         base=HOSTILE[1] if hostile else "made-up/base-135m",
         tuned=HOSTILE[4] if hostile else "made-up/base-135m-unlearned",
         layer=14,
+        layer_why="the middle layer whose stream holds 90% of the difference of the predictions (100%)",
         n_layers=30,
         width=576,
         latents=latents,
@@ -125,6 +127,29 @@ def _documents(writer: StageWriter, rng: np.random.Generator, n: int, hostile: b
     writer.replace("documents", frame)
     writer.replace(
         "document_categories", pd.DataFrame({"document": np.arange(n), "category": topics, "weight": 0.9})
+    )
+
+
+def _layer_profile() -> pd.DataFrame:
+    """Of 30 layers, three changed; what comes after them is known by construction, some between were not measured."""
+    layer = np.arange(30)
+    restored = np.clip((layer - 4) / 8, 0, 1)
+    measured = (layer >= 5) & (layer <= 12) & (layer % 2 == 1) | (layer == 12)
+    exact = (layer < 5) | (layer > 12)
+    restored = np.where(measured | exact, restored, np.nan)
+    return pd.DataFrame(
+        {
+            "layer": layer,
+            "changed": np.isin(layer, (5, 9, 12)),
+            "difference": np.where(layer < 5, 0.0, 0.03 * (layer - 4) * np.exp((4 - layer) / 12)),
+            "restored": restored,
+            "restored_low": np.where(measured, restored - 0.04, restored),
+            "restored_high": np.where(measured, restored + 0.03, restored),
+            "exact": exact,
+            "kl": 0.19,
+            "n_documents": 32,
+            "n_tokens": 1024,
+        }
     )
 
 
