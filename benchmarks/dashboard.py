@@ -44,7 +44,18 @@ from mneme.testing.synthetic import make_synthetic_run
 
 ROOT = Path(__file__).resolve().parents[1]
 APP = ROOT / "dashboard" / "app.py"
-PAGES = ("overview", "side_effects", "latents", "latent", "map", "review", "health", "report", "runs")
+PAGES = (
+    "overview",
+    "side_effects",
+    "latents",
+    "latent",
+    "map",
+    "review",
+    "evidence",
+    "health",
+    "report",
+    "runs",
+)
 HEADLINE = "document.querySelector('h4') && document.querySelectorAll('[data-testid=stMetric]').length === 6"
 """The Overview's sentence and all its cards."""
 DRAWN = (

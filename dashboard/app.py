@@ -65,6 +65,12 @@ PAGES = {
     ],
     "Evidence": [
         st.Page(
+            "app_pages/evidence.py",
+            title="Evidence",
+            icon=":material/fact_check:",
+            help="Which layer shows the change, and what has been tested.",
+        ),
+        st.Page(
             "app_pages/health.py",
             title="Health",
             icon=":material/monitor_heart:",

@@ -122,6 +122,11 @@ class FileProgress:
         self._status.update(state=state, error=error)
         self.write(force=True)
 
+    def tell(self, **facts: Any) -> None:
+        """Further facts beside the tasks."""
+        self._status.update(facts)
+        self.write(force=True)
+
     def write(self, *, force: bool = False) -> None:
         """Write the file, at most every `interval_s` seconds."""
         now = time.monotonic()

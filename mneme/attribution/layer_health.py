@@ -6,8 +6,7 @@ import pandas as pd
 
 from mneme.attribution.health_row import health_row
 from mneme.harvest.cache import ActivationCache
-from mneme.harvest.layer import restored_at
-from mneme.harvest.layer_profile import ENOUGH
+from mneme.harvest.layer_choice import ENOUGH, restored_at
 
 
 def layer_health(cache: ActivationCache) -> pd.DataFrame | None:

@@ -12,7 +12,7 @@ import sys
 from rich.markup import escape
 
 from mneme._util.errors import MnemeError
-from mneme.cli import analyse, check, label, look, make, outcomes  # noqa: F401 - each registers its commands on `app`
+from mneme.cli import analyse, check, evidence, label, look, make, outcomes  # noqa: F401 - each registers its commands on `app`
 from mneme.cli.common import FIRST, app, err
 
 __all__ = ["app", "main"]

@@ -36,6 +36,9 @@ def demo(
         bool, typer.Option("--quick", help="A quarter of the text, in under 90 seconds.")
     ] = False,
     serve: Annotated[bool, typer.Option(help="Open the dashboard when done.")] = True,
+    evidence: Annotated[
+        bool, typer.Option(help="Behind the open dashboard, test what takes longer: `mneme evidence`.")
+    ] = True,
     port: PortOption = 8501,
     settings: SetOption = None,
     replace: ReplaceOption = False,
@@ -55,7 +58,7 @@ def demo(
     config = make_config(demo_settings(quick=quick), settings or [])
     run_stages(config, folder, replace=replace)
     if serve:
-        _serve(folder.parent, port, folder)
+        _serve(folder.parent, port, folder, evidence=evidence)
 
 
 @app.command()
@@ -197,11 +200,12 @@ def _estimate(config: RunConfig, folder: Path, replace: bool) -> None:
         check_loss(context.run, would_lose(context))
 
 
-def _serve(runs: Path, port: int, folder: Path | None = None) -> None:
+def _serve(runs: Path, port: int, folder: Path | None = None, *, evidence: bool = False) -> None:
     from mneme.cli.server import serve_dashboard
 
     out.print(f"Dashboard: [bold]http://127.0.0.1:{port}[/]  (Ctrl-C stops it)")
-    raise typer.Exit(serve_dashboard(runs, run=folder.resolve().name if folder else None, port=port))
+    name = folder.resolve().name if folder else None
+    raise typer.Exit(serve_dashboard(runs, run=name, port=port, evidence=evidence))
 
 
 def print_facts(facts: dict[str, Any]) -> None:

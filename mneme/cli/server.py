@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,8 @@ from mneme._util.bundle import bundle_folder
 from mneme._util.errors import PortInUseError
 
 ADDRESS = "127.0.0.1"
+_PATIENCE_S = 30.0
+_NICE = 15
 
 
 def check_port(port: int) -> None:
@@ -31,8 +34,19 @@ def check_port(port: int) -> None:
             ) from error
 
 
-def serve_dashboard(runs: Path, *, run: str | None = None, port: int = 8501, headless: bool = True) -> int:
-    """Serve the runs of a folder until stopped; returns the server's exit code."""
+def serve_dashboard(
+    runs: Path,
+    *,
+    run: str | None = None,
+    port: int = 8501,
+    headless: bool = True,
+    evidence: bool = False,
+) -> int:
+    """Serve the runs of a folder until stopped; returns the server's exit code.
+
+    evidence: test the run meanwhile (`mneme evidence`), once the page is up; it ends with the server, and the next call
+    goes on with it.
+    """
     check_port(port)
     home = bundle_folder()
     environment = {**os.environ, "MNEME_RUNS": str(runs.resolve())}
@@ -44,14 +58,53 @@ def serve_dashboard(runs: Path, *, run: str | None = None, port: int = 8501, hea
     # The theme is read from .streamlit/config.toml in the folder that Streamlit is started in.
     process = subprocess.Popen(command, env=environment, cwd=home)
     before = signal.signal(signal.SIGTERM, _stop)  # or the server would be left behind, and keep the port
+    tested = None
     try:
+        if evidence and run is not None and _is_up(port, process):
+            tested = _start_evidence(runs / run)
         return process.wait()
     except KeyboardInterrupt:
         process.terminate()
         process.wait()
         return 0
     finally:
+        if tested is not None:
+            _end(tested)
         signal.signal(signal.SIGTERM, before)
+
+
+def _is_up(port: int, server: subprocess.Popen[bytes]) -> bool:
+    """Wait until the server answers; False where it ended instead, or did not come."""
+    deadline = time.monotonic() + _PATIENCE_S
+    while server.poll() is None and time.monotonic() < deadline:
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            probe.settimeout(1)
+            if probe.connect_ex((ADDRESS, port)) == 0:
+                return True
+        time.sleep(0.2)
+    return False
+
+
+def _start_evidence(run: Path) -> subprocess.Popen[bytes]:
+    """`mneme evidence RUN`, behind everything else on the machine; what it says goes to RUN/evidence.log."""
+    with (run / "evidence.log").open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "mneme", "evidence", str(run)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            preexec_fn=lambda: os.nice(_NICE),
+        )
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Stop it as Ctrl-C does, which keeps what is done; by force where it doesn't hear."""
+    process.terminate()
+    try:
+        process.wait(_PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

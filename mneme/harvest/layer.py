@@ -1,34 +1,25 @@
-"""Which layer is read: one whose residual stream holds the change, by a profile of all layers.
+"""Which layer is read: one whose residual stream holds the change.
 
 Up to the first changed layer both streams are equal by construction, and nothing that is read there can show a change:
 a run of such a layer would find no side effect in any pair. From there to the last changed layer more and more of the
-change has come into the stream (layer_profile.py).
+change has come into the stream (layer_profile.py, layer_choice.py).
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 
 from mneme._util.errors import ActivationError, ConfigError, PairError
 from mneme.harvest.config import HarvestConfig
-from mneme.harvest.layer_profile import ENOUGH
+from mneme.harvest.layer_choice import ENOUGH, Choice, auto_layer, restored_at
 from mneme.models import ModelPair
 
 if TYPE_CHECKING:
     from mneme.harvest.cache import ActivationCache
 
 _NAMED = 3  # changed parameters that a message names
-
-
-class Choice(NamedTuple):
-    """The layer that is read, and why."""
-
-    layer: int
-    why: str
-    """A sentence."""
 
 
 def check_layer(config: HarvestConfig, pair: ModelPair) -> None:
@@ -70,42 +61,6 @@ def choose_layer(config: HarvestConfig, pair: ModelPair, profile: pd.DataFrame |
     return Choice(config.layer, f"set by harvest.layer{_remark(config.layer, profile)}")
 
 
-def auto_layer(profile: pd.DataFrame | None, middle: int, first_changed: int) -> Choice:
-    """From the middle on, the earliest layer that restores ENOUGH of the difference of the predictions.
-
-    The middle, or the first changed layer where that comes later, where no share was measured; the layer of the largest
-    share where none is enough.
-    """
-    start = max(middle, first_changed)
-    if profile is None:
-        return Choice(start, f"{_place(start, middle)}: no layer profile was measured")
-    known = profile[(profile["layer"] >= start) & profile["restored"].notna()]
-    if known.empty:
-        kl = float(profile["kl"].iloc[0])
-        return Choice(
-            start,
-            f"{_place(start, middle)}: the predictions differ too little on the profile's texts (KL {kl:.2g} nats a"
-            " token) to tell layers apart",
-        )
-    enough = known[known["restored"] >= ENOUGH]
-    if enough.empty:
-        best = known.sort_values("restored", kind="stable").iloc[-1]
-        return Choice(
-            int(best["layer"]),
-            f"no layer's stream holds {ENOUGH:.0%} of the difference of the predictions, this one holds most"
-            f" ({best['restored']:.0%})",
-        )
-    row = enough.sort_values("layer").iloc[0]
-    layer = int(row["layer"])
-    what = "the middle layer" if layer == middle else "from the middle on, the earliest layer"
-    return Choice(layer, f"{what} whose stream holds {ENOUGH:.0%} of the difference of the predictions"
-                  f" ({row['restored']:.0%})")  # fmt: skip
-
-
-def _place(layer: int, middle: int) -> str:
-    return "the middle layer" if layer == middle else "the first changed layer"
-
-
 def _remark(layer: int, profile: pd.DataFrame | None) -> str:
     """What the profile says against a layer; '' for nothing."""
     if profile is None:
@@ -116,16 +71,6 @@ def _remark(layer: int, profile: pd.DataFrame | None) -> str:
     better = profile[(profile["layer"] > layer) & (profile["restored"] >= ENOUGH)]["layer"]
     advice = f"; layer {int(better.min())} holds {ENOUGH:.0%}" if len(better) else ""
     return f": its stream holds only {share:.0%} of the difference of the predictions{advice}"
-
-
-def restored_at(profile: pd.DataFrame, layer: int) -> float:
-    """The restored share at a layer, in between two that were measured the smaller of theirs; NaN where none was."""
-    known = profile[profile["restored"].notna()].sort_values("layer")
-    places, shares = known["layer"].to_numpy(int), known["restored"].to_numpy(float)
-    if layer in places:
-        return float(shares[places == layer][0])
-    at = int(np.searchsorted(places, layer))
-    return float(min(shares[at - 1], shares[at])) if 0 < at < len(places) else float("nan")
 
 
 def check_streams(cache: ActivationCache) -> None:

@@ -33,15 +33,13 @@ from mneme.harvest.batch_memory import LOGITS
 from mneme.harvest.behaviour import compare_predictions
 from mneme.harvest.continuation import run_on
 from mneme.harvest.forward import started_midway
+from mneme.harvest.layer_choice import ENOUGH
 from mneme.harvest.plan import Plan
 from mneme.models import ModelPair
 from mneme.models.layers import layer_of_parameter, residual
 from mneme.models.traced import handle
 from mneme.stats.fieller import ratio_interval
 
-ENOUGH = 0.9
-"""Restored share from which on a layer shows enough. Set before any pair was looked at: a dictionary leaves about 15%
-of a stream's variance unexplained anyway, and a layer should cost less than the dictionary that reads it."""
 SMALLEST_KL = 0.01
 """Mean KL(base || tuned), nats per token, below which no share is told: rounding would decide it."""
 DOCUMENTS, LENGTH = 32, 32

@@ -20,6 +20,7 @@ from mneme.report.collect import text
 from mneme.report.explainers import explainer_pairs, explainers
 from mneme.report.labels import label_quality, unreliable
 from mneme.report.latents import Latent, Remark
+from mneme.report.layers import Layers, layers
 from mneme.report.model import Effect, Entry, Missing, Null, Report, Score
 from mneme.report.patched import Causal, causal
 from mneme.report.power import Power, power
@@ -55,6 +56,7 @@ def build_report(run: Run, *, max_latents: int = 10) -> Report:
     effects = collect.effects(run, margin)
     nulls = collect.nulls(run)
     found_power = power(run)
+    found_layers = layers(run)
     scores = collect.scores(run)
     counts = collect.verdict_counts(run)
     versions, version_gap = _versions(run.path)
@@ -79,6 +81,7 @@ def build_report(run: Run, *, max_latents: int = 10) -> Report:
         health=collect.health(run),
         nulls=nulls,
         power=found_power,
+        layers=found_layers,
         label_quality=label_quality(run),
         labels_unreliable=unreliable(run),
         explainers=explainers(run),
@@ -91,6 +94,7 @@ def build_report(run: Run, *, max_latents: int = 10) -> Report:
             *_missing_parts(effects, latents, nulls, scores, judged=bool(counts)),
             *_missing_power(found_power, effects),
             *_missing_patches(patched, latents),
+            *_missing_layers(found_layers, {s.stage for s in stages}),
             *version_gap,
             *remark_gap,
         ),
@@ -165,6 +169,13 @@ def _missing_patches(patched: Causal, latents: tuple[Latent, ...]) -> list[Missi
         return []
     what = "whether these latents are why the predictions differ (patching)"
     return [Missing(what, "mneme causal .", "in the run's folder")]
+
+
+def _missing_layers(found: Layers, done: set[str]) -> list[Missing]:
+    if found.layers or "attribution" not in done:
+        return []
+    what = "how much of the change the layer that was read can show (the layer profile)"
+    return [Missing(what, "mneme evidence . --only layers", "in the run's folder")]
 
 
 def _missing_parts(

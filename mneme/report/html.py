@@ -10,7 +10,7 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from mneme.report import charts, explainers, format, labels, method, patched, power
+from mneme.report import charts, explainers, format, labels, layers, method, patched, power
 from mneme.report import phrases as words
 from mneme.report.model import Report
 
@@ -38,6 +38,7 @@ def _environment() -> Environment:
         labels=labels,
         patched=patched,
         powers=power,
+        profile=layers,
     )
     # Every text goes through `visible` before it is escaped: {{ text|v }}.
     environment.filters["v"] = format.visible

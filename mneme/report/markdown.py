@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from mneme.report import explainers as labelling
-from mneme.report import labels, patched, power, stability
+from mneme.report import labels, layers, patched, power, stability
 from mneme.report import phrases as words
 from mneme.report.format import ABSENT, count, duration, interval, number, of_all, percent, with_unit
 from mneme.report.format import markdown as md
@@ -133,11 +133,7 @@ def _sure(report: Report) -> Iterable[str]:
                 for n in report.nulls
             ),
         )
-    if report.power.channels:
-        yield "What could have been found: " + md(report.power.sentence, 600)
-        yield _table(power.COLUMNS, power.channel_rows(report.power))
-        yield "Each category's weakest channel:"
-        yield _table(power.CATEGORY_COLUMNS, power.category_rows(report.power))
+    yield from _found_where(report)
     if report.label_quality:
         yield f"Labels: {labels.NOTE} {labels.unreliable_sentence(report.labels_unreliable)}"
         yield _table(labels.COLUMNS, labels.quality_rows(report.label_quality))
@@ -171,6 +167,18 @@ def _sure(report: Report) -> Iterable[str]:
     entries = [(e.name, e.value) for e in (*report.versions, *report.seeds)]
     if entries:
         yield _table(("version or seed", "value"), entries)
+
+
+def _found_where(report: Report) -> Iterable[str]:
+    """Which layer shows the change, and what could have been found there."""
+    if report.layers.layers:
+        yield "Which layer shows the change: " + md(" ".join(report.layers.sentences), 1000)
+        yield _table(layers.COLUMNS, layers.layer_rows(report.layers))
+    if report.power.channels:
+        yield "What could have been found: " + md(report.power.sentence, 600)
+        yield _table(power.COLUMNS, power.channel_rows(report.power))
+        yield "Each category's weakest channel:"
+        yield _table(power.CATEGORY_COLUMNS, power.category_rows(report.power))
 
 
 def _missing(part: Missing) -> str:

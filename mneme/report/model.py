@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from mneme.report.compared import Explainer, ExplainerPair
 from mneme.report.latents import Bin, LabelQuality, Latent, Point, Remark
+from mneme.report.layers import Layers
 from mneme.report.patched import Causal
 from mneme.report.power import Power
 
@@ -196,6 +197,7 @@ class Report:
     health: tuple[HealthCheck, ...]
     nulls: tuple[Null, ...]
     power: Power
+    layers: Layers
     label_quality: tuple[LabelQuality, ...]
     labels_unreliable: float | None
     """share of scored latents whose label isn't shown to beat other latents' labels"""

@@ -45,10 +45,10 @@ def run_retrained(
 
     Half of the documents of one category (of those that latents touch least, the one with most text) are displaced
     along one random direction outside the decoders' span. A row a size: category, size (share of typical), called
-    (changed latents), cosine (the largest of a called latent's change and the displacement),
-    affected_share, affected_share_low, affected_share_high, found. Dictionaries are kept in the run's `checks/`, so a
-    call that was stopped goes on. Raises RunError for a folder that is no finished run, ConfigError where no category
-    has text enough.
+    (changed latents), cosine (the largest of a called latent's change and the displacement), affected_share,
+    affected_share_low, affected_share_high, found; also the run's table `power_retrained`. Dictionaries are kept in the
+    run's `checks/`, so a call that was stopped goes on. Raises RunError for a folder that is no finished run,
+    ConfigError where no category has text enough.
     """
     from mneme.run.finished import finished_context, kept_crosscoder
     from mneme.run.power import check_ready, margin_of, text_of
@@ -77,7 +77,10 @@ def run_retrained(
             crosscoder = kept_crosscoder(context, f"checks/{name}", context.config.crosscoder, cache)
             told = _told(context, crosscoder, cache, assigned, c, typical, direction)
             found.append({"category": assigned.taxonomy.keys[c], "size": times * margin, **told})
-    return pd.DataFrame(found)
+        table = pd.DataFrame(found)
+        with run.stage_writer() as writer:
+            writer.replace("power_retrained", table)
+    return table
 
 
 def _category(effects: pd.DataFrame, assigned: Assigned, least: float) -> int:

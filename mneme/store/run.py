@@ -137,6 +137,16 @@ class Run:
         """
         return self.sql("SELECT * FROM layer_profile ORDER BY layer")
 
+    def evidence(self) -> pd.DataFrame:
+        """What has been tested of this run, a row a part of `mneme evidence`.
+
+        part, title, tells; state: done, running, waiting (its turn in the running job comes), not tested; note (how far
+        it is, or why it could not be done); command (what tests it).
+        """
+        from mneme.store.queries.evidence_parts import states
+
+        return states(self)
+
     def contexts(self, latent: int) -> pd.DataFrame:
         """The latent's contexts, strongest first."""
         return self.sql(

@@ -308,6 +308,22 @@ def m021_layer_profile(db: duckdb.DuckDBPyConnection) -> None:
     )
 
 
+def m022_power_retrained(db: duckdb.DuckDBPyConnection) -> None:
+    """What a dictionary trained anew on displaced activations finds (`mneme power RUN --retrain`)."""
+    db.execute(
+        """
+        CREATE TABLE power_retrained (       -- a row a size; see mneme/run/power_retrain.py
+            category VARCHAR,
+            size DOUBLE,                     -- of the displacement, share of typical deviation
+            called INTEGER,                  -- changed latents
+            cosine DOUBLE,                   -- the largest of a called latent's change and the displacement
+            affected_share DOUBLE, affected_share_low DOUBLE, affected_share_high DOUBLE,  -- of the category's text
+            found BOOLEAN
+        )
+        """
+    )
+
+
 MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     m001_initial,
     m002_labels_stage,
@@ -330,5 +346,6 @@ MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     m019_turns,
     m020_seeds,
     m021_layer_profile,
+    m022_power_retrained,
 ]
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -24,7 +24,19 @@ FLAGS = [
     "--enable-unsafe-swiftshader",
 ]
 PAGES = [
-    *["", "side_effects", "latents", "latent", "map", "review", "try_text", "compare", "health", "report"],
+    *[
+        "",
+        "side_effects",
+        "latents",
+        "latent",
+        "map",
+        "review",
+        "try_text",
+        "compare",
+        "evidence",
+        "health",
+        "report",
+    ],
     "runs",
 ]
 IN_CHROMIUM = [

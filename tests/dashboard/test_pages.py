@@ -25,6 +25,7 @@ PAGES = [
         "review",
         "try_text",
         "compare",
+        "evidence",
         "health",
         "report",
     ],

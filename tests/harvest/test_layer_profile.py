@@ -19,7 +19,8 @@ from mneme.corpus import Corpus, Document
 from mneme.harvest import ActivationCache, HarvestConfig, harvest
 from mneme.harvest import kept_profile as kept
 from mneme.harvest import layer_profile as profiles
-from mneme.harvest.layer import auto_layer, choose_layer, restored_at
+from mneme.harvest.layer import choose_layer
+from mneme.harvest.layer_choice import ENOUGH, auto_layer, restored_at
 from mneme.harvest.plan import Plan, make_plan
 from mneme.models import ModelPair, pair_models
 
@@ -167,8 +168,8 @@ def test_auto_reads_from_the_middle_on_where_the_edit_has_arrived(
     share, _ = by_hooks(pair, plan)
     if expected is not None:
         assert chosen == expected
-    assert share[chosen] >= profiles.ENOUGH
-    assert (share[MIDDLE:chosen] < profiles.ENOUGH).all()
+    assert share[chosen] >= ENOUGH
+    assert (share[MIDDLE:chosen] < ENOUGH).all()
 
 
 @pytest.mark.parametrize("make", [full_fine_tune, adapter])
@@ -179,8 +180,8 @@ def test_auto_of_a_change_in_every_layer_is_the_earliest_that_holds_enough(
     plan = plan_of(pair, text)
     chosen, why = choose_layer(HarvestConfig(), pair, profiles.layer_profile(pair, plan))
     share, _ = by_hooks(pair, plan)
-    if (share[MIDDLE:] >= profiles.ENOUGH).any():
-        assert share[chosen] >= profiles.ENOUGH and share[MIDDLE:chosen].max(initial=0) < profiles.ENOUGH
+    if (share[MIDDLE:] >= ENOUGH).any():
+        assert share[chosen] >= ENOUGH and share[MIDDLE:chosen].max(initial=0) < ENOUGH
     else:
         assert "holds most" in why and share[chosen] >= share[MIDDLE:].max() - 1e-3
 
@@ -212,7 +213,7 @@ def test_a_layer_that_is_set_is_read_with_a_remark_where_it_is_poor(text: Corpus
     pair = changed_in(2, 10)
     profile = profiles.layer_profile(pair, plan_of(pair, text))
     share = restored_at(profile, 6)
-    assert share < profiles.ENOUGH
+    assert share < ENOUGH
     poor = choose_layer(HarvestConfig(layer=6), pair, profile)
     assert poor.layer == 6 and f"only {share:.0%}" in poor.why and "layer 10 holds 90%" in poor.why
     assert choose_layer(HarvestConfig(layer=10), pair, profile) == (10, "set by harvest.layer")

@@ -80,6 +80,7 @@ STAGE = Stage(
         "outcomes",
         "evaluation",
         "power",
+        "power_retrained",  # `mneme power --retrain`
     ),
     inputs=lambda context: sha256(context.outcomes_file) if context.outcomes_file else "",
     revision=5,

@@ -77,3 +77,11 @@ def health_values(run: Run) -> dict[str, float]:
 def label_counts(run: Run) -> list[tuple[str, int]]:
     """(method, labels by it)."""
     return run.rows("SELECT method, count(*) FROM labels GROUP BY 1 ORDER BY 1")
+
+
+def power_retrained(run: Run) -> pd.DataFrame:
+    """Table `power_retrained`, with the category's name, by size; empty where it was not made."""
+    return run.sql(
+        "SELECT p.*, coalesce(k.name, p.category) AS name FROM power_retrained p"
+        " LEFT JOIN categories k USING (category) ORDER BY size"
+    )

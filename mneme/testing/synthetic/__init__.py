@@ -17,7 +17,7 @@ import pandas as pd
 import mneme
 from mneme.store.run import Run, StageWriter
 from mneme.testing.synthetic.causal import write_causal
-from mneme.testing.synthetic.effects import write_effects, write_power
+from mneme.testing.synthetic.effects import write_effects, write_power, write_power_retrained
 from mneme.testing.synthetic.labels import write_labels
 from mneme.testing.synthetic.latents import make_latents, write_betas, write_health
 from mneme.testing.synthetic.meaning import write_contexts, write_interpretation
@@ -68,6 +68,7 @@ def make_synthetic_run(
             if "effects" in stages:
                 write_effects(writer, rng, frame, hostile)
                 write_power(writer)
+                write_power_retrained(writer)
         now = datetime.datetime(2026, 1, 1, 12)
         names = [s for s in STAGES if s in stages]
         writer.replace(

@@ -220,3 +220,15 @@ def write_power(writer: StageWriter) -> None:
                 (key, channel, unit, margin, smallest, at, cases, LITTLE_TEXT if little else None, text)
             )
     writer.replace("power", pd.DataFrame(rows, columns=list(COLUMNS)).astype({"n_cases": "Int64"}))
+
+
+def write_power_retrained(writer: StageWriter) -> None:
+    """A displacement of three sizes, found at the largest."""
+    rows = [
+        (0.0, 31, 0.08, 0.02, 0.01, 0.04, False),
+        (0.3, 33, 0.21, 0.05, 0.02, 0.09, False),
+        (1.2, 40, 0.93, 0.48, 0.41, 0.55, True),
+    ]
+    ends = ["affected_share", "affected_share_low", "affected_share_high"]
+    frame = pd.DataFrame(rows, columns=["size", "called", "cosine", *ends, "found"])
+    writer.replace("power_retrained", frame.assign(category=list(CATEGORIES)[2]))
