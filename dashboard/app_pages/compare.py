@@ -88,6 +88,9 @@ st.html(
     + "</div>"
 )
 
+if beware := queries.other_layers(run, other):
+    st.warning(words.markdown(beware, 300), icon=":material/layers:")
+
 kept = CompareFile(run.path, other.path)
 
 

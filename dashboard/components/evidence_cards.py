@@ -7,6 +7,7 @@ import streamlit as st
 from dashboard.components import narrow, theme, words
 from mneme.causal.patching_sentences import joint_sentences
 from mneme.power.summary import sentence
+from mneme.report import collect, stability
 from mneme.store.queries import causal, quality
 from mneme.store.queries.evidence_parts import DONE, NOT_TESTED, RUNNING, WAITING
 from mneme.store.run import Run
@@ -73,13 +74,7 @@ def _causal(run: Run) -> list[str]:
 
 
 def _seeds(run: Run) -> list[str]:
-    health = quality.health_values(run)
-    lines = (
-        ("seed_persistence", "{:.1%} of live latents are found again by dictionaries of other seeds."),
-        ("pw_mcc", "Matched decoders have a cosine of {:.2f}."),
-        ("category_persistence", "{:.0%} of categories have the same verdict."),
-    )
-    return [text.format(health[metric]) for metric, text in lines if metric in health]
+    return [stability.sentence(collect.health(run))]
 
 
 def _nulls(run: Run) -> list[str]:

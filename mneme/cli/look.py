@@ -45,7 +45,7 @@ def compare(
 ) -> None:
     """Two runs (layers, seeds, tunes): which latents are the same, and is the verdict?"""
     from mneme.compare.cache import CompareFile
-    from mneme.store.queries.compare import both_effects, both_latents
+    from mneme.store.queries.compare import both_effects, both_latents, other_layers
     from mneme.store.run import open_run
 
     runs = (open_run(run_folder), open_run(other))
@@ -56,6 +56,8 @@ def compare(
     called = agreed[agreed["verdict"].isin(CHANGED)]
     effects = both_effects(*runs)
     out.print(f"{found.why} Matched by {found.method}.", highlight=False)
+    if beware := other_layers(*runs):
+        out.print(beware, highlight=False)
     shown = Table(box=None, show_header=False)
     shown.add_row("latents found in both", f"{len(agreed):,} of {len(both):,} pairs")
     shown.add_row("of them called changed by the first", f"{len(called):,}")

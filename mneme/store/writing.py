@@ -67,7 +67,14 @@ def _artefacts(folder: Path) -> dict[str, str]:
     """Name -> SHA-256 of all that belongs to the run. Those that its tables were made from: as they were then."""
 
     run = Run(folder)
-    skipped = {"manifest.json", "progress.json", "run.lock", "analyst.duckdb"}
+    skipped = {
+        "manifest.json",
+        "progress.json",
+        "run.lock",
+        "analyst.duckdb",
+        "evidence.json",
+        "evidence.lock",
+    }
     of_pages = {"probe", "compare"}  # what people asked of the finished run
     sealed = {seal.file: seal for seal in seals(folder)}
     unfinished = {room for room, stage in ROOMS.items() if run.finished(stage) is None}

@@ -14,7 +14,7 @@ from mneme._util.errors import RunError
 from mneme.compare.cache import CompareFile
 from mneme.compare.compare import compare_runs
 from mneme.compare.match import by_firing, by_label
-from mneme.store.queries.compare import both_effects, both_latents
+from mneme.store.queries.compare import both_effects, both_latents, other_layers
 from mneme.store.run import Run
 
 
@@ -60,6 +60,8 @@ def test_a_run_compared_with_itself_differs_in_nothing(
         writer.set_info(layer="1")
     with runs[1].stage_writer() as writer:
         writer.set_info(**{"layer": "1", **other})
+    beware = other_layers(*runs)
+    assert ("different layers, 1" in beware and "and 2" in beware) == (other.get("layer") == "2")
     kept = CompareFile(runs[0].path, runs[1].path)
     assert kept.read() is None and kept.state() == {}
     made = kept.make()

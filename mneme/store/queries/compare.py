@@ -11,6 +11,26 @@ from mneme.store.run import Run
 FACTS = ("base", "tuned", "layer", "latents", "k", "corpus", "n_tokens")
 
 
+def other_layers(one: Run, other: Run) -> str:
+    """What to beware of where the two runs read different layers, in a sentence; '' where they read the same.
+
+    With what share of the difference of the predictions each layer holds, where the runs' layer profiles tell.
+    """
+    read = [run.info().get("layer") for run in (one, other)]
+    if None in read or read[0] == read[1]:
+        return ""
+    told = []
+    for run, layer in zip((one, other), read, strict=True):
+        found = run.rows(
+            "SELECT restored FROM layer_profile WHERE layer = ? AND restored IS NOT NULL", [layer]
+        )
+        told.append(f"{layer}" + (f" (holds {found[0][0]:.0%} of the change)" if found else ""))
+    return (
+        f"The runs read different layers, {told[0]} and {told[1]}: another verdict may be the layer's, not the"
+        " models'."
+    )
+
+
 def comparable_latents(run: Run) -> pd.DataFrame:
     """What a comparison shows of each latent: latent, verdict, log_ratio, severity, dead, label."""
     return run.sql(
