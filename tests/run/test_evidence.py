@@ -161,3 +161,12 @@ def test_bad_input_is_told(run: Run, tmp_path: Path) -> None:
     half = make_synthetic_run(tmp_path / "half", latents=20, contexts=1, stages=("harvest",))
     with pytest.raises(RunError, match="is not finished"):
         evidence.run_evidence(half.path)
+
+
+def test_the_list_says_what_is_done_and_starts_nothing(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    from mneme.cli import app
+
+    app(["evidence", str(run.path), "--list"], standalone_mode=False)
+    said = capsys.readouterr().out
+    assert all(name in said for name in NAMES) and "not tested" in said
+    assert not (run.path / FILE).exists()
