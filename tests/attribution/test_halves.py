@@ -120,3 +120,8 @@ def test_the_correlation_leaves_undefined_betas_out():
     halves[0, 0, 3] = np.nan
     found = correlation(halves)
     assert 0.95 < found[0] < 1 and np.isnan(found[1])
+
+
+def test_titles_are_shown_whole():
+    rows = half_rows(np.ones((2, 2, 9)), np.ones((2, 9)), MARGIN, LEVEL)
+    assert max(len(row["title"]) for row in rows) <= 70  # where the page Health cuts them

@@ -54,6 +54,13 @@ def test_every_page_runs(monkeypatch: pytest.MonkeyPatch, runs: Path, page: str,
     assert open_page(monkeypatch, runs, page, run).title
 
 
+def test_a_latent_says_in_how_many_seeds_it_is_found(monkeypatch: pytest.MonkeyPatch, runs: Path) -> None:
+    wanted = "SELECT latent, seeds_found FROM latents WHERE n_seeds = 3 AND seeds_found < 3 LIMIT 1"
+    [(latent, found)] = Run(runs / "whole").rows(wanted)
+    app = open_page(monkeypatch, runs, "latent", latent=str(latent))
+    assert any(f"found in {found} of 3 seeds" in each.value for each in app.markdown)
+
+
 def test_an_empty_folder_says_how_to_make_a_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("MNEME_RUNS", str(tmp_path))
     app = AppTest.from_file(str(APP), default_timeout=30).run()

@@ -10,6 +10,8 @@ from mneme.attribution.reasons import REASONS
 from mneme.store.run import StageWriter
 from mneme.testing.synthetic.texts import CATEGORIES
 
+_SEEDS = 3
+
 
 def make_latents(rng: np.random.Generator, n: int) -> pd.DataFrame:
     """(n rows) the `latents` table, and `home`: the index of the category each latent was made for."""
@@ -39,6 +41,7 @@ def make_latents(rng: np.random.Generator, n: int) -> pd.DataFrame:
     cosine = 1 - np.abs(rng.normal(0, 0.05, n)) - 0.1 * np.abs(ratio)
     redirected = kind == "redirected"
     noise = rng.normal(0, 0.02, (2, n))
+    found = np.random.default_rng(n).binomial(_SEEDS, 0.4, n).astype(float)  # in dictionaries of other seeds
     frame = pd.DataFrame(
         {
             "latent": np.arange(n),
@@ -66,6 +69,9 @@ def make_latents(rng: np.random.Generator, n: int) -> pd.DataFrame:
             "kl": np.abs(ratio) * 0.6 + rng.exponential(0.02, n),
             "nll_change": np.abs(ratio) * 0.8 + rng.normal(0, 0.05, n),
             "severity": np.abs(ratio) * np.sqrt(rate),
+            "stability": found / _SEEDS,
+            "seeds_found": found,
+            "n_seeds": float(_SEEDS),
             "verdict": kind,
             "reason": [
                 uncertain[j % len(uncertain)] if word == "uncertain" else None for j, word in enumerate(kind)
@@ -83,6 +89,7 @@ def make_latents(rng: np.random.Generator, n: int) -> pd.DataFrame:
         *["decoder_cosine", "beta_base", "beta_tuned", "nu_error", "nu_reconstruction", "log_ratio"],
         *["ci_low", "ci_high", "p_value", "q_value", "split_half_base", "split_half_tuned"],
         *["mean_activation", "max_activation", "kl", "nll_change", "severity", "umap_x", "umap_y"],
+        *["stability", "seeds_found", "n_seeds"],
     ]
     frame.loc[dead, unmeasured] = np.nan
     frame.loc[dead, ["firing_rate", "n_active", "n_documents"]] = 0
@@ -134,13 +141,31 @@ def write_health(writer: StageWriter, latents: pd.DataFrame) -> None:
         ("explained_variance_base", "Explained variance, base", 0.82, "share", ">= 0.7", "ok", ""),
         ("explained_variance_tuned", "Explained variance, tuned", 0.80, "share", ">= 0.7", "ok", ""),
         (
-            "beta_instability",
-            "Beta differs between halves",
+            "half_margin_base",
+            "Beta of half the text off the other half's beyond the margin, base",
             0.12,
-            "share",
-            "<= 0.1",
+            "share of latents",
+            "warn > 0.0455, fail > 0.317",
             "warn",
             "Read more text.",
+        ),
+        (
+            "seed_persistence",
+            "Latents found again from another start",
+            0.4,
+            f"share of live latents, mean of {_SEEDS} independent starts",
+            "warn < 0.3",
+            "ok",
+            "",
+        ),
+        (
+            "change_r2",
+            "Change at each token, as another start predicts it",
+            0.92,
+            "R2",
+            "warn < 0.5",
+            "ok",
+            "",
         ),
         ("l0", "Active latents per token", 32.4, "latents", "", "info", ""),
     ]
