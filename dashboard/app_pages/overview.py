@@ -2,9 +2,10 @@
 
 import streamlit as st
 
-from dashboard.components import charts, narrow, plots, review, state, tables, theme, words
+from dashboard.components import charts, findings, narrow, plots, review, state, tables, theme, words
 from mneme._util.vocabulary import CHANGED
 from mneme.store.queries import effects as effect_queries
+from mneme.store.queries import findings as finding_queries
 from mneme.store.queries import latents as latent_queries
 from mneme.store.queries import overview, quality
 from mneme.store.queries.latents import LatentFilter
@@ -68,6 +69,21 @@ with st.container(horizontal=True, gap="small"):  # wraps on a narrow screen
             delta_arrow="off",
             help=meaning,
             border=True,
+        )
+
+if "findings" in quality.finished_stages(run):
+    found = finding_queries.findings(run)
+    held, changed = finding_queries.latents_changed(run)
+    if not found.empty:
+        st.subheader("Findings", help=findings.HELP)
+        st.html(findings.cards_html(found))
+        beyond = (
+            f" {len(found) - findings.MOST} smaller findings are in the report."
+            if len(found) > findings.MOST
+            else ""
+        )
+        st.caption(
+            f"{held:,} of {changed:,} changed latents belong to a finding; the others stay single.{beyond}"
         )
 
 first, second, third = narrow.stacking("overview", abreast=2).columns([1, 1, 1.1], gap="medium")

@@ -22,6 +22,7 @@ STAGE_OF = {
     "interpretation": "gathering where latents fire",
     "labels": "naming the latents",
     "effects": "predicting effects",
+    "findings": "grouping what changed",
 }
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from mneme._util.errors import RunError
 from mneme.effects.config import EffectsConfig
-from mneme.report import collect
+from mneme.report import collect, findings
 from mneme.report.analyst import OWN, kept, read_remarks, reviewed
 from mneme.report.baselines import compare
 from mneme.report.collect import text
@@ -24,6 +24,7 @@ from mneme.report.layers import Layers, layers
 from mneme.report.model import Effect, Entry, Missing, Null, Report, Score
 from mneme.report.patched import Causal, causal
 from mneme.report.power import Power, power
+from mneme.store.queries.findings import latents_changed
 from mneme.store.queries.quality import uncertain_reasons
 from mneme.store.run import Run
 
@@ -36,6 +37,7 @@ _STAGES = {
     "interpretation": "contexts of the latents",
     "labels": "labels of the latents",
     "effects": "effects on subject areas",
+    "findings": "findings: which changed latents do one thing",
 }
 
 _AGAIN = ("mneme run run.toml --out .", "in the run's folder")
@@ -63,6 +65,7 @@ def build_report(run: Run, *, max_latents: int = 10) -> Report:
     remarks, remark_gap = _remarks(run.path)
     latents = reviewed(collect.latents(run, max_latents, kept(remarks)), remarks)
     patched = causal(run)
+    grouped = findings.findings(run)
     return Report(
         verdict=text(info.get("verdict_sentence"), 2000),
         run_verdict=text(info.get("run_verdict")),
@@ -76,6 +79,8 @@ def build_report(run: Run, *, max_latents: int = 10) -> Report:
             (text(reason) or "no reason kept by an earlier mneme", n) for reason, n in uncertain_reasons(run)
         ),
         effects=effects,
+        findings=grouped,
+        findings_sentence=_findings_sentence(run, grouped, {s.stage for s in stages}),
         outcome_margin=margin,
         latents=latents,
         health=collect.health(run),
@@ -145,6 +150,10 @@ def _remarks(folder: Path) -> tuple[tuple[Remark, ...], list[Missing]]:
     except (RunError, OSError):
         what = "the analyst's notes: analyst.duckdb can't be read"
         return (), [Missing(what, "mneme report .", "in the run's folder")]
+
+
+def _findings_sentence(run: Run, found: tuple[findings.Finding, ...], done: set[str]) -> str:
+    return findings.sentence(found, *latents_changed(run)) if "findings" in done else ""
 
 
 def _missing_stages(done: set[str]) -> list[Missing]:

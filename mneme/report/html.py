@@ -10,7 +10,7 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from mneme.report import charts, explainers, format, labels, layers, method, patched, power
+from mneme.report import charts, explainers, findings, format, labels, layers, method, patched, power
 from mneme.report import phrases as words
 from mneme.report.model import Report
 
@@ -35,6 +35,7 @@ def _environment() -> Environment:
         labelling=explainers,
         method=method,
         w=words,
+        findings=findings,
         labels=labels,
         patched=patched,
         powers=power,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from mneme.report import explainers as labelling
-from mneme.report import labels, layers, patched, power, stability
+from mneme.report import findings, labels, layers, patched, power, stability
 from mneme.report import phrases as words
 from mneme.report.format import ABSENT, count, duration, interval, number, of_all, percent, with_unit
 from mneme.report.format import markdown as md
@@ -22,6 +22,7 @@ def to_markdown(report: Report) -> str:
         *(f"> {md(caution, 1000)}" for caution in words.cautions(report)),
         *_compared(report),
         *_moved(report),
+        *_findings(report),
         *_supports(report),
         *_sure(report),
         *_analyst(report),
@@ -66,6 +67,23 @@ def _moved(report: Report) -> Iterable[str]:
             for e in report.effects
         ),
     )
+
+
+def _findings(report: Report) -> Iterable[str]:
+    if not report.findings_sentence:
+        return
+    yield "## Findings"
+    yield md(report.findings_sentence, 1000)
+    if report.findings:
+        yield _table(findings.COLUMNS, findings.rows(report.findings))
+    for found in report.findings:
+        if found.contexts:
+            yield f"### {md(found.name).strip()}"
+            yield _table(("measure", "value"), findings.numbers(found))
+            yield "\n".join(f"- {_context(c)}" for c in found.contexts)
+    if any(found.parent for found in report.findings):
+        yield "Parts of the first, split by firing:"
+        yield _list(findings.part(f) for f in report.findings if f.parent)
 
 
 def _supports(report: Report) -> Iterable[str]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mneme.report.compared import Explainer, ExplainerPair
+from mneme.report.findings import Finding
 from mneme.report.latents import Bin, LabelQuality, Latent, Point, Remark
 from mneme.report.layers import Layers
 from mneme.report.patched import Causal
@@ -190,6 +191,9 @@ class Report:
     uncertain_reasons: tuple[tuple[str, int], ...]
     """why latents are uncertain, the most frequent reason first"""
     effects: tuple[Effect, ...]
+    findings: tuple[Finding, ...]
+    """the one that explains most first, parts of one last; empty where no latent changed, or before the stage"""
+    findings_sentence: str
     outcome_margin: float
     """a smaller measured change of NLL is none, nats per token"""
     latents: tuple[Latent, ...]

@@ -64,6 +64,17 @@ COUNTS = {
 }
 """Facts that are whole numbers."""
 
+FINDINGS = (
+    "SELECT f.*, coalesce(a.areas, []) AS areas, c.kl_share AS causal_share, c.kl_low AS causal_low,"
+    " c.kl_high AS causal_high, p.kl_share AS causal_pca, c.of_pca, c.of_pca_low, c.of_pca_high FROM findings f"
+    " LEFT JOIN (SELECT finding, list(coalesce(k.name, x.category) ORDER BY x.affected_share DESC, x.category) AS areas"
+    " FROM finding_categories x LEFT JOIN categories k USING (category) WHERE x.affected_share_low >= ?"
+    " GROUP BY finding) a USING (finding)"
+    " LEFT JOIN causal_findings c ON c.finding = f.finding AND c.patch = 'undo' AND c.source = 'finding'"
+    " LEFT JOIN causal_findings p ON p.finding = f.finding AND p.patch = 'undo' AND p.source = 'pca'"
+)
+"""A row a finding or part of one; the parameter: least lower end of a category's affected share."""
+
 _LOCK = threading.RLock()  # to open an older run is to bring its manifest up to date, which reads it
 _CONNECTIONS: dict[Path, tuple[tuple[int, int], duckdb.DuckDBPyConnection]] = {}
 
@@ -146,6 +157,18 @@ class Run:
         from mneme.store.queries.evidence_parts import states
 
         return states(self)
+
+    def findings(self, *, min_affected_share: float = 0.125) -> pd.DataFrame:
+        """A row a finding, the one that explains most first; parts of one follow with the finding as `parent`.
+
+        Columns of table `findings` (mneme/store/schema.py); `areas`: the categories of which it affects at least
+        `min_affected_share` of the text, by the lower end of the interval; `causal_share` ... `of_pca_high`: what
+        patching did, NaN before `mneme causal`. Empty where no latent changed, or before the stage `findings`.
+        """
+        return self.sql(
+            f'{FINDINGS} ORDER BY parent IS NOT NULL, parent, "rank"',
+            [min_affected_share],
+        )
 
     def contexts(self, latent: int) -> pd.DataFrame:
         """The latent's contexts, strongest first."""

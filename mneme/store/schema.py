@@ -324,6 +324,58 @@ def m022_power_retrained(db: duckdb.DuckDBPyConnection) -> None:
     )
 
 
+def m023_findings(db: duckdb.DuckDBPyConnection) -> None:
+    """Sets of changed latents that do one thing (mneme/findings)."""
+    db.execute(
+        """
+        CREATE TABLE findings (
+            finding VARCHAR,                 -- its id: made of its latents and what the dictionary holds of them
+            parent VARCHAR,                  -- NULL; else the finding that this is a part of, split by firing
+            "rank" INTEGER,                  -- 0 explains most; of parts: within the finding
+            name VARCHAR, name_method VARCHAR, name_detail VARCHAR,  -- as label, method and detail of `labels`
+            n_latents INTEGER,               -- its own members
+            explained DOUBLE,                -- share of all squared difference that it explains by itself
+            share DOUBLE,                    -- its part of what all changed latents explain; NULL: they explain nothing
+            dimensions INTEGER,              -- principal directions that hold 90% of its squared displacement
+            main_share DOUBLE,               -- of its squared displacement along the first of them
+            firing_rate DOUBLE,              -- share of tokens it moves
+            displacement DOUBLE,             -- mean over tokens, of the base's typical deviation
+            affected_share DOUBLE, affected_share_low DOUBLE, affected_share_high DOUBLE,  -- of all text
+            nll_change DOUBLE, nll_low DOUBLE, nll_high DOUBLE,  -- where it moves tokens, weighted by how far
+            kl DOUBLE,
+            profile DOUBLE[],                -- mean displacement of documents, the most displaced first
+            seeds_found INTEGER, n_seeds INTEGER  -- NULL: not tested
+        );
+        CREATE TABLE finding_latents (
+            finding VARCHAR, latent INTEGER, "rank" INTEGER,
+            home BOOLEAN,                    -- false: a member of another finding whose change is this one's as well
+            correlation DOUBLE,              -- of its predicted change with that of the other members
+            share DOUBLE                     -- its part of what all changed latents explain
+        );
+        CREATE TABLE finding_categories (
+            finding VARCHAR, category VARCHAR,
+            affected_share DOUBLE, affected_share_low DOUBLE, affected_share_high DOUBLE,
+            displacement DOUBLE
+        );
+        CREATE TABLE finding_contexts (      -- as `contexts`; activations are displacements, raw units
+            finding VARCHAR, "rank" INTEGER, split VARCHAR, document INTEGER, position INTEGER, start INTEGER,
+            tokens VARCHAR[], activations FLOAT[], kl FLOAT[], nll_change FLOAT[]
+        );
+        CREATE TABLE finding_lens (          -- its main direction through the tuned model's head
+            finding VARCHAR, direction VARCHAR, "rank" INTEGER, token VARCHAR, logit DOUBLE
+        );
+        CREATE TABLE causal_findings (       -- `mneme causal`: as `causal`, of each finding's change
+            finding VARCHAR, patch VARCHAR,
+            source VARCHAR,                  -- finding, pca, random latents, random direction, other findings
+            n_documents INTEGER, n_tokens BIGINT,
+            kl_before DOUBLE, kl_after DOUBLE, kl_share DOUBLE, kl_low DOUBLE, kl_high DOUBLE,
+            nll_before DOUBLE, nll_after DOUBLE, nll_share DOUBLE, nll_low DOUBLE, nll_high DOUBLE,
+            of_pca DOUBLE, of_pca_low DOUBLE, of_pca_high DOUBLE  -- what the finding undoes, over what pca does
+        )
+        """
+    )
+
+
 MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     m001_initial,
     m002_labels_stage,
@@ -347,5 +399,6 @@ MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     m020_seeds,
     m021_layer_profile,
     m022_power_retrained,
+    m023_findings,
 ]
 SCHEMA_VERSION = len(MIGRATIONS)

@@ -29,7 +29,7 @@ _OURS = frozenset(
 )
 _FILES = [
     *("report.html", "report.md", "report.json", "latents.csv", "latents.parquet"),
-    *("causal.csv", "effects.csv", "outcomes.csv", "power.csv", "evaluation.csv"),
+    *("causal.csv", "effects.csv", "findings.csv", "outcomes.csv", "power.csv", "evaluation.csv"),
 ]
 
 

@@ -96,7 +96,7 @@ def test_a_changed_setting_redoes_its_stage_and_those_after_it_only(
     run = run_pipeline(make_config(changed), tmp_path / "run", replace=True)
     after = {stage: rest for stage, *rest in run.rows(query)}
     redone = {stage for stage in after if after[stage] != before[stage]}
-    assert redone == {"effects", "verdict", "report"}
+    assert redone == {"effects", "findings", "verdict", "report"}
     pd.testing.assert_frame_equal(run.sql("SELECT * FROM labels"), whole_run.sql("SELECT * FROM labels"))
 
 

@@ -66,7 +66,7 @@ def stopped_at_attribution(monkeypatch: pytest.MonkeyPatch) -> None:
         (
             {"effects": {"min_weight": 0.1}},
             "interpretation and labels and makes",
-            "effects, verdict and report again",
+            "effects, findings, verdict and report again",
         ),
     ],
 )
@@ -91,7 +91,12 @@ def test_asked_for_they_replace_what_depends_on_them(run: Run, settings: dict[st
     before = stages(run)
     made = run_pipeline(make_config(other(settings, effects={"min_weight": 0.1})), run.path, replace=True)
     after = stages(made)
-    assert {stage for stage in after if after[stage] != before[stage]} == {"effects", "verdict", "report"}
+    assert {stage for stage in after if after[stage] != before[stage]} == {
+        "effects",
+        "findings",
+        "verdict",
+        "report",
+    }
 
 
 def test_other_inputs_are_refused(run: Run, settings: dict[str, Any], tmp_path: Path) -> None:

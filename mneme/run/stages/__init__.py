@@ -7,6 +7,7 @@ from mneme.run.stages import (
     attribution,
     crosscoder,
     effects,
+    findings,
     harvest,
     interpretation,
     labels,
@@ -21,6 +22,7 @@ STAGES = (
     interpretation.STAGE,
     labels.STAGE,
     effects.STAGE,
+    findings.STAGE,
     verdict.STAGE,
     report.STAGE,
 )

@@ -16,6 +16,7 @@ _EXPORTS = {
     f" LEFT JOIN {BEST_LABEL} b USING (latent) ORDER BY latent",
     "effects": "SELECT e.*, c.name, c.grp FROM effects e LEFT JOIN categories c USING (category)"
     " ORDER BY effect DESC NULLS LAST, category",
+    "findings": 'SELECT * EXCLUDE (profile, name_detail) FROM findings ORDER BY parent IS NOT NULL, parent, "rank"',
     "outcomes": "SELECT * FROM outcomes ORDER BY category",
     "causal": "SELECT * FROM causal ORDER BY latent NULLS FIRST, patch DESC, source",
     "power": "SELECT * FROM power ORDER BY category NULLS FIRST, channel",

@@ -18,6 +18,7 @@ import mneme
 from mneme.store.run import Run, StageWriter
 from mneme.testing.synthetic.causal import write_causal
 from mneme.testing.synthetic.effects import write_effects, write_power, write_power_retrained
+from mneme.testing.synthetic.findings import write_findings
 from mneme.testing.synthetic.labels import write_labels
 from mneme.testing.synthetic.latents import make_latents, write_betas, write_health
 from mneme.testing.synthetic.meaning import write_contexts, write_interpretation
@@ -25,7 +26,7 @@ from mneme.testing.synthetic.texts import CATEGORIES, HOSTILE
 
 __all__ = ["HOSTILE", "STAGES", "make_synthetic_run"]
 
-STAGES = ("harvest", "crosscoder", "attribution", "interpretation", "labels", "effects")
+STAGES = ("harvest", "crosscoder", "attribution", "interpretation", "labels", "effects", "findings")
 
 
 def make_synthetic_run(
@@ -69,6 +70,8 @@ def make_synthetic_run(
                 write_effects(writer, rng, frame, hostile)
                 write_power(writer)
                 write_power_retrained(writer)
+            if "findings" in stages:
+                write_findings(writer, np.random.default_rng(seed), frame, window, documents, hostile)
         now = datetime.datetime(2026, 1, 1, 12)
         names = [s for s in STAGES if s in stages]
         writer.replace(
