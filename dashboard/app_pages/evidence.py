@@ -23,8 +23,8 @@ if profile.empty:
     st.caption("Not measured: the run is of an earlier mneme, or its models are on a server. To measure it:")
     st.code(f"mneme evidence {run.path} --only layers", language=None, wrap_lines=True)
 else:
-    for sentence in layer_sentences(profile, layer, words.plain(info.get("layer_why"), 300)):
-        st.markdown(words.markdown(sentence, 400))
+    told = layer_sentences(profile, layer, words.plain(info.get("layer_why"), 300))
+    st.markdown(words.markdown(" ".join(told), 900))
     one, two = narrow.stacking("layers").columns(2, gap="medium")
     with one:
         st.markdown("**Share of the difference of the predictions**")

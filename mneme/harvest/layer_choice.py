@@ -47,9 +47,16 @@ def auto_layer(profile: pd.DataFrame | None, middle: int, first_changed: int) ->
         )
     row = enough.sort_values("layer").iloc[0]
     layer = int(row["layer"])
-    what = "the middle layer" if layer == middle else "from the middle on, the earliest layer"
-    return Choice(layer, f"{what} whose stream holds {ENOUGH:.0%} of the difference of the predictions"
-                  f" ({row['restored']:.0%})")  # fmt: skip
+    share = f"{row['restored']:.0%}"
+    if layer == middle:
+        return Choice(
+            layer, f"the middle layer, whose stream holds {share} of the difference of the predictions"
+        )
+    return Choice(
+        layer,
+        f"from the middle on, the earliest layer whose stream holds {ENOUGH:.0%} of the difference of the predictions"
+        f" ({share})",
+    )
 
 
 def _place(layer: int, middle: int) -> str:

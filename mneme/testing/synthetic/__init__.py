@@ -95,7 +95,7 @@ def _info(writer: StageWriter, name: str, latents: int, documents: int, hostile:
         base=HOSTILE[1] if hostile else "made-up/base-135m",
         tuned=HOSTILE[4] if hostile else "made-up/base-135m-unlearned",
         layer=14,
-        layer_why="the middle layer whose stream holds 90% of the difference of the predictions (100%)",
+        layer_why="the middle layer, whose stream holds 100% of the difference of the predictions",
         n_layers=30,
         width=576,
         latents=latents,
