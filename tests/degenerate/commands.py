@@ -30,6 +30,8 @@ COMMANDS = {
     "stability": "stability RUN --seeds 1",
     "causal": "causal RUN --limit 2 --contexts 2 --tokens 300",
     "causal of one": "causal RUN --latents 3 --contexts 2 --tokens 0",
+    "evidence": "evidence RUN --only layers,nulls,seeds",
+    "evidence, all parts": "evidence RUN --list",
     "probe": "probe RUN --text a_king_on_a_mat",
     "compare": "compare RUN OTHER",
     "compare with it": "compare OTHER RUN",
