@@ -36,7 +36,7 @@ def half_rows(halves: np.ndarray, allowed: np.ndarray, margin: float, level: flo
         rows += [
             health_row(
                 f"half_margin_{model}",
-                f"Beta of half the text off the other half's beyond the margin, {model}",
+                f"Beta apart between halves of the text by more than the margin, {model}",
                 measured(beyond_margin[m]),
                 "share of latents",
                 "betas are unstable: read more text (harvest.max_tokens)",
@@ -45,7 +45,7 @@ def half_rows(halves: np.ndarray, allowed: np.ndarray, margin: float, level: flo
             ),
             health_row(
                 f"half_interval_{model}",
-                f"Beta of half the text off the other half's beyond intervals, {model}",
+                f"Beta apart between halves of the text beyond its intervals, {model}",
                 measured(beyond_intervals[m]),
                 f"share of latents; {1 - level:.0%} by chance",
                 "the betas' intervals are too narrow: are there documents that repeat each other, or of two kinds?",
@@ -54,7 +54,7 @@ def half_rows(halves: np.ndarray, allowed: np.ndarray, margin: float, level: flo
             ),
             health_row(
                 f"half_pearson_{model}",
-                f"Beta of half the text against the other half's, {model}",
+                f"Beta of one half of the text against the other, {model}",
                 measured(pearson[m]),
                 "Pearson; low also where latents hardly differ",
                 "",

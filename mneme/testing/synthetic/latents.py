@@ -142,7 +142,7 @@ def write_health(writer: StageWriter, latents: pd.DataFrame) -> None:
         ("explained_variance_tuned", "Explained variance, tuned", 0.80, "share", ">= 0.7", "ok", ""),
         (
             "half_margin_base",
-            "Beta of half the text off the other half's beyond the margin, base",
+            "Beta apart between halves of the text by more than the margin, base",
             0.12,
             "share of latents",
             "warn > 0.0455, fail > 0.317",
