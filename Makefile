@@ -106,7 +106,7 @@ conformance: setup ## docs/conformance.md anew: every decoder of transformers, e
 	OMP_NUM_THREADS=1 PYTHONPATH=tests:. $(BIN)/python -m conformance
 
 scenarios: setup ## docs/results.md from scratch: hours; DATA=folder of the evaluation data
-	$(BIN)/python -m mneme.scenarios $(if $(DATA),--data $(DATA))
+	$(BIN)/mneme scenarios run $(if $(DATA),--data $(DATA))
 
 screenshots: setup ## the pictures in docs/, from a finished demo
 	$(BIN)/python docs/make_screenshots.py

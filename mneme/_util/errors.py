@@ -44,6 +44,10 @@ class ConfigError(UserError):
         self.setting = setting
 
 
+class DivergedError(ConfigError):
+    """Training left the model without a finite loss."""
+
+
 class ModelError(UserError):
     """A model that can't be found, read or used."""
 

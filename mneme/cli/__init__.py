@@ -12,7 +12,16 @@ import sys
 from rich.markup import escape
 
 from mneme._util.errors import MnemeError
-from mneme.cli import analyse, check, evidence, label, look, make, outcomes  # noqa: F401 - each registers its commands on `app`
+from mneme.cli import (  # noqa: F401 - each registers its commands on `app`
+    analyse,
+    check,
+    evidence,
+    label,
+    look,
+    make,
+    outcomes,
+    scenarios,
+)
 from mneme.cli.common import FIRST, app, err
 
 __all__ = ["app", "main"]

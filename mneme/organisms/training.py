@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from mneme._util.errors import ConfigError, CorpusError, ModelError
+from mneme._util.errors import ConfigError, CorpusError, DivergedError, ModelError
 from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.models.layers import layers_path, residual
 
@@ -175,7 +175,7 @@ def descend(
 ) -> None:
     """`steps` of AdamW on loss(), gradients clipped to norm `clip`.
 
-    Raises ConfigError when the loss is no longer a number.
+    Raises DivergedError when the loss is no longer a number.
     """
     optimiser = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=weight_decay)
     with progress.task(name, total=steps, unit="steps") as task:
@@ -184,7 +184,7 @@ def descend(
             with mixed_precision(parameters[0].device):
                 value = loss()
             if not torch.isfinite(value):
-                raise ConfigError(f"the loss is not a number at step {step}: lower learning_rate")
+                raise DivergedError(f"the loss is not a number at step {step}: lower learning_rate")
             value.backward()
             nn.utils.clip_grad_norm_(parameters, clip)
             optimiser.step()

@@ -75,14 +75,18 @@ def run_scenario(suite: Suite, scenario: Scenario, seed: int) -> dict[str, Any]:
 
 
 def _run(suite: Suite, scenario: Scenario, seed: int, folder: Path) -> dict[str, Any]:
+    run = make_run(suite, scenario, seed, folder)
+    if scenario.outcome != "none":
+        run = measure_run_of(suite, scenario, seed, folder)
+    return _result(run)
+
+
+def make_run(suite: Suite, scenario: Scenario, seed: int, folder: Path) -> Run:
+    """The scenario's organism and its run, without outcomes, each made unless it is there."""
     missing = [name for name in scenario.files if not (suite.data / name).exists()]
     if missing:
         raise ConfigError(f"no {suite.data / missing[0]}: give the folder of the evaluation data with --data")
-    values = merged(suite.common, scenario.run)
-    if suite.quick:
-        values = merged(values, QUICK_RUN)
-    if scenario.intended_categories:
-        values = merged(values, {"effects": {"intended": list(scenario.intended_categories)}})
+    values = _values(suite, scenario)
     owner = suite.scenarios[scenario.of] if scenario.of else scenario
     values["tuned"] = str(_organism(suite, owner, seed, values))
     if scenario.against_seed is not None:
@@ -97,10 +101,24 @@ def _run(suite: Suite, scenario: Scenario, seed: int, folder: Path) -> dict[str,
         made = make_config(read_config(run_folder / "run.toml"))
         config, first = dataclasses.replace(made, effects=config.effects), "effects"
     # the list says what its folder holds
-    run = run_pipeline(config, run_folder, suite.progress, first=first, replace=True)
-    if scenario.outcome != "none":
-        _measure(suite, scenario, values, run_folder)
-    return _result(Run(run.path))
+    return Run(run_pipeline(config, run_folder, suite.progress, first=first, replace=True).path)
+
+
+def measure_run_of(suite: Suite, scenario: Scenario, seed: int, folder: Path) -> Run:
+    """The run that `make_run` made, with its outcomes measured and evaluated."""
+    config = read_config(folder / "run" / "run.toml")
+    _measure(suite, scenario, {"base": config.get("base"), "tuned": config.get("tuned")}, folder / "run")
+    return Run(folder / "run")
+
+
+def _values(suite: Suite, scenario: Scenario) -> dict[str, Any]:
+    """The settings of the scenario's run."""
+    values = merged(suite.common, scenario.run)
+    if suite.quick:
+        values = merged(values, QUICK_RUN)
+    if scenario.intended_categories:
+        values = merged(values, {"effects": {"intended": list(scenario.intended_categories)}})
+    return values
 
 
 def _same_activations(earlier: Path, run_folder: Path) -> None:

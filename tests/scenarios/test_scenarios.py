@@ -12,8 +12,8 @@ import pytest
 from tiny_models import save, tiny_llama, tiny_tokenizer
 
 from mneme._util.errors import ConfigError, OutcomesError
+from mneme.cli import main as cli_main
 from mneme.effects.preferences import Contrast, measure_contrasts, read_pairs
-from mneme.scenarios.__main__ import main
 from mneme.scenarios.page import markdown
 from mneme.scenarios.results import floors, read_results
 from mneme.scenarios.spec import LIST, load_scenarios, merged
@@ -84,11 +84,20 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def call(place: Path, *words: str) -> int:
-    fixed = ["--data", str(place / "data"), "--out", str(place / "out"), "--docs", str(place / "docs")]
-    return main(
-        [*fixed, "--list", str(place / "list.toml"), "--base", str(place / "base"), "--quick", *words]
-    )
+def main(arguments: list[str]) -> int:
+    """The exit code of `mneme scenarios ...`."""
+    with pytest.raises(SystemExit) as stopped, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["mneme", "scenarios", *arguments])
+        cli_main()
+    return int(stopped.value.code or 0)
+
+
+def call(place: Path, *words: str, command: str = "run") -> int:
+    fixed = ["--data", str(place / "data"), "--out", str(place / "out"), "--list", str(place / "list.toml")]
+    docs = ["--docs", str(place / "docs")]
+    if command != "run":
+        docs = ["--registered", str(place / "registered"), "--protocol", str(place / "protocol.md")]
+    return main([command, *fixed, *docs, "--base", str(place / "base"), "--quick", *words])
 
 
 def test_the_suite_measures_lists_failures_and_skips_what_is_finished(
@@ -137,7 +146,7 @@ def test_the_suite_measures_lists_failures_and_skips_what_is_finished(
 def test_bad_input_is_one_line(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call(place, "--only", "tun") == 2
     assert "did you mean 'tune'" in capsys.readouterr().err
-    assert main(["--data", str(place / "none")]) == 2
+    assert main(["run", "--data", str(place / "none")]) == 2
     assert "--data or MNEME_EVALUATION_DATA" in capsys.readouterr().err
 
 
