@@ -32,12 +32,22 @@ _ABREAST = 2  # metrics with their intervals that a terminal of 80 columns shows
 @app.command()
 def measure(
     run_folder: RunArgument,
-    benchmark: Annotated[Path, typer.Option(help="MMLU's folder, or a .jsonl, .csv or .json file of items.")],
+    benchmark: Annotated[
+        Path,
+        typer.Option(
+            help="words, synonyms or definitions: a bundled quiz (capability); or MMLU's folder, or a .jsonl, .csv or"
+            " .json file of items (NLL of their text, and whether answers are right)."
+        ),
+    ],
     per_category: Annotated[int | None, typer.Option(min=1, help="Items of a category at most.")] = None,
     every: EveryOption = 1,
     first: FirstOption = 0,
 ) -> None:
-    """Measure what really happened: both models on a benchmark, by category, beside the prediction."""
+    """Measure what really happened: both models on a benchmark, by category, beside the prediction.
+
+    Predictions are of the NLL of text. Whether a model still knows an area is another question: a capability, of
+    which --benchmark words measures one, and which counts only where the base beats guessing.
+    """
     from mneme._util.console import RichProgress
     from mneme.run.outcomes import measure_run
 
@@ -137,10 +147,30 @@ def _evaluation_table(subset: str, rows: pd.DataFrame, metrics: list[str]) -> Ta
 
 
 def _say(frame: pd.DataFrame, covered: Coverage, run_folder: Path) -> None:
+
+    for kind, rows in frame.groupby("kind", sort=False):
+        _say_kind(str(kind), rows)
+    without = ""
+    if covered.without:
+        named = ", ".join(covered.without[:3]) + (" ..." if len(covered.without) > 3 else "")
+        without = f"; {len(covered.without)} categories of the run have no outcome ({named})"
+    out.print(escape(f"{covered.measured} categories measured{without}."))
+    _say_calls(run_folder)
+    out.print(f"How good was the prediction? [bold]mneme evaluate {escape(str(run_folder))}[/]")
+
+
+def _say_kind(kind: str, frame: pd.DataFrame) -> None:
+    """A table of the outcomes of one kind; of capabilities which count is told."""
     import pandas as pd
 
+    from mneme.effects.outcome_kinds import CAPABILITY, CHANCE_LEVEL, KINDS
+
     shown = Table(
-        "category", "n", "base", "tuned", "change", "95 % interval", "accuracy", box=None, header_style="dim"
+        *("category", "n", "base", "tuned", "change", "95 % interval", "accuracy"),
+        box=None,
+        header_style="dim",
+        title=f"{kind}: {KINDS[kind]}",
+        title_justify="left",
     )
     for row in frame.sort_values("change", ascending=False).to_dict("records"):
         gained = row["accuracy_tuned"] - row["accuracy_base"]
@@ -152,11 +182,14 @@ def _say(frame: pd.DataFrame, covered: Coverage, run_folder: Path) -> None:
             "–" if pd.isna(gained) else f"{100 * gained:+.1f} points",
         )
     out.print(shown)
-    unit = str(frame["unit"].iloc[0])
-    without = ""
-    if covered.without:
-        named = ", ".join(covered.without[:3]) + (" ..." if len(covered.without) > 3 else "")
-        without = f"; {len(covered.without)} categories of the run have no outcome ({named})"
-    out.print(escape(f"base, tuned and change in {unit}; {covered.measured} categories measured{without}."))
-    _say_calls(run_folder)
-    out.print(f"How good was the prediction? [bold]mneme evaluate {escape(str(run_folder))}[/]")
+    out.print(escape(f"base, tuned and change in {frame['unit'].iloc[0]}."))
+    if kind != CAPABILITY:
+        return
+    level = frame["chance_q"]
+    beats, at_chance = int((level <= CHANCE_LEVEL).sum()), frame.loc[level > CHANCE_LEVEL, "category"]
+    told = f"The base beats guessing in {beats} of {len(frame)} categories; only these count as capability"
+    if len(at_chance):
+        told += f" (not: {', '.join(map(str, at_chance))})"
+    if unknown := int(level.isna().sum()):
+        told += f"; of {unknown} the chance level is not known (column chance of a CSV)"
+    out.print(escape(told + "."))

@@ -46,7 +46,10 @@ def measure_run(
     kept: str | Path | None = None,
     progress: Progress = NULL_PROGRESS,
 ) -> tuple[pd.DataFrame, Coverage]:
-    """Measure both models of a finished run on a benchmark (see `load_benchmark`); returns the outcomes.
+    """Measure both models of a finished run on a benchmark; returns its outcomes.
+
+    benchmark: a bundled quiz by name (words, synonyms, definitions: capability), or a path (see `load_benchmark`): NLL
+    of its text and, of questions with choices, whether the answers are right. every, first, per_category: of a path.
 
     Goes on after an interruption: finished batches are kept in the run until the end; or for good in a file `kept`,
     so that other runs that share a model measure it once. Raises OutcomesError for a benchmark that
@@ -54,13 +57,21 @@ def measure_run(
     for models that have changed since the run.
     """
     from mneme.effects.outcomes import capability_of, measure
+    from mneme.effects.quiz import QUIZZES, load_quiz, measure_quiz
     from mneme.run.pair_of_run import pair_of_run
 
     config = _settings(folder)
-    items = load_benchmark(benchmark, per_category=per_category, every=every, first=first)
     keys = load_taxonomy(config.effects.taxonomy).keys
-    check_categories(benchmark, sorted({item.category for item in items}), keys)
     partial = Path(folder) / "outcomes.partial" if kept is None else Path(kept)
+    if str(benchmark) in QUIZZES:
+        name = str(benchmark)
+        quiz = load_quiz(name, keys)
+        pair = pair_of_run(Path(folder), config)
+        models = (pair.base._module, pair.tuned._module, pair.tokenizer)
+        frame = measure_quiz(*models, quiz, name=name, partial=partial, progress=progress)
+        return frame, _give(folder, frame, partial, kept, progress)
+    items = load_benchmark(benchmark, per_category=per_category, every=every, first=first)
+    check_categories(benchmark, sorted({item.category for item in items}), keys)
     pair = pair_of_run(Path(folder), config)
     name = Path(benchmark).stem
     frame = measure(
@@ -73,10 +84,16 @@ def measure_run(
         progress=progress,
     )
     frame = pd.concat([frame.assign(benchmark=name), capability_of(frame.assign(benchmark=name))])
+    return frame, _give(folder, frame, partial, kept, progress)
+
+
+def _give(
+    folder: str | Path, frame: pd.DataFrame, partial: Path, kept: str | Path | None, progress: Progress
+) -> Coverage:
     covered = give_outcomes(folder, frame, progress)
     if kept is None:
         partial.unlink(missing_ok=True)
-    return frame, covered
+    return covered
 
 
 def give_outcomes(folder: str | Path, frame: pd.DataFrame, progress: Progress = NULL_PROGRESS) -> Coverage:
