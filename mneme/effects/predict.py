@@ -31,8 +31,11 @@ from mneme.effects.config import EffectsConfig
 from mneme.effects.sums import CodeSums, latent_steps
 from mneme.effects.windows import Windows, per_document
 from mneme.harvest.protocols import Rows
-from mneme.stats.bootstrap import Ratio, ratio_intervals
+from mneme.stats.bootstrap import Ratio, departures, ratio_intervals, unseen_unit_intervals
 from mneme.stats.moments import effective_number
+
+_REPLICATES = 2000
+"""Of the NLL change: so that a single category of a hundred can pass the false-discovery rate."""
 
 
 class Behaviour(NamedTuple):
@@ -42,6 +45,8 @@ class Behaviour(NamedTuple):
     kl: Ratio
     documents: np.ndarray
     """(C,): documents that the NLL change was measured on; of unequal weight they count as fewer (Kish)."""
+    drawn: np.ndarray
+    """(C, R): replicates of the NLL change."""
 
 
 def changed_steps(latents: pd.DataFrame) -> np.ndarray:
@@ -61,22 +66,27 @@ def changed_steps(latents: pd.DataFrame) -> np.ndarray:
 def measure_behaviour(cache: Rows, windows: Windows, weights: np.ndarray, config: EffectsConfig) -> Behaviour:
     """NLL change and KL on each category's text, over the tokens where they were measured."""
     change = (cache.nll_tuned - cache.nll_base).astype(np.float64)
-    (nll, n), (kl, _) = (
-        _measured(values, windows, weights, config) for values in (change, cache.kl.astype(np.float64))
+    total, count = _by_window(change, windows)
+    tokens = per_document(weights, windows.document, count)
+    summed = per_document(weights, windows.document, total)
+    nll, drawn = unseen_unit_intervals(
+        summed,
+        tokens,
+        departures(summed, tokens),
+        replicates=max(config.replicates, _REPLICATES),
+        level=config.level,
+        seed=config.seed,
     )
-    return Behaviour(nll, kl, n)
+    kl = mean_over_documents(weights, windows, *_by_window(cache.kl.astype(np.float64), windows), config)
+    return Behaviour(nll, kl, effective_documents(tokens), drawn)
 
 
-def _measured(
-    values: np.ndarray, windows: Windows, weights: np.ndarray, config: EffectsConfig
-) -> tuple[Ratio, np.ndarray]:
-    """Each category's mean of what is known of `values` (N,), and how many documents it rests on."""
+def _by_window(values: np.ndarray, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
+    """(W,) both: the sum of what is known of `values` (N,) over a window's tokens, and how many that are."""
     known = np.isfinite(values)
     window, size = windows.row_window[known], len(windows.document)
     total = np.bincount(window, weights=values[known], minlength=size)
-    count = np.bincount(window, minlength=size).astype(np.float64)
-    ratio = mean_over_documents(weights, windows, total, count, config)
-    return ratio, effective_documents(per_document(weights, windows.document, count))
+    return total, np.bincount(window, minlength=size).astype(np.float64)
 
 
 def effective_documents(tokens: sparse.csr_array) -> np.ndarray:
@@ -176,7 +186,13 @@ def predict(
         }
     )
     said = category_verdicts(
-        affected, behaviour.nll_change, amount["documents"].to_numpy(), behaviour.documents, config, common
+        affected,
+        behaviour.nll_change,
+        amount["documents"].to_numpy(),
+        behaviour.documents,
+        config,
+        common,
+        behaviour.drawn,
     )
     return frame.assign(intended=[key in config.intended for key in keys], **said._asdict())
 

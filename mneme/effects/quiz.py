@@ -5,22 +5,22 @@
     margin              the right choice's score less the mean of the others', nats
 
 The second term takes away what makes a word likely anywhere (domain-conditional PMI: Holtzman et al. 2021, "Surface
-form competition", arXiv 2104.08315). Only logits of the choices' tokens are made. data/words/ holds the items,
-wordnet_items.py made them.
+form competition", arXiv 2104.08315). A question is read once for all its choices, and only these have logits.
+data/words/ holds the items, wordnet_items.py made them.
 """
 
 from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from mneme._util.errors import OutcomesError
 from mneme._util.progress import NULL_PROGRESS, Progress
@@ -28,8 +28,8 @@ from mneme.effects.outcome_kinds import CAPABILITY, ERROR_RATE
 from mneme.effects.outcomes import Kept, Measured, summarise_items
 from mneme.models.bundled import data_folder
 
-_BATCH_TOKENS = 2048  # padded
-_APART = 4  # tokens between the first and the last start of an answer in a pass
+_BATCH_TOKENS = 1024  # of answers, padded, whose logits are made at once
+_TEXTS = 64  # read at once
 
 
 class _Form(NamedTuple):
@@ -124,34 +124,30 @@ def answer_scores(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, items: Sequence[QuizItem]
 ) -> list[np.ndarray]:
     """Of each item (choices,) scores, nats; see the module's text."""
-    asked = {
-        (text, choice) for item in items for choice in item.choices for text in (item.question, item.plain)
-    }
-    different = sorted(asked)
-    tokens = [_tokens(tokenizer, *pair) for pair in different]
+    asked: dict[str, dict[str, None]] = {}
+    for item in items:
+        for text in (item.question, item.plain):
+            asked.setdefault(text, {}).update(dict.fromkeys(item.choices))
     found: dict[tuple[str, str], float] = {}
-    for rows in _passes(tokens):
-        values = _log_likelihoods(model, [tokens[i] for i in rows])
-        found |= {different[i]: value for i, value in zip(rows, values, strict=True)}
+    for texts in _alike(tokenizer, asked):
+        pairs = [(text, choice) for text in texts for choice in asked[text]]
+        found |= zip(pairs, _log_likelihoods(model, tokenizer, pairs), strict=True)
     return [
         np.array([found[item.question, choice] - found[item.plain, choice] for choice in item.choices])
         for item in items
     ]
 
 
-def _passes(tokens: Sequence[tuple[list[int], list[int]]]) -> list[list[int]]:
-    """Rows read at once: answers that start within a few tokens of each other, so that few logits are made in vain."""
-    passes: list[list[int]] = []
-    longest = 0
-    for i in sorted(range(len(tokens)), key=lambda i: (len(tokens[i][0]), len(tokens[i][1]), i)):
-        before, after = map(len, tokens[i])
-        longest = max(longest, before + after)
-        full = bool(passes) and (len(passes[-1]) + 1) * longest > _BATCH_TOKENS
-        if not passes or full or before - len(tokens[passes[-1][0]][0]) > _APART:
-            passes.append([])
-            longest = before + after
-        passes[-1].append(i)
-    return passes
+def _alike(tokenizer: PreTrainedTokenizerBase, asked: Mapping[str, Collection[str]]) -> list[list[str]]:
+    """Texts of as many tokens each, so that nothing is padded before an answer; a few at once."""
+    by_length: dict[int, list[str]] = {}
+    for text in asked:
+        by_length.setdefault(len(_tokens(tokenizer, text)), []).append(text)
+    return [
+        texts[start : start + _TEXTS]
+        for _, texts in sorted(by_length.items())
+        for start in range(0, len(texts), _TEXTS)
+    ]
 
 
 def _judged(scores: np.ndarray) -> Measured:
@@ -165,33 +161,66 @@ def _batches(items: Sequence[QuizItem], wanted: Sequence[int]) -> list[list[int]
     return [order[start : start + 64] for start in range(0, len(order), 64)]
 
 
-def _tokens(tokenizer: PreTrainedTokenizerBase, text: str, answer: str) -> tuple[list[int], list[int]]:
+def _tokens(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
-    before, after = (
-        list(tokenizer(part, add_special_tokens=False)["input_ids"]) for part in (text, f" {answer}")
-    )
-    return bos + before, after
+    return bos + list(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 @torch.inference_mode()
-def _log_likelihoods(model: PreTrainedModel, rows: Sequence[tuple[list[int], list[int]]]) -> list[float]:
-    """log p of each row's second part after its first, summed over its tokens, nats; one pass, padded on the right."""
-    ends = [len(before) + len(after) for before, after in rows]
-    ids = torch.zeros(len(rows), max(ends), dtype=torch.long)  # (B, T)
-    mask = torch.zeros_like(ids)
-    for r, (before, after) in enumerate(rows):
-        ids[r, : ends[r]] = torch.tensor(before + after)
-        mask[r, : ends[r]] = 1
-    first, last = min(len(before) for before, _ in rows) - 1, max(ends) - 1
-    ids, mask = ids.to(model.device), mask.to(model.device)
-    kept: dict[str, Any] = {}
-    if "logits_to_keep" in inspect.signature(model.forward).parameters:
-        kept["logits_to_keep"] = torch.arange(first, last, device=ids.device)
-    logits = model(input_ids=ids, attention_mask=mask, use_cache=False, **kept).logits
-    start = first if kept else 0
+def _log_likelihoods(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, pairs: Sequence[tuple[str, str]]
+) -> list[float]:
+    """log p(answer | text) of each (text, answer), summed over the answer's tokens, nats; texts of as many tokens each.
+
+    Every text is read once, without its last token; its answers start from what the model keeps of it (KV cache).
+    """
+    texts = list(dict.fromkeys(text for text, _ in pairs))
+    before = [_tokens(tokenizer, text) for text in texts]
+    answers = [list(tokenizer(f" {answer}", add_special_tokens=False)["input_ids"]) for _, answer in pairs]
+    of = torch.tensor([texts.index(text) for text, _ in pairs])
+    start = torch.tensor(before, device=model.device)  # (texts, L)
     found = []
-    for r, (before, after) in enumerate(rows):
-        at = slice(len(before) - 1 - start, ends[r] - 1 - start)
-        own = torch.as_tensor(after, device=logits.device)
-        found.append(-float(torch.nn.functional.cross_entropy(logits[r, at].float(), own, reduction="sum")))
+    for rows in _rows_at_once(answers):
+        own = [answers[r] for r in rows]
+        following = torch.zeros(len(rows), max(map(len, own)), dtype=torch.long)  # padded on the right
+        for r, answer in enumerate(own):
+            following[r, : len(answer)] = torch.tensor(answer)
+        following = following.to(model.device)
+        logits = _logits_after(model, start, of[rows].to(model.device), following)
+        for r, answer in enumerate(own):
+            of_answer = slice(0, len(answer))
+            nll = torch.nn.functional.cross_entropy(
+                logits[r, of_answer].float(), following[r, of_answer], reduction="sum"
+            )
+            found.append(-float(nll))
     return found
+
+
+def _logits_after(
+    model: PreTrainedModel, start: torch.Tensor, of: torch.Tensor, following: torch.Tensor
+) -> torch.Tensor:
+    """(B, A, V): logits of following (B, A), each after the text start[of] of (texts, L)."""
+    used = torch.unique(of)
+    place = torch.searchsorted(used, of)
+    texts, n = start[used], following.shape[1]
+    cache = None
+    if not getattr(model, "_is_stateful", False):
+        last = (
+            {"logits_to_keep": 1} if "logits_to_keep" in inspect.signature(model.forward).parameters else {}
+        )
+        cache = model(input_ids=texts[:, :-1], use_cache=True, **last).past_key_values
+    ids = torch.cat([texts[place, -1:], following[:, :-1]], dim=1)
+    if not isinstance(cache, DynamicCache):  # a state that can't be dealt out: every row is read whole
+        whole = torch.cat([texts[place, :-1], ids], dim=1)
+        found: torch.Tensor = model(input_ids=whole, use_cache=False).logits[:, -n:]
+        return found
+    cache.batch_select_indices(place)
+    logits: torch.Tensor = model(input_ids=ids, past_key_values=cache, use_cache=True).logits
+    return logits
+
+
+def _rows_at_once(answers: Sequence[Sequence[int]]) -> list[list[int]]:
+    """Their indices, in order, as many together as a pass takes."""
+    longest = max(map(len, answers))
+    step = max(1, _BATCH_TOKENS // longest)
+    return [list(range(i, min(i + step, len(answers)))) for i in range(0, len(answers), step)]

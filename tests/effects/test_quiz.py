@@ -50,11 +50,20 @@ def test_scores_are_those_of_rows_read_alone() -> None:
 def test_only_logits_of_the_answers_are_made(monkeypatch: pytest.MonkeyPatch) -> None:
     model, made = tiny_llama(), []
     monkeypatch.setattr(
-        model.lm_head, "forward", lambda x, f=model.lm_head.forward: made.append(x.shape[1]) or f(x)
+        model.lm_head, "forward", lambda x, f=model.lm_head.forward: made.append(x.shape[:2]) or f(x)
     )
     answer_scores(model, tiny_tokenizer(), [ITEMS[1]])
     longest = max(len(tiny_tokenizer()(f" {c}")["input_ids"]) for c in ITEMS[1].choices)
-    assert made and max(made) <= longest + 4
+    assert sorted(made) == [(1, 1), (1, 1), (4, longest), (4, longest)]
+
+
+def test_a_model_whose_state_cannot_be_dealt_out_reads_every_row_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = tiny_llama()
+    wanted = answer_scores(model, tiny_tokenizer(), ITEMS)
+    monkeypatch.setattr(type(model), "_is_stateful", True)
+    np.testing.assert_allclose(answer_scores(model, tiny_tokenizer(), ITEMS), wanted, atol=1e-4)
 
 
 def test_outcomes_are_error_rates_with_margins_and_paired_intervals(tmp_path: Path) -> None:

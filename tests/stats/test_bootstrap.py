@@ -5,12 +5,14 @@ import pytest
 from scipy import sparse, stats
 
 from mneme.stats.bootstrap import (
+    departures,
     exponential_weights,
     mean_interval,
     percentile_interval,
     poisson_weights,
     ratio_intervals,
     redraws,
+    unseen_unit_intervals,
 )
 
 
@@ -66,3 +68,53 @@ def test_of_nothing_there_is_no_ratio():
     empty = sparse.csr_array(np.zeros((4, 1)))
     found = ratio_intervals(empty, empty, replicates=20, level=0.95, seed=0)
     assert np.isnan([found.value, found.low, found.high]).all()
+
+
+def test_unseen_unit_intervals_equal_a_loop_over_replicates():
+    rng = np.random.default_rng(0)
+    bottom = rng.integers(0, 20, (9, 3)).astype(float)
+    top, pool = bottom * rng.normal(size=(9, 3)), rng.normal(size=12)
+    found, drawn = unseen_unit_intervals(
+        sparse.csr_array(top), sparse.csr_array(bottom), pool, replicates=60, level=0.9, seed=5
+    )
+    weights = poisson_weights(np.arange(9), 60, 5)
+    generator = np.random.default_rng(5)
+    exponential, chosen = generator.standard_exponential((3, 60)), generator.choice(pool, size=(3, 60))
+    for c in range(3):
+        size = (bottom[:, c] ** 2).sum() / bottom[:, c].sum()
+        loop = []
+        for r in range(60):
+            own = [sum(weights[i, r] * x[i, c] for i in range(9)) for x in (top, bottom)]
+            more = exponential[c, r] * size
+            unseen = top[:, c].sum() / bottom[:, c].sum() + chosen[c, r]
+            loop.append((own[0] + more * unseen) / (own[1] + more))
+        np.testing.assert_allclose(drawn[c], loop)
+        assert found.value[c] == pytest.approx(top[:, c].sum() / bottom[:, c].sum())
+        assert found.low[c] == pytest.approx(min(np.quantile(loop, 0.05), found.value[c]))
+        assert found.high[c] == pytest.approx(max(np.quantile(loop, 0.95), found.value[c]))
+    empty = sparse.csr_array((4, 2))
+    nothing, _ = unseen_unit_intervals(empty, empty, np.empty(0), replicates=20, level=0.95, seed=0)
+    assert np.isnan(np.stack(nothing)).all()
+
+
+def test_departures_are_from_the_column_that_a_unit_is_most_of():
+    bottom = np.array([[4.0, 1, 0], [2, 0, 0], [0, 3, 1], [0, 0, 0]])
+    top = bottom * np.array([[1.0, 7, 0], [4, 0, 0], [0, 5, 9], [0, 0, 0]])
+    columns = top.sum(0) / bottom.sum(0)
+    found = departures(sparse.csr_array(top), sparse.csr_array(bottom))
+    np.testing.assert_allclose(found, [1 - columns[0], 4 - columns[0], 5 - columns[1]])
+
+
+def test_intervals_cover_the_mean_of_few_documents_with_heavy_tails():
+    """Documents' changes have tails of a t distribution of two degrees, one in ten four times as wide."""
+    covered = []
+    for size in (4, 6, 8, 12, 20):
+        rng = np.random.default_rng(size)
+        bottom = rng.integers(30, 150, (size, 600)).astype(float)  # a column an experiment: tokens a document
+        apart = [0.1 * rng.standard_t(2, n) * rng.choice([1, 4], n, p=[0.9, 0.1]) for n in ((size, 600), 200)]
+        rows = [sparse.csr_array(x) for x in (bottom * apart[0], bottom)]
+        settings = {"replicates": 400, "level": 0.95, "seed": 1}
+        found = ratio_intervals(*rows, **settings), unseen_unit_intervals(*rows, apart[1], **settings)[0]
+        covered.append([((each.low <= 0) & (each.high >= 0)).mean() for each in found])
+    plain, unseen = np.mean(covered, axis=0)
+    assert unseen > plain + 0.01 and unseen > 0.92 and np.min(covered, axis=0)[1] > 0.9
