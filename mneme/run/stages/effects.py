@@ -83,5 +83,5 @@ STAGE = Stage(
         "power_retrained",  # `mneme power --retrain`
     ),
     inputs=lambda context: sha256(context.outcomes_file) if context.outcomes_file else "",
-    revision=5,
+    revision=6,
 )
