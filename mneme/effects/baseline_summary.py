@@ -9,6 +9,7 @@ import pandas as pd
 from mneme.effects.evaluate import NOT_BASELINES
 
 _RANKING = {
+    "pearson": "size (Pearson)",
     "spearman": "ranking (Spearman)",
     "auroc": "detecting degraded categories (AUROC)",
     "accuracy": "calling categories degraded (accuracy; a baseline is told how many to call)",
@@ -35,9 +36,20 @@ def baseline_summary(evaluation: pd.DataFrame, names: Mapping[str, str] | None =
             name = (names or {}).get(best["method"], best["method"])
             parts.append(
                 f"{where}, in {what}, the crosscoder {word} the best baseline, {name}"
-                f" ({mine:.2f} against {best['value']:.2f})"
+                f" ({mine:.2f} against {best['value']:.2f}{_lead(evaluation, subset, metric, best['method'])})"
             )
     if not parts:
         return ""
     text = "; ".join(parts)
     return text[0].upper() + text[1:] + "."
+
+
+def _lead(evaluation: pd.DataFrame, subset: str, metric: str, method: str) -> str:
+    """`; +0.03 [-0.01, +0.09], which may be chance`: the paired difference; '' where there is none."""
+    rows = evaluation.query("subset == @subset and method == @method and metric == @metric + '_lead'")
+    rows = rows.dropna(subset=["ci_low", "ci_high"])
+    if rows.empty:
+        return ""
+    value, low, high = (float(rows[name].iloc[0]) for name in ("value", "ci_low", "ci_high"))
+    chance = ", which may be chance" if low <= 0 <= high else ""
+    return f"; {value:+.2f} [{low:+.2f}, {high:+.2f}]{chance}"

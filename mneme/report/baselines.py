@@ -16,7 +16,7 @@ def compare(scores: Iterable[Score]) -> tuple[Comparison, ...]:
     """
     tables: dict[tuple[str, str], dict[str, float]] = {}
     for score in scores:
-        if score.value is not None:
+        if score.value is not None and not score.metric.startswith("precision_at"):
             tables.setdefault((score.metric, score.subset), {})[score.method] = score.value
     found = []
     for (metric, subset), values in tables.items():

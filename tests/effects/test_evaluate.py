@@ -1,11 +1,13 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from sklearn import metrics
 
 from mneme.effects.baseline_summary import baseline_summary
 from mneme.effects.config import EffectsConfig
-from mneme.effects.evaluate import degraded_outcomes, evaluate, flag_metric
+from mneme.effects.evaluate import degraded_outcomes, evaluate, flag_metric, open_outcomes
+from mneme.effects.selective import calls_by_confidence, precision_of_surest
 
 N = 20
 KEYS = [f"c{i}" for i in range(N)]
@@ -121,3 +123,58 @@ def test_few_categories_are_not_evaluated():
     effects, baselines, outcomes = tables()
     found = evaluate(effects, baselines, outcomes.iloc[:4], CONFIG)
     assert found.empty and baseline_summary(found) == ""
+
+
+def test_open_outcomes_are_neither_degraded_nor_not():
+    effects, baselines, outcomes = tables()
+    outcomes["ci_high"] = outcomes["change"] + 0.01
+    outcomes.loc[[0, 12], "ci_low"], outcomes.loc[[0, 12], "ci_high"] = (
+        -1.0,
+        1.0,
+    )  # 12 is degraded, or is it not
+    found = evaluate(effects, baselines, outcomes, CONFIG)
+    assert value(found, "crosscoder", "auroc")["n"] == N - 2 == value(found, "weak", "accuracy")["n"]
+    assert value(found, "crosscoder", "spearman")["n"] == N
+    assert open_outcomes(outcomes, CONFIG.nll_margin).nonzero()[0].tolist() == [0, 12]
+    assert value(found, "crosscoder", "accuracy")["value"] == 1  # 12 was called, and is no mistake
+    outcomes["ci_low"], outcomes["ci_high"] = -1.0, 1.0
+    assert set(evaluate(effects, baselines, outcomes, CONFIG)["metric"]) >= {"spearman", "pearson_lead"}
+
+
+def test_a_baseline_calls_no_category_that_has_too_little_text():
+    effects, _, outcomes = tables()
+    strong = pd.DataFrame({"category": KEYS, "method": "strong", "value": outcomes["change"]})
+    effects["reason"] = None
+    effects.loc[18:, ["verdict", "reason"]] = ["not known", "too little text"]
+    found = evaluate(effects, strong, outcomes, EffectsConfig(replicates=100))
+    assert value(found, "strong", "recall")["value"] == value(found, "crosscoder", "recall")["value"] == 6 / 8
+
+
+def test_a_lead_is_of_the_same_redrawn_categories():
+    effects, baselines, outcomes = tables(noise=0.6)
+    found = evaluate(effects, baselines, outcomes, CONFIG)
+    draws = np.random.default_rng(CONFIG.seed).integers(N, size=(CONFIG.replicates, N))
+    mine, its, change = effects["affected_share"], baselines["value"], outcomes["change"]
+    loop = [stats.spearmanr(mine[i], change[i])[0] - stats.spearmanr(its[i], change[i])[0] for i in draws]
+    row = value(found, "weak", "spearman_lead")
+    both = value(found, "crosscoder", "spearman")["value"] - value(found, "weak", "spearman")["value"]
+    assert row["value"] == pytest.approx(both)
+    np.testing.assert_allclose([row["ci_low"], row["ci_high"]], np.quantile(loop, [0.025, 0.975]))
+    said = baseline_summary(found)
+    assert "size (Pearson)" in said and f"{row['value']:+.2f} [{row['ci_low']:+.2f}" in said
+
+
+def test_the_surest_calls_are_those_farthest_from_the_boundary():
+    rng = np.random.default_rng(3)
+    value_, positive = rng.normal(size=11), rng.random(11) < 0.4
+    right, sure = calls_by_confidence(value_, positive, 4)
+    order = sorted(range(11), key=lambda i: -value_[i])
+    for place, i in enumerate(order):
+        called = place < 4
+        assert right[i] == (called == positive[i])
+        assert sure[i] == pytest.approx((3.5 - place) / 4 if called else (place - 3.5) / 7)
+    best = sorted(range(11), key=lambda i: -sure[i])[:5]  # 40% of 11, rounded up
+    assert precision_of_surest(right, sure, 0.4) == pytest.approx(np.mean([right[i] for i in best]))
+    assert precision_of_surest(right, sure, 1.0) == pytest.approx(right.mean())
+    perfect, _ = calls_by_confidence(value_, value_ > np.sort(value_)[-5], 4)
+    assert perfect.all()
