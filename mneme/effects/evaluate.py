@@ -158,15 +158,15 @@ def _flags(rows: pd.DataFrame, settled: pd.DataFrame, method: str, config: Effec
     """(n,) bool: which of the settled categories the method calls degraded."""
     if method in CONSTANTS:
         majority = settled["degraded"].mean() > 0.5
-        return np.full(
-            len(settled), majority if method == "majority" else rows["change"].mean() > config.nll_margin
-        )
+        drop = majority if method == "majority" else rows["change"].mean() > config.nll_margin
+        return np.full(len(settled), bool(drop))
     flagged = settled["flagged"].to_numpy(bool)
     if method == "crosscoder":
         return flagged
     value = settled[method].to_numpy(float)
     enough = settled["enough_text"].to_numpy(bool)
-    return _highest(np.where(enough, value, -np.inf), int(flagged.sum())) & enough
+    found: np.ndarray = _highest(np.where(enough, value, -np.inf), int(flagged.sum())) & enough
+    return found
 
 
 def _drawn(function: Callable[[np.ndarray], np.ndarray], n: int, config: EffectsConfig) -> _Judged:
