@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -58,7 +60,7 @@ def demo(
     config = make_config(demo_settings(quick=quick), settings or [])
     run_stages(config, folder, replace=replace)
     if serve:
-        _serve(folder.parent, port, folder, evidence=evidence)
+        _serve_alone(folder, port, evidence=evidence)
 
 
 @app.command()
@@ -125,13 +127,16 @@ def import_crosscoder(
 def dashboard(
     path: Annotated[Path, typer.Argument(help="A run, or a folder of runs.")] = Path("runs"),
     port: PortOption = 8501,
+    evidence: Annotated[
+        bool, typer.Option("--evidence", help="Behind the open page, test the run: `mneme evidence`.")
+    ] = False,
 ) -> None:
     """Open the dashboard on 127.0.0.1."""
     from mneme.store.run import open_run
 
     if (path / "run.duckdb").exists():
         open_run(path)
-        _serve(path.resolve().parent, port, path)
+        _serve(path.resolve().parent, port, path, evidence=evidence)
     elif path.is_dir():
         _serve(path, port)
     else:
@@ -198,6 +203,13 @@ def _estimate(config: RunConfig, folder: Path, replace: bool) -> None:
     out.print(escape(expected.sentence()), highlight=False, soft_wrap=True)
     if not replace:
         check_loss(context.run, would_lose(context))
+
+
+def _serve_alone(folder: Path, port: int, *, evidence: bool) -> None:
+    """`mneme dashboard FOLDER` in place of this process, whose models and activations would stay in memory with it."""
+    out.file.flush()
+    words = ["dashboard", str(folder), "--port", str(port), *(["--evidence"] if evidence else [])]
+    os.execv(sys.executable, [sys.executable, "-m", "mneme", *words])
 
 
 def _serve(runs: Path, port: int, folder: Path | None = None, *, evidence: bool = False) -> None:

@@ -28,7 +28,7 @@ def test_what_is_not_tested_has_the_command_that_tests_it(
         assert f"mneme evidence {runs.resolve() / 'whole'} --only {part}" in commands
     text = " ".join(each.value for each in app.markdown)
     assert "Layer 14 of 30" in text and "closes" in text  # the profile's and the patching's numbers
-    assert text.count("not tested") == len(commands)
+    assert text.count("not tested") == sum(command.startswith("mneme ") for command in commands)
 
 
 def test_what_runs_says_so_and_what_could_not_be_done_says_why(

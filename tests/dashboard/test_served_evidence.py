@@ -38,3 +38,18 @@ def test_it_runs_behind_the_page_and_ends_with_it(tmp_path: Path, ending: signal
     assert process.wait(60) == 0
     assert (run / "stopped").read_text() == "asked"
     assert not any(child.is_running() for child in children)
+
+
+def test_the_demo_serves_in_a_process_that_holds_no_models(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mneme.cli import analyse
+
+    called: list[list[str]] = []
+    monkeypatch.setattr(analyse, "run_stages", lambda *_, **__: None)
+    monkeypatch.setattr(analyse.os, "execv", lambda program, words: called.append(words[3:]))
+    monkeypatch.setattr("mneme.models.bundled.bundled_base_file", lambda: tmp_path)
+    analyse.demo(folder=tmp_path / "demo", port=8765, evidence=True, quick=False, serve=True)
+    analyse.demo(folder=tmp_path / "demo", port=8765, evidence=False, quick=False, serve=True)
+    served = ["dashboard", str(tmp_path / "demo"), "--port", "8765"]
+    assert called == [[*served, "--evidence"], served]
