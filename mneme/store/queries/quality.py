@@ -85,3 +85,9 @@ def power_retrained(run: Run) -> pd.DataFrame:
         "SELECT p.*, coalesce(k.name, p.category) AS name FROM power_retrained p"
         " LEFT JOIN categories k USING (category) ORDER BY size"
     )
+
+
+def mean_stability(run: Run) -> float:
+    """Mean share of the dictionaries of other seeds that find a live latent again; NaN where none was trained."""
+    found = run.rows("SELECT avg(stability) FROM latents")[0][0]
+    return float("nan") if found is None else float(found)
