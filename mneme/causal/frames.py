@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from mneme.causal.finding_patches import SOURCES, pca_of, source_of
 from mneme.causal.measure import UNPATCHED, Sums
 from mneme.causal.shares import SMALLEST, Share, closed, mean, share
 
@@ -35,13 +37,7 @@ def causal_rows(sums: Sums, *, latent: int | None, n_latents: int) -> pd.DataFra
             "n_documents": int((n > 0).sum()),
             "n_tokens": int(sums.n_tokens.sum()),
         }
-        for column, name in enumerate(MEASURES):
-            told = share(before[:, column], after[:, column], n, SMALLEST[name])
-            row |= {
-                f"{name}_before": _mean(before[:, column], n),
-                f"{name}_after": _mean(after[:, column], n),
-                **_columns(f"{name}_share", f"{name}_low", f"{name}_high", told),
-            }
+        row |= _told(before, after, n)
         control = next((c for c in CONTROLS if (patch, c) in values), None)
         if control is not None and source in ("latent", "latents"):
             part = values[patch, control][:, 0] - after[:, 0]
@@ -49,6 +45,52 @@ def causal_rows(sums: Sums, *, latent: int | None, n_latents: int) -> pd.DataFra
         rows.append(row)
     frame = pd.DataFrame(rows)
     return frame.assign(latent=frame["latent"].astype("Int32"))
+
+
+def finding_rows(sums: Sums, dimensions: Mapping[str, int]) -> pd.DataFrame:
+    """Rows of `causal_findings`. dimensions: finding -> its dimensions, which say the PCA patch it is held against.
+
+    `of_pca`: what the finding undoes of the KL, over what the PCA patch undoes (Fieller 1954, documents).
+    """
+    n = sums.n_tokens * sums.weight
+    values = {source: found * sums.weight[:, None] for (_, source), found in sums.values.items()}
+    before = values[UNPATCHED[1]]
+    rows: list[dict[str, Any]] = []
+    for finding, rank in dimensions.items():
+        if source_of(finding, "finding") not in values:
+            continue
+        named = {source: source_of(finding, source) for source in SOURCES} | {"pca": pca_of(rank)}
+        for source, name in named.items():
+            if name not in values:
+                continue
+            after = values[name]
+            row: dict[str, Any] = {
+                "finding": finding,
+                "patch": "undo",
+                "source": source,
+                "n_documents": int((n > 0).sum()),
+                "n_tokens": int(sums.n_tokens.sum()),
+                **_told(before, after, n),
+            }
+            if source == "finding":
+                ceiling = before[:, 0] - values[named["pca"]][:, 0]
+                part = closed(ceiling, before[:, 0] - after[:, 0], n, SMALLEST["kl"])
+                row |= _columns("of_pca", "of_pca_low", "of_pca_high", part)
+            rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def _told(before: np.ndarray, after: np.ndarray, n: np.ndarray) -> dict[str, float]:
+    """Columns of both measures: before, after, and the share closed with its interval."""
+    row: dict[str, float] = {}
+    for column, name in enumerate(MEASURES):
+        told = share(before[:, column], after[:, column], n, SMALLEST[name])
+        row |= {
+            f"{name}_before": _mean(before[:, column], n),
+            f"{name}_after": _mean(after[:, column], n),
+            **_columns(f"{name}_share", f"{name}_low", f"{name}_high", told),
+        }
+    return row
 
 
 def ablation_rows(sums: Sums, latent: int) -> pd.DataFrame:

@@ -111,23 +111,23 @@ def of_many(
     codes = dictionary.codes(text, streams)
     chosen = torch.zeros(len(dictionary.change), dtype=torch.bool, device=codes.latent.device)
     chosen[torch.from_numpy(latents).to(chosen.device)] = True
-    patch = dictionary.added(text, _only(codes, chosen[codes.latent]), dictionary.change)
+    patch = dictionary.added(text, only(codes, chosen[codes.latent]), dictionary.change)
     everything = dictionary.added(text, codes, dictionary.change)
     described = text.described[..., None]
     everything = torch.where(described, everything + dictionary.bias_change.cpu(), everything)
     yield Patch("undo", "latents", TUNED, tuned - patch)
     if like.size:
-        drawn = _drawn(text, like, len(chosen), seed).to(codes.latent.device)  # (R, F)
+        drawn = drawn_latents(text, like, len(chosen), seed).to(codes.latent.device)  # (R, F)
         window = text.described.nonzero()[:, 0].to(codes.row.device)
         random = dictionary.added(
-            text, _only(codes, drawn[window[codes.row], codes.latent]), dictionary.change
+            text, only(codes, drawn[window[codes.row], codes.latent]), dictionary.change
         )
         yield Patch("undo", "random latents", TUNED, tuned - random)
     yield Patch(
         "undo",
         "random direction",
         TUNED,
-        tuned - patch.norm(dim=-1, keepdim=True) * _random(text, patch, seed),
+        tuned - patch.norm(dim=-1, keepdim=True) * random_directions(text, patch, seed),
     )
     yield Patch("undo", "dictionary", TUNED, tuned - everything)
     yield Patch("undo", "whole", TUNED, streams.base)
@@ -153,11 +153,12 @@ def latents_like(latents: pd.DataFrame, chosen: np.ndarray, changed: np.ndarray)
     return pool[np.argsort(distance, axis=1, kind="stable")[:, :_LIKE]]
 
 
-def _only(codes: SparseCodes, kept: Tensor) -> SparseCodes:
+def only(codes: SparseCodes, kept: Tensor) -> SparseCodes:
+    """The chosen pairs."""
     return SparseCodes(*(part[kept] for part in codes))
 
 
-def _generators(text: Text, seed: int, number: int) -> Iterator[np.random.Generator]:
+def text_generators(text: Text, seed: int, number: int) -> Iterator[np.random.Generator]:
     """One a window, the same for every window of a document, whatever it is batched with."""
     for document in text.documents:
         yield np.random.default_rng([seed, number, int(document)])
@@ -168,7 +169,7 @@ def _directions(dictionary: Dictionary, others: np.ndarray, text: Text, latent: 
     width = dictionary.change.shape[1]
     if not len(others):
         return torch.zeros(len(text.documents), width)
-    drawn = torch.tensor([int(rng.choice(others)) for rng in _generators(text, seed, latent)])
+    drawn = torch.tensor([int(rng.choice(others)) for rng in text_generators(text, seed, latent)])
     both = dictionary.decoder[:, drawn.to(dictionary.decoder.device)].cpu()  # (2, R, d)
     norms = both.norm(dim=-1)
     found = torch.where((norms[TUNED] >= norms[BASE])[:, None], both[TUNED], both[BASE])
@@ -176,10 +177,10 @@ def _directions(dictionary: Dictionary, others: np.ndarray, text: Text, latent: 
     return out
 
 
-def _drawn(text: Text, like: np.ndarray, n_latents: int, seed: int) -> Tensor:
+def drawn_latents(text: Text, like: np.ndarray, n_latents: int, seed: int) -> Tensor:
     """(R, F) bool: for each document a set of latents, for each row of `like` one that is not in it yet."""
     out = torch.zeros(len(text.documents), n_latents, dtype=torch.bool)
-    for row, rng in zip(out, _generators(text, seed, n_latents), strict=True):
+    for row, rng in zip(out, text_generators(text, seed, n_latents), strict=True):
         for choices in like:
             free = [j for j in rng.permutation(choices) if not row[j]]
             if free:
@@ -187,10 +188,10 @@ def _drawn(text: Text, like: np.ndarray, n_latents: int, seed: int) -> Tensor:
     return out
 
 
-def _random(text: Text, like: Tensor, seed: int) -> Tensor:
+def random_directions(text: Text, like: Tensor, seed: int) -> Tensor:
     """(R, 1, d): a unit direction for each document."""
     width = like.shape[-1]
-    rows = [rng.standard_normal(width) for rng in _generators(text, seed, -1 % 2**32)]
+    rows = [rng.standard_normal(width) for rng in text_generators(text, seed, -1 % 2**32)]
     found = torch.from_numpy(np.array(rows)).float()
     out: Tensor = (found / found.norm(dim=-1, keepdim=True))[:, None]
     return out

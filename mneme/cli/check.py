@@ -158,6 +158,10 @@ def causal(
     tokens: Annotated[
         int, typer.Option(min=0, help="Text on which all changed latents are patched together; 0: none.")
     ] = 8192,
+    findings: Annotated[
+        int,
+        typer.Option(min=0, help="Findings patched one by one on the same text, the first ones; 0: none."),
+    ] = 5,
     seed: Annotated[int, typer.Option(help="Of the controls.")] = 0,
 ) -> None:
     """Do the latents found make the predictions differ? Their change is patched out, and in."""
@@ -170,10 +174,12 @@ def causal(
         limit=limit,
         contexts=contexts,
         tokens=tokens,
+        findings=findings,
         seed=seed,
         progress=RichProgress(out),
     )
     _print_causal(run)
+    _print_findings(run)
 
 
 def _numbers(text: str) -> list[int]:
@@ -181,6 +187,23 @@ def _numbers(text: str) -> list[int]:
         return [int(part) for part in text.split(",") if part.strip()]
     except ValueError as error:
         raise ConfigError(f"--latents {text}: give numbers with commas between, e.g. 1,2,3") from error
+
+
+def _print_findings(run: Run) -> None:
+    """A row a finding that was patched."""
+    from mneme.report.format import interval, percent
+    from mneme.store.queries.findings import findings
+
+    tested = findings(run).dropna(subset="causal_share")
+    if tested.empty:
+        return
+    shown = Table(
+        "finding", "share of KL undone (95 %)", "PCA of its rank", "of PCA's", box=None, header_style="dim"
+    )
+    for row in tested.to_dict("records"):
+        undone = interval(row["causal_share"], row["causal_low"], row["causal_high"])
+        shown.add_row(escape(str(row["name"])), undone, percent(row["causal_pca"]), percent(row["of_pca"]))
+    out.print(shown)
 
 
 def _print_causal(run: Run) -> None:

@@ -97,15 +97,27 @@ def explained_parts(sums: ChangeSums) -> np.ndarray:
     return found
 
 
+def co_firing(codes: CodeCache, latent: np.ndarray) -> np.ndarray:
+    """(K, K): sum over tokens of f_j f_k; one pass over the codes."""
+    found = np.zeros((len(latent), len(latent)))
+    for _, table in changed_codes(codes, latent):
+        found += (table.T @ table).toarray()
+    return found
+
+
 def spectrum(sums: ChangeSums, members: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """`spectrum_of` some latents' predicted change. members: places in sums.moved."""
+    return spectrum_of(sums.co_firing[np.ix_(members, members)], sums.moved.vector[members])
+
+
+def spectrum_of(firing: np.ndarray, vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(R,) shares of sum |D'_S|^2 along its principal directions, the largest first; (R, d) the unit directions.
 
-    About 0, not about the mean. The sign of each: the way D' moves, on the whole.
+    About 0, not about the mean. The sign of each: the way D' moves, on the whole. firing: (K, K), sums over tokens of
+    f_j f_k; vectors: (K, d).
     """
-    firing = sums.co_firing[np.ix_(members, members)]
     values, bases = np.linalg.eigh(firing)
     root = (bases * np.sqrt(np.maximum(values, 0))) @ bases.T
-    vectors = sums.moved.vector[members]
     _, lengths, directions = np.linalg.svd(root @ vectors, full_matrices=False)
     # the sum of all members' changes, weighted by how much they fire, tells the sign
     towards = directions @ (np.sqrt(np.maximum(np.diag(firing), 0)) @ vectors)

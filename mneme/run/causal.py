@@ -14,7 +14,8 @@ from mneme._util.errors import ConfigError, ModelError, RunError
 from mneme._util.memory import explained
 from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.causal.choice import context_windows, document_windows, weighed_documents
-from mneme.causal.frames import ablation_rows, causal_rows
+from mneme.causal.finding_patches import FindingChange, of_findings
+from mneme.causal.frames import ablation_rows, causal_rows, finding_rows
 from mneme.causal.kept import Kept
 from mneme.causal.measure import Patch, Streams, Sums, joined, measure
 from mneme.causal.patches import Dictionary, latents_like, of_latent, of_many
@@ -24,9 +25,11 @@ from mneme.harvest.continuation import Continuation
 from mneme.harvest.forward import PairReader
 from mneme.harvest.limits import logits_batch_tokens, within_limits
 from mneme.harvest.text import Text, TextReader
+from mneme.run.finding_changes import changes_of_findings, principal_directions
 from mneme.run.finished import finished_context, tell_findings
 from mneme.run.pair_of_run import pair_of_run
 from mneme.store.queries import causal as queries
+from mneme.store.queries import findings as finding_queries
 from mneme.store.queries import tables
 from mneme.store.writing import writing
 
@@ -42,19 +45,21 @@ def run_causal(
     limit: int = 12,
     contexts: int = 8,
     tokens: int = 8192,
+    findings: int = 5,
     seed: int = 0,
     progress: Progress = NULL_PROGRESS,
 ) -> Run:
-    """Patch a run's latents, one by one on their own contexts and all changed ones together; returns the run.
+    """Patch a run's latents, one by one and all changed ones together, and its findings; returns the run.
 
     latents: those to try one by one; the `limit` most severe changed ones when None. contexts: top contexts of each
     that are read. tokens: of the documents on which all changed latents are tried together, about; 0 leaves that out.
-    What was measured with the same settings is not measured again; Ctrl-C keeps it. Raises RunError (no run, no
-    dictionary, contexts or activations, no changed latent), ConfigError (a latent that can't be patched), ModelError
-    (models that are gone, changed or on a server), OutOfMemoryError.
+    findings: the first so many, each by itself on the same documents, beside as many principal directions of the
+    models' difference. What was measured with the same settings is not measured again; Ctrl-C keeps it. Raises
+    RunError (no run, no dictionary, contexts or activations, no changed latent), ConfigError (a latent that can't be
+    patched), ModelError (models that are gone, changed or on a server), OutOfMemoryError.
     """
-    if limit < 1 or contexts < 1 or tokens < 0:
-        raise ConfigError("--limit and --contexts must be at least 1, --tokens at least 0")
+    if limit < 1 or contexts < 1 or tokens < 0 or findings < 0:
+        raise ConfigError("--limit and --contexts must be at least 1, --tokens and --findings at least 0")
     context, run = finished_context(folder, progress)
     if run.finished("interpretation") is None or not (run.path / "crosscoder" / "config.json").exists():
         raise RunError(
@@ -77,6 +82,8 @@ def run_causal(
         try:
             if tokens and len(changed):
                 work.together(tokens)
+            if tokens and (told := changes_of_findings(context, run, table, changed, findings)):
+                work.findings(told, tokens)
             with progress.task("causal: each latent", len(chosen), "latents") as task:
                 for latent in chosen:
                     work.one(latent, contexts)
@@ -130,23 +137,39 @@ class _Work:
         settings = f"{tokens} tokens, seed {self.seed}"
         if self.kept.get("together", settings) is not None:
             return
-        weights = weighed_documents(self.context.cache, tokens)
-        windows = document_windows(weights, self.text)
         like = latents_like(self.table, self.changed, self.changed)
         patches = partial(of_many, self.dictionary, latents=self.changed, like=like, seed=self.seed)
+        self._batches("together", "causal: all changed latents", settings, tokens, patches)
+
+    def _batches(
+        self, name: str, title: str, settings: str, tokens: int, patches: Callable[..., Iterable[Patch]]
+    ) -> None:
+        """Whole documents patched, about `tokens` tokens of them; each batch is kept until all are done."""
+        weights = weighed_documents(self.context.cache, tokens)
+        windows = document_windows(weights, self.text)
         total = sum(window.length for window in windows)
-        with self.context.progress.task("causal: all changed latents", total, "tokens") as task:
+        with self.context.progress.task(title, total, "tokens") as task:
             parts = []
             for number, text in enumerate(self.text.batches(windows, self.size)):
-                part = self.kept.get(f"together-{number}", settings)
+                part = self.kept.get(f"{name}-{number}", settings)
                 if part is None:
                     part = self._measured(text, patches)
                     part = part._replace(weight=np.array([weights[int(d)] for d in part.document]))
-                    self.kept.put(f"together-{number}", settings, part)
+                    self.kept.put(f"{name}-{number}", settings, part)
                 parts.append(part)
                 task.advance(int(text.described.sum()))
-        self.kept.put("together", settings, joined(parts))
-        self.kept.drop("together-*")
+        self.kept.put(name, settings, joined(parts))
+        self.kept.drop(f"{name}-*")
+
+    def findings(self, changes: Sequence[FindingChange], tokens: int) -> None:
+        """Findings one by one on the documents of `together`, batch by batch, each kept."""
+        names = " ".join(f"{each.finding}/{each.dimensions}" for each in changes)
+        settings = f"{tokens} tokens, seed {self.seed}, {names}"
+        if self.kept.get("findings", settings) is not None:
+            return
+        principal = principal_directions(self.context.cache, max(each.dimensions for each in changes))
+        patches = partial(of_findings, self.dictionary, findings=changes, principal=principal, seed=self.seed)
+        self._batches("findings", "causal: findings", settings, tokens, patches)
 
     def write(self) -> None:
         """The tables, from all that is kept."""
@@ -156,9 +179,16 @@ class _Work:
         rows = [causal_rows(sums, latent=latent, n_latents=1) for latent, sums in found.items()]
         if all_together is not None:
             rows.append(causal_rows(all_together, latent=None, n_latents=len(self.changed)))
+        by_finding = self.kept.get("findings")
+        dimensions = finding_queries.dimensions(self.run)
+        grouped = [finding_rows(by_finding, dimensions)] if by_finding is not None and dimensions else []
         ablations = [ablation_rows(sums, latent) for latent, sums in found.items()]
         with self.run.stage_writer() as writer:
-            for name, parts in (("causal", rows), ("causal_ablations", ablations)):
+            for name, parts in (
+                ("causal", rows),
+                ("causal_ablations", ablations),
+                ("causal_findings", grouped),
+            ):
                 if parts:
                     writer.replace(name, pd.concat(parts, ignore_index=True))
 

@@ -23,6 +23,7 @@ from mneme.run.context import RunContext
 from mneme.run.finished import finished_context, kept_crosscoder, tell_findings
 from mneme.run.seeds import FOLDER, seed_config, seed_dictionary
 from mneme.store.queries import tables
+from mneme.store.queries.findings import homes
 from mneme.store.run import Run
 from mneme.store.writing import writing
 
@@ -44,6 +45,8 @@ class Found:
     verdicts: list[dict[str, float]] = field(default_factory=list)
     categories: list[float] = field(default_factory=list)
     change: list[ChangeAgreement] = field(default_factory=list)
+    findings: list[dict[str, bool]] = field(default_factory=list)
+    """Whether each finding is found again, by seed; parts of findings are not looked for."""
 
 
 def run_stability(
@@ -98,6 +101,8 @@ def run_stability(
             told["categories"] = _mean(np.array(found.categories))
         with run.stage_writer() as writer:
             writer.update_latents(columns)
+            if found.findings:
+                writer.update("findings", "finding", _of_findings(found.findings))
             writer.upsert("health", stability_health(told, seeds, resamples))
         tell_findings(run)
     by_verdict = pd.DataFrame(found.verdicts).mean()
@@ -112,6 +117,7 @@ def _read_seed(found: Found, context: RunContext, run: Run, latents: pd.DataFram
     from mneme.effects.change_agreement import change_agreement
     from mneme.effects.explained import directions
     from mneme.effects.predict import changed_steps
+    from mneme.findings.seeds import found_again
 
     verdict = latents["verdict"].to_numpy(dtype=object)
     live = verdict != DEAD
@@ -129,11 +135,33 @@ def _read_seed(found: Found, context: RunContext, run: Run, latents: pd.DataFram
         found.change.append(
             change_agreement(CodeCache(context.folder / "codes"), moved[0], CodeCache(codes), moved[1])
         )
+        if run.finished("findings") is not None:
+            found.findings.append(
+                found_again(
+                    context.cache,
+                    homes(run),
+                    CodeCache(context.folder / "codes"),
+                    moved[0],
+                    CodeCache(codes),
+                    moved[1],
+                )
+            )
         if run.finished("effects") is not None:
             found.categories.append(_same_categories(context, run, other, codes, theirs))
     found.persists.append(match.persists)
     found.pw_mcc.append(pw_mcc(match, np.where(live, weight, np.nan)))
     found.verdicts.append(verdict_persistence(verdict, theirs["verdict"].to_numpy(dtype=object), match))
+
+
+def _of_findings(again: list[dict[str, bool]]) -> pd.DataFrame:
+    """finding, seeds_found, n_seeds."""
+    return pd.DataFrame(
+        {
+            "finding": pd.Series(list(again[0]), dtype=object),
+            "seeds_found": pd.Series([sum(each[f] for each in again) for f in again[0]], dtype="Int64"),
+            "n_seeds": len(again),
+        }
+    )
 
 
 def _of_other_text(context: RunContext, seed: int) -> Crosscoder:

@@ -282,12 +282,16 @@ class StageWriter:
 
     def update_latents(self, columns: pd.DataFrame) -> None:
         """Set columns of `latents`; the frame has `latent` and the columns to set."""
-        names = [c for c in columns.columns if c != "latent"]
+        self.update("latents", "latent", columns)
+
+    def update(self, table: str, key: str, columns: pd.DataFrame) -> None:
+        """Set columns of the rows that have the frame's `key`; other rows stay as they are."""
+        names = [c for c in columns.columns if c != key]
         self.connection.register("_rows", columns)
         try:
             self.connection.execute(
-                f"UPDATE latents SET {', '.join(f'{n} = _rows.{n}' for n in names)} FROM _rows"
-                " WHERE latents.latent = _rows.latent"
+                f"UPDATE {table} SET {', '.join(f'{n} = _rows.{n}' for n in names)} FROM _rows"
+                f" WHERE {table}.{key} = _rows.{key}"
             )
         finally:
             self.connection.unregister("_rows")

@@ -44,6 +44,23 @@ def members(run: Run, finding: str) -> pd.DataFrame:
     )
 
 
+def homes(run: Run, limit: int | None = None) -> dict[str, list[int]]:
+    """Finding -> its own latents, of the first `limit` findings; parts are left out."""
+    found = run.rows(
+        "SELECT f.finding, list(m.latent ORDER BY m.rank) FROM findings f JOIN finding_latents m USING (finding)"
+        ' WHERE f.parent IS NULL AND m.home AND ($1 IS NULL OR f."rank" < $1)'
+        ' GROUP BY f.finding, f."rank" ORDER BY f."rank"',
+        [limit],
+    )
+    return {str(finding): [int(j) for j in latents] for finding, latents in found}
+
+
+def dimensions(run: Run) -> dict[str, int]:
+    """Finding -> principal directions that hold 90% of its squared displacement; parts are left out."""
+    found = run.rows('SELECT finding, dimensions FROM findings WHERE parent IS NULL ORDER BY "rank"')
+    return {str(finding): int(n) for finding, n in found if n is not None}
+
+
 def categories(run: Run, finding: str) -> pd.DataFrame:
     """How much of each category it affects, the most first."""
     return run.sql(
