@@ -4,7 +4,8 @@
     bootstrap   Poisson replicates over documents       verdicts    from evidence to a word
     firing      when each latent fires                  joint       groups of correlated latents
     nulls       pairs with no change                    stability   retrained dictionaries
-    health      is the dictionary fit to be read        stream      all of it in one pass over a cache
+    halves      betas of either half of the documents   health      is the dictionary fit to be read
+    stream      all of it in one pass over a cache
 
 Importing the package is cheap: torch comes with first use.
 """
