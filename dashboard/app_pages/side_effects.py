@@ -4,6 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.components import (
+    capability,
     charts,
     effect_charts,
     evaluation,
@@ -18,6 +19,7 @@ from dashboard.components import (
 from mneme._util.vocabulary import CATEGORY_VERDICTS
 from mneme.effects.evaluate import OWN
 from mneme.store.queries import effects as queries
+from mneme.store.queries import outcomes as outcome_queries
 from mneme.verdict.calls import calls_sentence
 
 run = state.need_run("Side effects", "attribution", "effects")
@@ -53,6 +55,11 @@ names = {k: words.plain(n, 60) for k, n in zip(effects["category"], effects["nam
 with right:
     st.subheader("Predicted beside measured", help=theme.HELP["measured"])
     if measured:
+        st.caption(
+            "Measured: next-token NLL of the benchmark's text."
+            if unit == "nats"
+            else "Measured: an error rate, which is not the NLL that is predicted."
+        )
         by = st.selectbox(
             "Predicted by",
             [*OWN, *(c for c in baselines.columns if c != "category")],
@@ -207,6 +214,8 @@ if len(groups):
         config=charts.STILL,
         alt="Heat map: what each group of latents adds to each category's effect",
     )
+
+capability.show(outcome_queries.capabilities(run, queries.nll_margin(run)))
 
 judged = queries.evaluation(run)
 if len(judged):
