@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -42,8 +43,8 @@ def _card(row: Mapping[Any, Any]) -> str:
         ("causal share", causal(row)),
     )
     lines = "".join(
-        f'<div style="display:flex;justify-content:space-between;gap:.5rem"><dt style="opacity:.7">{name}</dt>'
-        f'<dd style="margin:0;text-align:right">{words.html(value)}</dd></div>'
+        f'<div style="display:flex;justify-content:space-between;gap:.5rem"><span style="opacity:.7">{name}</span>'
+        f'<span style="text-align:right">{words.html(value)}</span></div>'
         for name, value in facts
     )
     return (
@@ -53,7 +54,7 @@ def _card(row: Mapping[Any, Any]) -> str:
         '<div style="opacity:.75;font-size:.875rem;min-height:2.6em;overflow-wrap:anywhere">'
         f"{areas(row['areas'])}</div>"
         f"{spark(row['profile'])}"
-        f'<dl style="margin:.4rem 0 0;font-size:.875rem">{lines}</dl></div>'
+        f'<div style="margin-top:.4rem;font-size:.875rem">{lines}</div></div>'
     )
 
 
@@ -80,7 +81,10 @@ def causal(row: Mapping[Any, Any]) -> str:
 
 
 def spark(profile: Sequence[float]) -> str:
-    """Displacement of the documents, the most displaced first, as a filled curve; '' of nothing."""
+    """Displacement of the documents, the most displaced first, as a filled curve; '' of nothing.
+
+    An image: st.html leaves out SVG that stands in a page itself.
+    """
     values = [float(value) for value in profile]
     most = max(values, default=0.0)
     if len(values) < 2 or not most > 0:
@@ -89,10 +93,14 @@ def spark(profile: Sequence[float]) -> str:
         f"{_WIDTH * i / (len(values) - 1):.1f},{_HEIGHT - (_HEIGHT - 2) * value / most:.1f}"
         for i, value in enumerate(values)
     ]
-    return (
-        f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" width="100%" height="{_HEIGHT}" preserveAspectRatio="none" role="img"'
-        f' aria-label="Displacement by document, at most {words.number(most)} of the typical deviation">'
+    svg = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none">'
         f'<path d="M0,{_HEIGHT} L{" L".join(points)} L{_WIDTH},{_HEIGHT} Z" fill="#d55e00" fill-opacity=".25"/>'
         f'<polyline points="{" ".join(points)}" fill="none" stroke="#d55e00" stroke-width="1.5"'
         ' vector-effect="non-scaling-stroke"/></svg>'
+    )
+    encoded = base64.b64encode(svg.encode()).decode()
+    return (
+        f'<img src="data:image/svg+xml;base64,{encoded}" style="display:block;width:100%;height:{_HEIGHT}px"'
+        f' alt="Displacement by document, at most {words.number(most)} of the typical deviation">'
     )

@@ -50,5 +50,4 @@ def principal_directions(cache: Source, rank: int) -> np.ndarray:
         difference = (x[:, 1].double() - x[:, 0].double()).numpy()
         products += difference.T @ difference
     _, axes = np.linalg.eigh(products)
-    found: np.ndarray = axes[:, ::-1][:, :rank].T
-    return found
+    return np.ascontiguousarray(axes[:, ::-1][:, :rank].T)
