@@ -37,7 +37,7 @@ LATENTS, K = 384, 6
 def fit(cache: Any, variant: str, tokens: int, seed: int = 0) -> Crosscoder:
     config = CrosscoderConfig(
         n_latents=LATENTS, k=K, variant=variant, batch_size=1024, tokens=tokens, learning_rate=1.5e-3,
-        dead_feature_threshold=200_000, seed=seed,
+        dead_feature_threshold=200_000, seed=seed, held_out_share=0,
     )  # fmt: skip
     return train_crosscoder(cache, config).eval()
 

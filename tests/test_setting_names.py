@@ -70,10 +70,23 @@ def test_old_names_give_the_same_settings_and_new_ones_are_written(tmp_path: Pat
 
 @pytest.mark.parametrize("values", [OLD, NEW])
 def test_a_run_of_before_the_names_changed_has_the_fingerprints_it_had(values: dict) -> None:
-    made = make_config(values)
+    made = make_config(values, ["crosscoder.held_out_share=0"])
     assert {name: made.section_hash(name)[:16] for name in HASHES} == HASHES
     known_by = stable_repr(made.crosscoder, "crosscoder")
     assert hashlib.sha256(known_by.encode()).hexdigest()[:16] == CHECKPOINT
+
+
+def test_a_file_that_mneme_wrote_before_a_setting_was_added_means_what_it_meant(tmp_path: Path) -> None:
+    added = ("init =", "held_out_share =")
+    lines = make_config(MODELS).to_toml().splitlines()
+    file = tmp_path / "run.toml"
+    file.write_text("\n".join(line for line in lines if not line.startswith(added)))
+    of_then = make_config(read_config(file)).crosscoder
+    assert of_then.held_out_share == 0 and make_config(MODELS).crosscoder.held_out_share > 0
+    assert make_config(read_config(file), ["crosscoder.held_out_share=0.2"]).crosscoder.held_out_share == 0.2
+    # settings that somebody wrote have the defaults of now
+    file.write_text('base = "a"\ntuned = "b"\n[crosscoder]\nk = 8\n')
+    assert make_config(read_config(file)).crosscoder.held_out_share > 0
 
 
 def test_an_added_setting_at_another_value_makes_another_run() -> None:

@@ -7,7 +7,7 @@ without a setting that was added since, where it has the value that it had befor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from mneme._util.errors import ConfigError
@@ -27,7 +27,10 @@ RENAMED: dict[str, dict[str, str]] = {
 }
 """Section -> old name -> name."""
 
-BEFORE: dict[str, dict[str, Any]] = {"crosscoder": {"init": "random"}, "harvest": {"layer": "auto"}}
+BEFORE: dict[str, dict[str, Any]] = {
+    "crosscoder": {"init": "random", "held_out_share": 0.0},
+    "harvest": {"layer": "auto"},
+}
 """Settings added later -> the value that all runs before had: fingerprints leave them out there.
 
 Runs that left the layer to mneme had none in their settings: they keep the layer that was chosen for them then.
@@ -69,6 +72,18 @@ def with_first_names(section: str, values: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in values.items()
         if key not in before or value != before[key]
     }
+
+
+def as_written(section: str, values: Mapping[str, Any], every: Collection[str]) -> dict[str, Any]:
+    """A section's values, what a file that mneme wrote lacks as it was when the file was written.
+
+    Such a file has every setting of then that has a value: a run of before goes on as it was made. every: the settings
+    of now that always have one.
+    """
+    before = BEFORE.get(section, {})
+    if not before or not (set(every) - set(before)) <= set(values):
+        return dict(values)
+    return {**before, **values}
 
 
 def given_twice(section: str, one: str, other: str) -> ConfigError:

@@ -17,6 +17,10 @@ LATENT_VERDICTS = {
     DEAD: "it never fires",
 }
 
+SPARSE_ENOUGH = 0.25
+"""Share of the models' difference that the dictionary must explain for a verdict to rest on latents. Set on planted
+pairs (tests/attribution/test_held_out.py): sparse changes lie above it, one spread over all directions below."""
+
 # A category's verdict.
 DEGRADED, IMPROVED = "degraded", "improved"
 CHANGED_INSIDE, UNAFFECTED, NOT_KNOWN = "changed inside", "unaffected", "not known"

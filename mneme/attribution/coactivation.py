@@ -90,14 +90,22 @@ def pairs_within(group: np.ndarray) -> Pairs:
     return make_pairs(np.concatenate(firsts), np.concatenate(others), len(group))
 
 
-def coactivation(codes: CodeCache | None, pairs: Pairs, max_tokens: int) -> Together:
-    """Sums over about the first `max_tokens` tokens of a CodeCache; None has no tokens."""
+def coactivation(
+    codes: CodeCache | None, pairs: Pairs, max_tokens: int, tokens: np.ndarray | None = None
+) -> Together:
+    """Sums over about the first `max_tokens` tokens of a CodeCache; None has no tokens.
+
+    tokens: (N,) bool, those that count; None: all.
+    """
     n_latents = len(pairs.starts) - 1
     n_threads = min(torch.get_num_threads(), _MOST_THREADS, max(1, _MOST_SUMS // max(1, len(pairs.other))))
     products, squares = np.zeros((n_threads, len(pairs.other))), np.zeros(n_latents)
     seen = 0
     with ThreadPoolExecutor(n_threads) as pool:
-        for _, (row, latent, value), n in codes.shards() if codes is not None else ():
+        for first, (row, latent, value), n in codes.shards() if codes is not None else ():
+            if tokens is not None:
+                mine = torch.from_numpy(tokens[first : first + n])[row]
+                row, latent, value = row[mine], latent[mine], value[mine]
             pointers = np.concatenate([[0], np.cumsum(np.bincount(row.cpu().numpy(), minlength=n))])
             latents, values = latent.cpu().numpy().astype(np.int32), value.cpu().numpy().astype(np.float64)
             squares += np.bincount(latents, values**2, minlength=n_latents)
@@ -108,7 +116,7 @@ def coactivation(codes: CodeCache | None, pairs: Pairs, max_tokens: int) -> Toge
             ]
             for part in parts:
                 part.result()
-            seen += n
+            seen += n if tokens is None else int(tokens[first : first + n].sum())
             if seen >= max_tokens:
                 break
     return Together(pairs, products.sum(0), squares, seen)

@@ -16,17 +16,31 @@ import pandas as pd
 from mneme.attribution.geometry import MODELS
 from mneme.attribution.half_health import half_rows
 from mneme.attribution.health_row import health_row
+from mneme.attribution.held_out_health import held_out_rows
 from mneme.attribution.stream import Attribution
+from mneme.crosscoder.codes import CodeCache
+from mneme.crosscoder.module import Crosscoder
 from mneme.harvest.protocols import Activations
 
 
-def attribution_health(found: Attribution, cache: Activations, k: int | None = None) -> pd.DataFrame:
+def attribution_health(
+    found: Attribution,
+    cache: Activations,
+    k: int | None = None,
+    crosscoder: Crosscoder | None = None,
+    imported: bool = False,
+    codes: CodeCache | None = None,
+) -> pd.DataFrame:
     """Rows that the attribution pass measures.
 
-    cache: the ActivationCache it read (for tokens left out; members it lacks give no row). k: active
-    latents per token in training, to set L0 by threshold against.
+    cache: the ActivationCache it read (for tokens left out; members it lacks give no row). codes: the cache's. k:
+    active latents per token in training, to set L0 by threshold against. crosscoder: the one it was of, for what
+    held-out text and the models' difference say of it; without it there are no such rows. imported: trained elsewhere.
     """
-    return pd.DataFrame([*_dictionary_rows(found, k), *_token_rows(cache), *_verdict_rows(found)])
+    rows = [*_dictionary_rows(found, k), *_token_rows(cache), *_verdict_rows(found)]
+    if crosscoder is not None:
+        rows += held_out_rows(found, crosscoder, cache, imported, codes)
+    return pd.DataFrame(rows)
 
 
 def _live(found: Attribution) -> np.ndarray:

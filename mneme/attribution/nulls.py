@@ -34,7 +34,7 @@ from mneme.attribution.evidence import (
 from mneme.attribution.geometry import make_geometry
 from mneme.attribution.held_activations import MemoryCache
 from mneme.attribution.pairs import encode_pair_sums
-from mneme.attribution.stream import Attribution
+from mneme.attribution.stream import Attribution, evidence_documents
 from mneme.attribution.turns import false_discovery_over, measure_turns, with_redirected
 from mneme.attribution.verdicts import decide
 from mneme.crosscoder.protocols import SparseDictionary
@@ -74,8 +74,11 @@ def shuffled_null(
     order = np.random.default_rng(seed).permutation(len(ids))
     swapped = ids[order[: len(ids) // 2]]
     joiner, moments = DocumentJoiner(geometry), DocumentMoments(geometry.n_latents)
+    counts = evidence_documents(crosscoder, cache)
 
     def add(rows: DocumentShares) -> None:
+        if counts is not None:
+            rows = DocumentShares(*(part[counts[rows.document]] for part in rows))
         shares = rows.shares * np.array([1.0, np.exp(-reference)])
         mine = np.isin(rows.document, swapped)
         shares[mine] = shares[mine][:, ::-1]
@@ -99,6 +102,7 @@ def shuffled_null(
         np.flatnonzero(geometry.turned),
         config.redirected_cosine,
         level=config.level,
+        documents=counts,
         swapped=swapped,
         batch_size=config.batch_size,
     )

@@ -48,8 +48,18 @@ class FitQuality:
 class AttributionSums:
     """The running sums of one pass."""
 
-    def __init__(self, geometry: Geometry, config: AttributionConfig) -> None:
+    def __init__(
+        self,
+        geometry: Geometry,
+        config: AttributionConfig,
+        counts: np.ndarray | None = None,
+        document: np.ndarray | None = None,
+    ) -> None:
+        """counts: (D,) bool, by number: documents that evidence is made of, those that training did not read; None:
+        all. Firing and fit are of all. document: (N,) of each token, where counts is given."""
         F = geometry.n_latents
+        self.counts, self._document = counts, document
+        self._training, self._training_joiner = DocumentMoments(F), DocumentJoiner(geometry)
         self.geometry, self.config = geometry, config
         self.scaling, self.moments, self.beta_moments = ScalingSums(F), DocumentMoments(F), BetaMoments(F)
         self.halves = HalfMoments(F)
@@ -63,7 +73,11 @@ class AttributionSums:
         self._sum, self._square = np.zeros((2, d)), np.zeros(2)
 
     def update(self, pairs: PairSums) -> None:
-        """Add a batch's sums to scaling and evidence."""
+        """Add a batch's sums to scaling and evidence, of documents that count."""
+        if self.counts is not None:
+            mine = self.counts[pairs.document]
+            self._training.update(self._training_joiner.push(_of(pairs, ~mine)))
+            pairs = _of(pairs, mine)
         self.scaling.update(pairs)
         self._evidence(self._joiner.push(pairs))
 
@@ -79,6 +93,9 @@ class AttributionSums:
         last = self._joiner.finish()
         if last is not None:
             self._evidence(last)
+        last = self._training_joiner.finish()
+        if last is not None:
+            self._training.update(last)
         self._over_ranks()
         n = max(self._n, 1)
         variance = np.maximum(self._square - (self._sum**2).sum(1) / n, 0)
@@ -90,9 +107,35 @@ class AttributionSums:
         normalised += self._n * (offset**2).sum(1)
         return FitQuality(self._residual, variance, normalised / (n * self._sum.shape[1]))
 
+    @property
+    def tokens(self) -> np.ndarray | None:
+        """(N,) bool: those of documents that count; None: all."""
+        if self.counts is None or self._document is None:
+            return None
+        found: np.ndarray = self.counts[self._document]
+        return found
+
+    @property
+    def n_tokens(self) -> int:
+        """How many these are."""
+        return self.firing.n_tokens if self.tokens is None else int(self.tokens.sum())
+
+    @property
+    def training(self) -> DocumentMoments | None:
+        """The moments of the documents that training read; None where no document is held out."""
+        return None if self.counts is None else self._training
+
     def _over_ranks(self) -> None:
         """Add up what every rank's documents gave. Collective."""
-        for sums in (self.scaling, self.moments, self.halves, self.beta_moments, self.firing, self.bootstrap):
+        for sums in (
+            self.scaling,
+            self.moments,
+            self.halves,
+            self.beta_moments,
+            self.firing,
+            self.bootstrap,
+            self._training,
+        ):
             if sums is not None:
                 sums.over_ranks()
         n = np.array([self._n])
@@ -105,3 +148,8 @@ class AttributionSums:
         self.beta_moments.update(rows)
         if self.bootstrap is not None:
             self.bootstrap.update(rows)
+
+
+def _of(pairs: PairSums, rows: np.ndarray) -> PairSums:
+    """Some rows."""
+    return PairSums(*(part[rows] for part in pairs))

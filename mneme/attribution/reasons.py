@@ -12,8 +12,9 @@ REASONS = {
     ONE_PROBE: "a moderate change that shows along one of its two decoders only",
     GROUP: "latents that fire with it can stand in for it, and solved together they say otherwise",
     TOO_RARE: "its evidence comes from too few documents for an interval to say anything",
-    HELD_OUT: "one half of the documents shows it amplified, the other suppressed",
-    POORLY_RECONSTRUCTED: "where it fires, a model holds far more or less of it than the dictionary writes",
+    HELD_OUT: "the documents that training read show a change, and those it did not read show none, or another",
+    POORLY_RECONSTRUCTED: "on text that training did not read, a model holds far more or less of it than the dictionary"
+    " writes",
     TOO_WIDE: "the interval of its log ratio lies neither within the margin nor clear of it",
 }
 """Reason -> what it means; where several hold, the first is the latent's."""

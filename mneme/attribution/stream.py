@@ -22,6 +22,7 @@ from mneme.attribution.coactivation import coactivation, pairs_within, related_p
 from mneme.attribution.config import AttributionConfig
 from mneme.attribution.evidence import (
     LOG_LIMIT,
+    DocumentMoments,
     fieller_interval,
     margin_p_values,
 )
@@ -40,11 +41,14 @@ from mneme.attribution.turns import Turns, false_discovery_over, measure_turns, 
 from mneme.attribution.verdicts import (
     common_log_ratio,
     decide,
+    held_out_disagrees,
     one_probe_only,
     uncertain_reasons,
+    worth_testing,
 )
 from mneme.crosscoder.codes import CodeCache, code_writer
 from mneme.crosscoder.module import Crosscoder
+from mneme.harvest.held_out import FEWEST, held_out_of
 from mneme.harvest.protocols import Activations
 from mneme.models.device import on_gpu
 
@@ -70,6 +74,10 @@ class Attribution:
     """The margin they were judged with, natural log."""
     level: float
     """Of the intervals."""
+    training: DocumentMoments | None = None
+    """Of the documents that training read; None where the evidence is of all documents."""
+    counts: np.ndarray | None = None
+    """(D,) bool, by number: documents that the evidence is of; None: all."""
 
 
 def attribute(
@@ -81,6 +89,9 @@ def attribute(
 ) -> Attribution:
     """Attribute every latent of a crosscoder on an ActivationCache, in one pass.
 
+    Betas, intervals, p-values and directions are of the documents that the crosscoder's training did not read, where
+    it has read some of this cache and enough are left (`evidence_documents`); firing, behaviour and fit are of all.
+
     Writes the codes of all tokens to `codes_folder` (a CodeCache; None writes none). With several ranks all call
     this; each reads documents of its own, and all get the whole's result. Raises ActivationError
     for activations that are NaN, infinite or of another width.
@@ -88,7 +99,8 @@ def attribute(
     config = config or AttributionConfig()
     with on_gpu(crosscoder):
         geometry = make_geometry(crosscoder, config.redirected_cosine, config.redirected_norm)
-        state = AttributionSums(geometry, config)
+        counts = evidence_documents(crosscoder, cache)
+        state = AttributionSums(geometry, config, counts, np.asarray(cache.document))
         _read(crosscoder, cache, codes_folder, state, progress)
         codes = CodeCache(codes_folder) if codes_folder is not None else None
         turns = measure_turns(
@@ -99,6 +111,7 @@ def attribute(
             config.redirected_cosine,
             codes=codes,
             level=config.level,
+            documents=counts,
             batch_size=config.batch_size,
             progress=progress,
         )
@@ -156,7 +169,8 @@ def finalize(
         low, high = fieller_interval(moments, config.level)
         p = margin_p_values(moments, config.margin, reference)
     p = np.where(evident, p, np.nan)
-    q, turn_columns = false_discovery_over(p, turns)
+    tested = evident & worth_testing(state.training, config.margin, config.common_scale)
+    q, turn_columns = false_discovery_over(np.where(tested, p, np.nan), turns)
     halves = state.halves.betas(geometry)
     split = np.abs(halves[0] - halves[1])
     columns = [
@@ -184,9 +198,8 @@ def finalize(
     verdict = latents["verdict"].to_numpy()
     doubtful = one_probe_only(verdict, log_ratio, other, divide(norms[0], norms[1]), config, reference)
     own = np.where(geometry.probe == BASE, latents["beta_base"], latents["beta_tuned"])
-    with np.errstate(divide="ignore", invalid="ignore"):
-        half_ratio = np.log(np.abs(halves[:, TUNED])) - np.log(np.abs(halves[:, BASE]))
-    reason = uncertain_reasons(moments.effective_documents(), half_ratio, own, config.margin, reference)
+    disagrees = held_out_disagrees(state.training, log_ratio, config.level, config.margin, reference)
+    reason = uncertain_reasons(moments.effective_documents(), disagrees, own)
     latents["verdict"] = np.where(doubtful, "uncertain", verdict)
     latents["reason"] = np.where(doubtful, ONE_PROBE, reason)
     latents = _with_joint(latents, state, codes, reference)
@@ -204,7 +217,21 @@ def finalize(
         reference,
         config.margin,
         config.level,
+        state.training,
+        state.counts,
     )
+
+
+def evidence_documents(crosscoder: object, cache: Activations) -> np.ndarray | None:
+    """(D,) bool, by number: the documents of a cache that evidence on a crosscoder's latents is made of; None: all.
+
+    Those that its training did not read. All of them where that is not known, where training read none of these, and
+    where fewer than `held_out.FEWEST` are left (betas are then in-sample, which Health says).
+    """
+    held = held_out_of(cache, getattr(crosscoder, "training_documents", None))
+    if held is None or held.sum() < FEWEST or held[np.unique(cache.document)].all():
+        return None
+    return held
 
 
 def _with_joint(
@@ -217,8 +244,8 @@ def _with_joint(
     related = coactivation(codes, related_pairs(directions, config.coupling), config.joint_tokens)
     mean = state.firing.total / n
     group = correlated_groups(related, directions.cpu().numpy(), mean, config.coupling, config.max_group)
-    within = coactivation(codes, pairs_within(group), config.joint_tokens)
-    joint = joint_betas(geometry, state.scaling, within, n, group, config.ridge)
+    within = coactivation(codes, pairs_within(group), config.joint_tokens, state.tokens)
+    joint = joint_betas(geometry, state.scaling, within, max(state.n_tokens, 1), group, config.ridge)
     latents = latents.merge(joint, on="latent", how="left")
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.log(np.abs((latents["beta_joint_tuned"] / latents["beta_joint_base"]).to_numpy()))

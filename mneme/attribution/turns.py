@@ -13,8 +13,8 @@ they are products of the directions v. Leaving out each document in turn (jackkn
 variances of U_bt and of M = sqrt(U_bb U_tt), Fieller's interval of their ratio and the p-value of "the cosine is no
 lower than the margin", a t-test of U_bt - margin M.
 
-Two passes over the tokens on which a candidate fires: one for S, one for what leaving out a document changes. They hold
-2 K d numbers for K candidates, whatever the number of documents.
+Two passes over the documents' sums: one for S, one for what leaving out a document changes. They hold 2 K d numbers for
+K candidates; the sums themselves are kept where they take under 256 MB, else they are made again.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme._util.vocabulary import REDIRECTED, UNCERTAIN, UNCHANGED
 from mneme.attribution.geometry import BASE, TUNED, Geometry
 from mneme.attribution.scaling import own_batches
+from mneme.attribution.scatter import add_rows
 from mneme.crosscoder.codes import CodeCache, KeptCodes, SparseCodes
 from mneme.crosscoder.kernels import sparse_decode, weighted_bags
 from mneme.crosscoder.protocols import SparseEncoder
@@ -43,6 +44,7 @@ from mneme.stats.fieller import signed_interval
 from mneme.stats.moments import effective_number
 
 _BB, _BT, _TT = range(3)
+_KEPT_BYTES = 2**28
 
 
 class Turns(NamedTuple):
@@ -101,16 +103,20 @@ def measure_turns(
     if K:
         encoder = crosscoder if codes is None else KeptCodes(codes)
         read = _Reader(encoder, geometry, cache, candidates, documents, swapped, batch_size, progress)
+        kept: list[Directions] | None = []
         for rows in read:
-            np.add.at(total, rows.place, rows.vector)
+            add_rows(total.reshape(K, -1), rows.place, rows.vector.reshape(len(rows.place), 2 * d))
             np.add.at(n, rows.place, 1)
             np.add.at(power[0], rows.place, rows.power)
             np.add.at(power[1], rows.place, rows.power**2)
             for c, product in enumerate(_products(rows.vector, rows.vector)):
                 np.add.at(own[c], rows.place, product)
+            if kept is not None:
+                kept.append(rows)
+                kept = kept if sum(each.vector.nbytes for each in kept) < _KEPT_BYTES else None
         distributed.add_up(total, n, power, own)
         whole = _per_power(np.stack(_products(total, total)) - own, *power)
-        for rows in read:
+        for rows in read if kept is None else kept:
             shift = _without(rows, total, own, power) - np.stack([whole[_BT], _lengths(whole)])[:, rows.place]
             np.add.at(shifts[0], rows.place, shift[0])
             np.add.at(shifts[1], rows.place, shift[1])
@@ -263,7 +269,9 @@ class _Reader:
 
     def _rows(self, x: Tensor, document: np.ndarray) -> Directions:
         """What a batch adds: x (B, 2, d) raw; document (B,), each contiguous. Vectors of the residual alone."""
-        x = x.to(self._decoder.device, self._decoder.dtype)
+        x = x.to(self._decoder.device)
+        if not isinstance(self._encoder, KeptCodes):
+            x = x.to(self._decoder.dtype)
         row, latent, value = self._encoder.encode_sparse(x)
         place = self._place[latent]
         mine = place >= 0
@@ -275,19 +283,28 @@ class _Reader:
         renumbered[used] = torch.arange(len(used), device=row.device)
         near = renumbered[row] >= 0
         codes = SparseCodes(renumbered[row[near]], latent[near], value[near])
-        residual = x[used].flatten(1) - self._bias - sparse_decode(codes, self._decoder, len(used))
+        residual = (
+            x[used].to(self._decoder.dtype).flatten(1)
+            - self._bias
+            - sparse_decode(codes, self._decoder, len(used))
+        )
         owner = torch.from_numpy(document).to(row.device)[row[mine]]
         key = owner * len(self._own) + place[mine]
         order = torch.argsort(key, stable=True)
         pairs, counts = torch.unique_consecutive(key[order], return_counts=True)
         bag = torch.repeat_interleave(torch.arange(len(pairs), device=row.device), counts)
-        f = value[mine][order].to(x.dtype)
+        f = value[mine][order].to(self._decoder.dtype)
         vector = weighted_bags(where[order], bag, f, residual, len(pairs)).double().cpu().numpy()
         power = np.bincount(
             bag.cpu().numpy(), weights=f.double().square().cpu().numpy(), minlength=len(pairs)
         )
         ids = pairs.cpu().numpy()
-        return Directions(ids // len(self._own), ids % len(self._own), power, vector.reshape(len(ids), 2, -1))
+        return Directions(
+            ids // len(self._own),
+            ids % len(self._own),
+            power,
+            vector.reshape(len(ids), 2, len(self._bias) // 2),
+        )
 
     def _finished(self, rows: Directions) -> Directions:
         """Whole documents' rows: the latent is put back into the residual; in swapped ones the models change places."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from mneme.attribution.config import AttributionConfig
+from mneme.attribution.evidence import DocumentMoments, fieller_interval
 from mneme.attribution.reasons import HELD_OUT, POORLY_RECONSTRUCTED, TOO_RARE, TOO_WIDE
 
 FEW_DOCUMENTS = 4
@@ -62,22 +63,55 @@ def one_probe_only(
     return np.isin(verdict, ("amplified", "suppressed")) & probed & unseen
 
 
-def uncertain_reasons(
-    documents: np.ndarray, half_log_ratio: np.ndarray, own_beta: np.ndarray, margin: float, reference: float
+def worth_testing(training: DocumentMoments | None, margin: float, common_scale: bool) -> np.ndarray | bool:
+    """(F,) bool: latents that the documents of the training show to have changed beyond the margin, whatever the noise.
+
+    Only these are tested on the held-out documents for a change, so that the false-discovery rate is over few tests:
+    the choice is made on other documents than the test (Cox 1975, sample splitting; Bourgon et al. 2010, independent
+    filtering). Without such documents all are tested.
+    """
+    if training is None:
+        return True
+    ratio = training.log_ratio()
+    own = common_log_ratio(ratio[training.n > 1]) if common_scale else 0.0
+    with np.errstate(invalid="ignore"):
+        found: np.ndarray = np.abs(ratio - own) > margin
+    return found
+
+
+def held_out_disagrees(
+    training: DocumentMoments | None, log_ratio: np.ndarray, level: float, margin: float, reference: float
 ) -> np.ndarray:
+    """(F,) bool: the documents that training read show a change, and the held-out ones (log_ratio) none, or another.
+
+    A change: the interval beyond the margin. None: less than half the margin. training: None knows of no disagreement.
+    """
+    if training is None:
+        return np.zeros(len(log_ratio), dtype=bool)
+    low, high = fieller_interval(training, level)
+    change = log_ratio - reference
+    # the scale that most latents share, as the training's own documents have it
+    of_training = training.log_ratio()
+    own = common_log_ratio(of_training[training.n > 1]) if reference != 0 else 0.0
+    with np.errstate(invalid="ignore"):
+        up = (low > own + margin) & (change < margin / 2)
+        down = (high < own - margin) & (change > -margin / 2)
+    found: np.ndarray = up | down
+    return found
+
+
+def uncertain_reasons(documents: np.ndarray, disagrees: np.ndarray, own_beta: np.ndarray) -> np.ndarray:
     """(F,) reasons, for latents whose interval decides nothing.
 
-    documents: (F,), the effective number of those it fires in. half_log_ratio: (2, F), from the documents of even and
-    of odd number. own_beta: (F,), on the error target, of the model whose decoder is the main probe: 1 where the
-    dictionary writes what that model holds.
+    documents: (F,), the effective number of those it fires in. disagrees: (F,) bool, `held_out_disagrees`. own_beta:
+    (F,), on the error target, of the model whose decoder is the main probe: 1 where the dictionary writes what that
+    model holds.
     """
-    change = half_log_ratio - reference
     with np.errstate(invalid="ignore"):
-        opposed = (np.abs(change).min(axis=0) > margin) & (np.sign(change[0]) != np.sign(change[1]))
         misfit = np.abs(own_beta - 1) > _MISFIT
     reason = np.full(len(documents), TOO_WIDE, dtype=object)
     reason[misfit] = POORLY_RECONSTRUCTED
-    reason[opposed] = HELD_OUT
+    reason[disagrees] = HELD_OUT
     reason[documents < FEW_DOCUMENTS] = TOO_RARE
     return reason
 

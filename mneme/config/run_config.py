@@ -28,6 +28,7 @@ import tomlkit
 
 from mneme._util.errors import ConfigError
 from mneme._util.setting_names import (
+    as_written,
     current_name,
     given_twice,
     with_current_names,
@@ -184,12 +185,18 @@ def _at_home(values: Mapping[str, Any]) -> dict[str, Any]:
         if name not in SECTIONS or not isinstance(table, Mapping):
             found[name] = table
             continue
-        table = with_current_names(name, table)
+        table = as_written(name, with_current_names(name, table), _always_set(name))
         moved |= {key: value for key, value in table.items() if _home(name, key) != name}
         found[name] = {key: value for key, value in table.items() if _home(name, key) == name}
     if moved and isinstance(found.get("labels", {}), Mapping):
         found["labels"] = {**moved, **found.get("labels", {})}
     return found
+
+
+def _always_set(section: str) -> set[str]:
+    """A section's settings whose default is a value."""
+    defaults = SECTIONS[section]()
+    return {f.name for f in dataclasses.fields(defaults) if getattr(defaults, f.name) is not None}
 
 
 def _home(section: str, key: str) -> str:

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import scipy.sparse
@@ -160,13 +160,14 @@ class KeptCodes:
     """Gives successive batches' codes as a CodeCache holds them, where a crosscoder would encode."""
 
     def __init__(self, codes: CodeCache) -> None:
-        self._codes = codes
-        self.go_to(0)
+        self._codes, self._next = codes, 0
+        self._shards, self._shard = codes.shards(), cast("Shard | None", None)
 
     def go_to(self, token: int) -> None:
         """The next batch begins with this token."""
-        self._shards, self._next = self._codes.shards(), token
-        self._shard: Shard | None = None
+        if token < self._next:  # else what is between is passed over
+            self._shards, self._shard = self._codes.shards(), None
+        self._next = token
 
     def encode_sparse(self, x: Tensor) -> SparseCodes:
         """(B, 2, d): the next B tokens' codes, on its device. Raises CrosscoderError where the cache has fewer."""

@@ -22,6 +22,7 @@ from mneme._util.settings import (
 Latents = Annotated[int, Field(ge=1, le=10**15)]
 Expansion = Annotated[int, Field(ge=1, le=2**20)]
 Epochs = Annotated[float, Field(gt=0, le=1e6)]
+ShareBelow = Annotated[float, Field(ge=0, lt=1)]
 KStart = Annotated[float, Field(ge=1, le=1e6)]
 
 Variant = Literal["batchtopk", "topk", "l1", "base", "tuned"]
@@ -45,8 +46,13 @@ class CrosscoderConfig:
         " base, tuned: BatchTopK of that model's activations alone, read on each model by itself",
     )
     epochs: Epochs = Field(default=7.0, description="passes over the activations")
+    held_out_share: ShareBelow = Field(
+        default=0.3,
+        description="share of the documents that training does not read; what is said of latents rests on these",
+    )
     tokens: Tokens | None = Field(
-        default=None, description="tokens to train on, repeated as needed; default: epochs x corpus"
+        default=None,
+        description="tokens to train on, repeated as needed; default: epochs x corpus, held-out text included",
     )
     batch_size: Count = Field(default=2048, description="tokens per step")
     learning_rate: LearningRate = Field(default=1.2e-3, description="Adam's step size at its height")

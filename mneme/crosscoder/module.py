@@ -62,6 +62,8 @@ class Crosscoder(nn.Module):
         self.register_buffer("mean", torch.full((2, width), float("nan")))
         self.register_buffer("scale", torch.full((2,), float("nan")))
         self.centres_input = True  # whether with_normaliser subtracts the mean
+        self.training_documents: Tensor | None = None
+        """Hashes of the documents that training read (harvest/held_out.py), int64, ascending; None: not known."""
         self.requires_grad_(False)
 
     def __repr__(self) -> str:
@@ -184,7 +186,10 @@ class Crosscoder(nn.Module):
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write config.json and model.safetensors. Raises RunError or DiskFullError where that can't be."""
-        formats.write(self.config, self.width, self.state_dict(), folder)
+        tensors = dict(self.state_dict())
+        if self.training_documents is not None:
+            tensors["training_documents"] = self.training_documents
+        formats.write(self.config, self.width, tensors, folder)
 
     @classmethod
     def from_pretrained(cls, source: str | Path, width: int | None = None) -> Crosscoder:
@@ -209,6 +214,7 @@ class Crosscoder(nn.Module):
                 )
             mine.copy_(found)
         crosscoder.centres_input = stored.centres_input
+        crosscoder.training_documents = stored.tensors.get("training_documents")
         return crosscoder
 
     def push_to_hub(self, repo_id: str, *, private: bool = False) -> str:

@@ -11,7 +11,9 @@ import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -24,7 +26,8 @@ from mneme.crosscoder.read_out import for_both_models, training_source
 from mneme.crosscoder.source import as_source
 from mneme.crosscoder.trainer import Trainer
 from mneme.crosscoder.training_memory import training_advice
-from mneme.harvest.protocols import Source
+from mneme.harvest.held_out import TrainingRows, choose_held_out, document_hashes, topics_of
+from mneme.harvest.protocols import Activations, Source
 
 Log = Callable[[dict[str, float]], None]
 
@@ -42,29 +45,40 @@ def train_crosscoder(
     activations: (N, 2, d) tensor, ActivationCache, or an iterable of (B, 2, d) tensors (read into memory);
     raw, models in the order base, tuned. `checkpoint`: a folder; training that was stopped goes on from there
     and ends with the same weights, bit for bit on CPU. With several ranks all must see that folder. `log` gets
-    rows of the run's `training` table.
+    rows of the run's `training` table. Of a cache that says which document each row is of, `held_out_share` of the
+    documents are not read; those that were are the crosscoder's `training_documents`.
 
     Raises ActivationError for activations that can't be learned from; CrosscoderError when the loss turns
     NaN (the last checkpoint is kept) or a checkpoint is of another training; OutOfMemoryError, which says what
     would fit.
     """
     config = config or CrosscoderConfig()
-    source = as_source(activations)
+    whole = as_source(activations)
+    source, documents = _without_held_out(whole, config.held_out_share)
     keep_freed_memory()
     with explained(lambda: training_advice(source.width, source.n, config)):
-        return _train(source, config, checkpoint, progress, log)
+        trainer = Trainer(
+            training_source(source, config.variant), config, Path(checkpoint) if checkpoint else None, whole.n
+        )
+        crosscoder = _train(trainer, progress, log)
+    if config.variant in READ_OUT:
+        crosscoder = for_both_models(crosscoder, source)
+    crosscoder.training_documents = documents
+    return crosscoder
 
 
-def _train(
-    source: Source,
-    config: CrosscoderConfig,
-    checkpoint: str | Path | None,
-    progress: Progress,
-    log: Log | None,
-) -> Crosscoder:
-    trainer = Trainer(
-        training_source(source, config.variant), config, Path(checkpoint) if checkpoint else None
-    )
+def _without_held_out(source: Source, share: float) -> tuple[Source, Tensor | None]:
+    """What training reads, and the hashes of its documents; None where the source does not say what they are."""
+    if not (hasattr(source, "document") and hasattr(source, "read")):
+        return source, None
+    cache = cast(Activations, source)
+    hashes = document_hashes(cache)
+    held = choose_held_out(hashes, share, topics_of(cache))
+    read = np.unique(hashes[~held & (hashes != 0)])
+    return (TrainingRows(cache, ~held) if held.any() else source), torch.from_numpy(read)
+
+
+def _train(trainer: Trainer, progress: Progress, log: Log | None) -> Crosscoder:
     with (
         progress.task("train crosscoder", total=trainer.n_steps, unit="steps") as task,
         interrupt_between_steps() as interrupted,
@@ -84,7 +98,7 @@ def _train(
                 raise KeyboardInterrupt
     if trainer.folder is not None and trainer.grid.rank == 0:
         delete_checkpoint(trainer.folder)
-    return for_both_models(trainer.result(), source) if config.variant in READ_OUT else trainer.result()
+    return trainer.result()
 
 
 @contextlib.contextmanager

@@ -41,7 +41,10 @@ _B_DEC = Weights._fields.index("b_dec")
 class Trainer:
     """The state between steps."""
 
-    def __init__(self, source: Source, config: CrosscoderConfig, folder: Path | None) -> None:
+    def __init__(
+        self, source: Source, config: CrosscoderConfig, folder: Path | None, corpus: int | None = None
+    ) -> None:
+        """corpus: rows that an epoch counts as, those held out included; default: the source's."""
         self.source, self.config, self.folder = source, config, folder
         if source.n < 2:
             raise ActivationError("there are too few activations to train on: give a longer corpus")
@@ -49,7 +52,7 @@ class Trainer:
         self.grid = grid = Grid.of_ranks(config.latent_shards)
         # Shares are of one size, so that the mean over ranks is the mean over tokens.
         self.batch_size = min(config.batch_size, source.n) // grid.n_parts * grid.n_parts
-        n_tokens = config.tokens or math.ceil(config.epochs * source.n)
+        n_tokens = config.tokens or math.ceil(config.epochs * (corpus or source.n))
         self.n_steps = max(1, n_tokens // self.batch_size)
         self.dead_feature_threshold = min(
             config.dead_feature_threshold, max(1, int(config.dead_share * n_tokens))

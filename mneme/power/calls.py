@@ -87,18 +87,23 @@ def caller(
     config: AttributionConfig,
     text: float = 1.0,
     turn_p: np.ndarray | None = None,
+    tested: np.ndarray | None = None,
 ) -> Caller:
     """How a run judges latents, or would with `text` times as much text.
+
+    tested: (F,) bool, latents whose change the run tested; None: all. Those that an injection reads again count as
+    tested, for the training's documents, which are displaced as well, would show it.
 
     moments: of the run's text; called: (F,) bool, changed in the run. With more text latents may be
     called that the run leaves uncertain; these are no finding of an injection either.
     """
-    evident = moments.n > 1
+    evident, told = moments.n > 1, np.ones(len(moments.n), dtype=bool) if tested is None else tested
     reference = common_log_ratio(moments.log_ratio()[evident]) if config.common_scale else 0.0
     if text == 1:
-        return Caller(config, reference, p_of(moments, config.margin, reference), called, turn_p)
+        p = np.where(told, p_of(moments, config.margin, reference), np.nan)
+        return Caller(config, reference, p, called, turn_p)
     more = moments.repeated(text)
-    p = p_of(more, config.margin, reference)
+    p = np.where(told, p_of(more, config.margin, reference), np.nan)
     low, high = fieller_interval(more, config.level)
     verdict = decide(low, high, _q(p, turn_p), more.n == 0, config.margin, reference, config.fdr)
     return Caller(config, reference, p, called | np.isin(verdict, CHANGED), turn_p, text)

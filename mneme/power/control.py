@@ -30,6 +30,7 @@ from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme._util.vocabulary import CHANGED, LITTLE_TEXT
 from mneme.attribution.config import AttributionConfig
 from mneme.attribution.geometry import make_geometry
+from mneme.attribution.stream import evidence_documents
 from mneme.crosscoder import Crosscoder
 from mneme.crosscoder.codes import CodeCache
 from mneme.effects.config import EffectsConfig
@@ -81,9 +82,18 @@ def measure_power(
     tried = [fine and len(one.row) > 0 for fine, one in zip(enough, chosen, strict=True)]
     used = [np.zeros(0, np.int64), *(one.document for one, yes in zip(chosen, tried, strict=True) if yes)]
     geometry = make_geometry(crosscoder, attribution.redirected_cosine, attribution.redirected_norm)
-    kept = keep_sums(geometry, cache, codes, windows, np.unique(np.concatenate(used)), progress)
+    kept = keep_sums(
+        geometry,
+        cache,
+        codes,
+        windows,
+        np.unique(np.concatenate(used)),
+        evidence_documents(crosscoder, cache),
+        progress,
+    )
     latents = latents.sort_values("latent")
     verdict = latents["verdict"].to_numpy()
+    tested = latents["q_value"].notna().to_numpy() if "q_value" in latents else None
     turn_p = latents["turn_p"].dropna().to_numpy(float) if "turn_p" in latents else None
     called = np.isin(verdict, CHANGED)
     control = Control(
@@ -91,7 +101,7 @@ def measure_power(
         cache,
         kept,
         windows,
-        {text: caller(kept.moments, called, attribution, text, turn_p) for text in (1.0, *TEXTS)},
+        {text: caller(kept.moments, called, attribution, text, turn_p, tested) for text in (1.0, *TEXTS)},
         effects,
         settings,
         margin,

@@ -139,6 +139,7 @@ class Injection:
             part,
             times,
         )
+        self._counts = kept.counts[part]  # what is displaced elsewhere is text, and no evidence
         self.geometry = dictionary.part(latents)
         self.row = np.flatnonzero(np.isin(text.document, part))
         """Places in the text of the displaced rows."""
@@ -197,8 +198,9 @@ class Injection:
     def _moments(self, new: Sequence[np.ndarray]) -> DocumentMoments:
         """The whole corpus' moments, the displaced documents' old rows taken out and the new ones put in."""
         whole, out, into = (DocumentMoments(len(self.latents)) for _ in range(3))
-        out.update(_document_rows(self._part, self._old))
-        into.update(_document_rows(self._part, new))
+        mine = self._counts
+        out.update(_document_rows(self._part[mine], [table[mine] for table in self._old]))
+        into.update(_document_rows(self._part[mine], [table[mine] for table in new]))
         for name in ("n", "totals", "squares"):
             kept = getattr(self._kept.moments, name)[..., self.latents]
             change = self._times * (getattr(into, name) - getattr(out, name))
@@ -208,8 +210,12 @@ class Injection:
     def _scaling(self, after: tuple[np.ndarray, ...]) -> ScalingSums:
         whole = ScalingSums(len(self.latents))
         kept = self._kept.scaling
-        whole.dots[...] = kept.dots[self.latents] + self._times * (after[3] - self._before[3]).sum(0)
-        whole.power[...] = kept.power[self.latents] + self._times * (after[2] - self._before[2]).sum(0)
+        whole.dots[...] = kept.dots[self.latents] + self._times * (after[3] - self._before[3])[
+            self._counts
+        ].sum(0)
+        whole.power[...] = kept.power[self.latents] + self._times * (after[2] - self._before[2])[
+            self._counts
+        ].sum(0)
         return whole
 
 

@@ -19,6 +19,8 @@ TEXTS = (2.0, 4.0, 8.0)
 """Times the run's text, tried where latents do not tell of the margin's size in it."""
 NEEDS = ("latents", "nll")
 """Channels that a category's verdict rests on: `unaffected` is said of the affected share and of predictions."""
+PLAIN = ("activations", "nll")
+"""Channels that a verdict rests on where the change is in no latent."""
 COLUMNS = (
     "category",
     "channel",

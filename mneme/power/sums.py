@@ -16,7 +16,7 @@ from mneme._util.errors import ActivationError
 from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.attribution.evidence import DocumentJoiner, DocumentMoments, DocumentShares
 from mneme.attribution.geometry import Geometry
-from mneme.attribution.pairs import encode_pair_sums
+from mneme.attribution.pairs import PairSums, encode_pair_sums
 from mneme.attribution.scaling import ScalingSums
 from mneme.crosscoder.codes import CodeCache, SparseCodes
 from mneme.effects.windows import Windows
@@ -40,6 +40,8 @@ class KeptSums(NamedTuple):
     """(W,): sum over a window's rows of |x_tuned - x_base|, raw units."""
     codes: sparse.csr_array
     """(N, F): f of the rows of the documents asked for; other rows are empty."""
+    counts: np.ndarray
+    """(D,) bool: documents that moments, scaling and shares are of, as in attribution."""
 
 
 class _Replay:
@@ -58,9 +60,11 @@ def keep_sums(
     codes: CodeCache,
     windows: Windows,
     documents: np.ndarray,
+    counts: np.ndarray | None = None,
     progress: Progress = NULL_PROGRESS,
 ) -> KeptSums:
-    """One pass. cache: ActivationCache; codes: its CodeCache; documents: whose shares and codes are kept.
+    """One pass. cache: ActivationCache; codes: its CodeCache; documents: whose shares and codes are kept; counts: (D,)
+    bool, documents that evidence is made of, None: all.
 
     Raises ActivationError when the codes are of another harvest.
     """
@@ -72,6 +76,7 @@ def keep_sums(
     joiner, moments, scaling, replay = DocumentJoiner(geometry), DocumentMoments(F), ScalingSums(F), _Replay()
     document = cache.document.astype(np.int64)
     D = int(document.max(initial=-1)) + 1
+    counting = np.ones(D, dtype=bool) if counts is None else counts
     wanted = np.zeros(D, dtype=bool)
     wanted[documents] = True
     kept: list[DocumentShares] = []
@@ -93,6 +98,7 @@ def keep_sums(
                 x = cache.read(rows.start, rows.stop)
                 replay.next = SparseCodes(part.row[here] - start, part.latent[here], part.value[here])
                 pairs, _, tokens = encode_pair_sums(replay, geometry, x, document[rows])
+                pairs = PairSums(*(each[counting[pairs.document]] for each in pairs))
                 scaling.update(pairs)
                 add(joiner.push(pairs))
                 total += tokens.total[0]
@@ -123,4 +129,5 @@ def keep_sums(
         float(np.sqrt(max(variance, 0.0))),
         norm,
         sparse.csr_array((value, (row, latent)), shape=(cache.n, F)),
+        counting,
     )

@@ -8,6 +8,9 @@
     intended change only  no such category, every condition is met, and an intended category has changed
     no side effect found  the same, and none has
 
+Where the dictionary explains little of the models' difference (a change that is not sparse), latents tell nothing of
+it: the verdict says that it rests on activations and predictions, and power is asked of these channels.
+
 Conditions: the layer can show a change; no health check failed; most categories are decided, and most have power enough
 at the margin (mneme/power); the interval of the mean NLL change lies within the margin; the mean KL is no larger than
 that of a tune on unrelated text.
@@ -34,13 +37,14 @@ from mneme._util.vocabulary import (
     NOT_KNOWN,
     NOT_LOCALISED,
     SIDE_EFFECTS,
+    SPARSE_ENOUGH,
     TOO_LITTLE,
     UNMEASURED,
     WIDE,
     WORSE,
 )
 from mneme.attribution.nulls import side_effect_found
-from mneme.power.summary import ENOUGH, TEXTS, overall
+from mneme.power.summary import ENOUGH, NEEDS, PLAIN, TEXTS, overall
 from mneme.verdict.more_text import (
     Amount,
     Wanted,
@@ -83,6 +87,10 @@ class Evidence:
     """Whether the base is known to have written the run's text."""
     power: pd.DataFrame | None = None
     """Table `power`; None or empty where it was not measured."""
+    explained: float = math.nan
+    """Share of the models' difference that the dictionary explains; NaN where not measured, or nothing differs."""
+    rank: float = math.nan
+    """Effective rank of the difference, directions."""
     failed: tuple[str, ...] = ()
     """Titles of the health checks that failed."""
     layer_shows: bool = True
@@ -130,29 +138,48 @@ class _Sorted:
 def run_verdict(found: Evidence) -> RunVerdict:
     """The verdict; see the module's text for the order and the conditions."""
     if (sentence := _collapse(found)) is not None:
-        return RunVerdict(BROKEN, f"{sentence}; {latents_sentence(found.latents)}.")
+        return RunVerdict(BROKEN, f"{sentence}; {_latents(found)}.")
     parts = _sort(found.effects)
     headline = _side_effects(found, parts)
     goal = f"Intended: {by_verdict(parts.intended)}. " if len(parts.intended) else ""
     if headline:
         text = f"{goal}Side effects: {headline}" if goal else headline[:1].upper() + headline[1:]
-        return RunVerdict(SIDE_EFFECTS, f"{text}; {latents_sentence(found.latents)}.")
+        return RunVerdict(SIDE_EFFECTS, f"{text}; {_latents(found)}.")
     gaps = _gaps(found, parts)
     if gaps:
         told = "; ".join(gap.reason for gap in gaps)
         command = next((gap.command for gap in gaps if gap.command), "")
         does = f" Next: `{command}`." if command else ""
-        sentence = f"{goal}Too little evidence to tell whether there are side effects: {told}.{does}"
+        blind = f" And {_unexplained(found)}." if not_sparse(found) else ""
+        sentence = f"{goal}Too little evidence to tell whether there are side effects: {told}.{blind}{does}"
         return RunVerdict(TOO_LITTLE, sentence, tuple(gap.reason for gap in gaps), command)
     decided = int(parts.known["verdict"].isin(DECIDED).sum())
     calm = f"{count(decided, 'area', 'areas')} of {len(parts.known)} unaffected, the others not known"
     if decided == len(parts.known):
         calm = f"all {decided} areas unaffected"
     if goal:
-        return RunVerdict(
-            INTENDED_ONLY, f"{goal}No side effect found: {calm}; {latents_sentence(found.latents)}."
-        )
-    return RunVerdict(NO_SIDE_EFFECT, f"No side effect found: {calm}; {latents_sentence(found.latents)}.")
+        return RunVerdict(INTENDED_ONLY, f"{goal}No side effect found: {calm}; {_latents(found)}.")
+    return RunVerdict(NO_SIDE_EFFECT, f"No side effect found: {calm}; {_latents(found)}.")
+
+
+def not_sparse(found: Evidence) -> bool:
+    """Whether most of the difference is in no latent, so that nothing can be said of it through them."""
+    return found.explained < SPARSE_ENOUGH
+
+
+def _latents(found: Evidence) -> str:
+    """Latents counted; of a change that is not sparse, what the verdict rests on instead."""
+    said = latents_sentence(found.latents)
+    return f"{_unexplained(found)} ({said})" if not_sparse(found) else said
+
+
+def _unexplained(found: Evidence) -> str:
+    """Why the verdict does not rest on latents."""
+    rank = "" if math.isnan(found.rank) else f", which takes {found.rank:.0f} directions"
+    return (
+        f"the dictionary explains {max(found.explained, 0):.0%} of the models' difference{rank}, so the verdict rests"
+        " on activations and predictions, not on latents"
+    )
 
 
 def _collapse(found: Evidence) -> str | None:
@@ -238,7 +265,7 @@ def _gaps(found: Evidence, parts: _Sorted) -> list[Gap]:
     if found.power is None or found.power.empty:
         gaps.append(Gap("what could have been found was not measured", f"mneme power {run}"))
     else:
-        power = overall(found.power)
+        power = overall(found.power, PLAIN if not_sparse(found) else NEEDS)
         if not power["share"] > _MOST:
             shown = f"{power['n_enough']:.0f} of {power['n_categories']:.0f} areas"
             what = f"a change of the margin's size would be found (power {ENOUGH:g}) in {shown} only"

@@ -21,7 +21,13 @@ from mneme.organisms.planted import PlantedConfig, PlantedPair, planted_cache
 # every redirected feature is one that the tuned model stops using, for another direction on the same tokens
 PLANTED = PlantedConfig(width=24, n_features=32, rarest=0.01, commonest=0.08, noise=0.3, redirected_share=0.2)
 TRAINING = CrosscoderConfig(
-    n_latents=40, k=1, batch_size=512, tokens=250_000, learning_rate=3e-3, dead_feature_threshold=50_000
+    n_latents=40,
+    k=1,
+    batch_size=512,
+    tokens=250_000,
+    learning_rate=3e-3,
+    dead_feature_threshold=50_000,
+    held_out_share=0,  # judged on other text
 )
 
 

@@ -23,7 +23,7 @@ from mneme.attribution.reasons import (
     TOO_RARE,
     TOO_WIDE,
 )
-from mneme.attribution.verdicts import uncertain_reasons
+from mneme.attribution.verdicts import held_out_disagrees, uncertain_reasons
 from mneme.store.run import Run, open_run
 from mneme.store.schema import MIGRATIONS
 
@@ -32,11 +32,9 @@ MARGIN = 0.2
 
 def test_the_first_reason_that_holds_is_the_latents() -> None:
     documents = np.array([40, 3.9, 40, 40, 40, 40, 0])
-    halves = np.array(
-        [[0.3, 0.5, 0.5, 0.5, 0.1, np.nan, np.nan], [0.2, -0.5, -0.5, -0.1, 0.1, np.nan, np.nan]]
-    )
+    disagrees = np.array([False, True, True, False, False, False, False])
     own = np.array([1.0, 2.0, 2.0, 1.6, 1.4, np.nan, np.nan])
-    assert uncertain_reasons(documents, halves, own, MARGIN, 0.0).tolist() == [
+    assert uncertain_reasons(documents, disagrees, own).tolist() == [
         TOO_WIDE,
         TOO_RARE,
         HELD_OUT,
@@ -45,8 +43,22 @@ def test_the_first_reason_that_holds_is_the_latents() -> None:
         TOO_WIDE,
         TOO_RARE,
     ]
-    # against what most latents share: +0.5 and +1.5 oppose each other about 1
-    assert uncertain_reasons(np.array([40]), np.array([[0.5], [1.5]]), np.ones(1), MARGIN, 1.0) == [HELD_OUT]
+
+
+def test_held_out_text_disagrees_where_the_training_s_own_shows_a_change_that_it_does_not() -> None:
+    rng = np.random.default_rng(0)
+    ratio = np.array([1.0, 2.0, 2.0, 0.5, 0.5, 1.05])  # tuned over base, in the training's documents
+    training = DocumentMoments(6)
+    for document in range(30):
+        base = rng.normal(1, 0.05, 6)
+        shares = np.stack([base, base * ratio * rng.normal(1, 0.02, 6)], axis=1)
+        training.update(
+            DocumentShares(np.full(6, document), np.arange(6), np.ones(6), shares, np.zeros((6, 8)))
+        )
+    held_out = np.array([0.9, 0.05, 0.6, 0.0, -0.6, 0.0])
+    found = held_out_disagrees(training, held_out, 0.95, MARGIN, 0.0)
+    assert found.tolist() == [False, True, False, True, False, False]
+    assert not held_out_disagrees(None, held_out, 0.95, MARGIN, 0.0).any()
 
 
 def world(documents: np.ndarray, gain: np.ndarray, fires: np.ndarray, extra: float = 0.0):  # type: ignore[no-untyped-def]

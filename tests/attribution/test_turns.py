@@ -15,6 +15,7 @@ from mneme.attribution.held_activations import MemoryCache
 from mneme.attribution.nulls import shuffled_null
 from mneme.attribution.stream import attribute
 from mneme.attribution.turns import Turns, measure_turns
+from mneme.crosscoder import Crosscoder, CrosscoderConfig
 from mneme.crosscoder.codes import CodeCache
 from mneme.stats.fdr import false_discovery_q
 
@@ -233,3 +234,51 @@ def test_kept_codes_stand_for_the_encoder(make_crosscoder, tmp_path, monkeypatch
     short = MemoryCache(torch.cat([cache.activations] * 2), np.repeat(np.arange(48), 8))
     with pytest.raises(CrosscoderError, match="fewer tokens"):
         measure_turns(crosscoder, geometry, short, np.array([0]), 0.7, codes=CodeCache(tmp_path))
+
+
+def test_batches_in_which_no_candidate_fires_add_nothing(make_crosscoder):
+    crosscoder, cache = two_latents(make_crosscoder)
+    silent = cache.activations.clone()
+    silent[50:150] = 0
+    quiet = MemoryCache(silent, cache.document)
+    geometry = make_geometry(crosscoder)
+    whole, parts = (
+        measure_turns(crosscoder, geometry, quiet, np.array([0, 1]), 0.7, batch_size=size)
+        for size in (192, 10)
+    )
+    for one, other in zip(whole, parts, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-7)
+
+
+def test_sums_that_are_made_again_are_those_that_are_kept(make_crosscoder, monkeypatch):
+    crosscoder, cache = two_latents(make_crosscoder)
+    geometry = make_geometry(crosscoder)
+    kept = measure_turns(crosscoder, geometry, cache, np.array([0, 1]), 0.7, batch_size=50)
+    monkeypatch.setattr("mneme.attribution.turns._KEPT_BYTES", 0)
+    again = measure_turns(crosscoder, geometry, cache, np.array([0, 1]), 0.7, batch_size=50)
+    for one, other in zip(kept, again, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_stored_in_half_precision_it_is_the_same_but_for_rounding(keep, tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    crosscoder = Crosscoder(CrosscoderConfig(n_latents=4, k=2, encoder_dtype="float32"), 8)
+    crosscoder.W_dec.copy_(torch.randn(2, 4, 8, generator=generator))
+    crosscoder.W_enc.copy_(crosscoder.W_dec.transpose(1, 2))
+    crosscoder.threshold.fill_(1.0)
+    x = torch.randn(300, 2, 8, generator=generator)
+    crosscoder.with_normaliser(x)
+    turns = []
+    for stored in (x.bfloat16(), x.bfloat16().float()):
+        cache, codes = MemoryCache(stored, np.arange(300) // 20), None
+        if keep:
+            attribute(crosscoder, cache, tmp_path)
+            codes = CodeCache(tmp_path)
+        turns.append(
+            measure_turns(
+                crosscoder, make_geometry(crosscoder), cache, np.arange(4), 0.7, codes=codes, batch_size=64
+            )
+        )
+    for one, other in zip(*turns, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-5)

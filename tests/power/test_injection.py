@@ -111,6 +111,24 @@ def test_the_sums_answer_what_adding_the_displacement_answers(
         assert found.low[0] > EFFECTS.min_affected_share
 
 
+def test_what_is_displaced_in_documents_that_training_read_is_no_evidence(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts = np.arange(80) % 4 < 2
+    monkeypatch.setattr("mneme.attribution.stream.evidence_documents", lambda *_: counts)
+    geometry, windows = world.dictionary.geometry, world.assigned.windows
+    kept = keep_sums(geometry, world.cache, world.codes, windows, MINE, counts)
+    direction, raw, part = direction_of(world, "decoder"), world.kept.typical, MINE[::3]
+    injection = Injection(
+        world.dictionary, kept, world.text, part, direction, np.arange(world.crosscoder.n_latents)
+    )
+    injected = injection.at(raw)
+    latents = really(world, part, raw * direction, tmp_path / "codes")[1].latents
+    np.testing.assert_array_equal(injected.moments.n, latents["n_documents"])
+    np.testing.assert_allclose(injected.moments.log_ratio(), latents["log_ratio"], atol=2e-4)
+    assert latents["n_documents"].max() <= 40
+
+
 def test_the_latents_that_answer_most_decide_as_all_of_them_do(world: World) -> None:
     direction, raw = direction_of(world, "decoder"), world.kept.typical
     few = world.dictionary.answering(direction, 12)

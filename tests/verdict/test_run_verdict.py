@@ -95,6 +95,24 @@ def test_an_all_clear_can_be_earned() -> None:
     )
 
 
+def test_a_change_that_is_not_sparse_is_not_judged_by_latents() -> None:
+    plain = power().replace({"channel": {"latents": "activations"}})
+    known = {"explained": 0.03, "rank": 212.4}
+    said = run_verdict(but(power=plain, **known))
+    assert said.verdict == NO_SIDE_EFFECT
+    assert said.sentence == (
+        "No side effect found: all 10 areas unaffected; the dictionary explains 3% of the models' difference, which"
+        " takes 212 directions, so the verdict rests on activations and predictions, not on latents (0 of 200 live"
+        " latents amplified, 0 suppressed, 0 redirected, 0 uncertain)."
+    )
+    # what latents would have told earns nothing there
+    blind = run_verdict(but(**known))
+    assert blind.verdict == TOO_LITTLE and "rests on activations and predictions" in blind.sentence
+    # nor is it asked where the change is sparse, or nothing differs
+    for explained in (0.6, math.nan):
+        assert "rests on" not in run_verdict(but(explained=explained)).sentence
+
+
 @pytest.mark.parametrize(
     ("changes", "reason", "command"),
     [

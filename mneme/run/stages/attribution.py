@@ -21,6 +21,7 @@ def attribution_stage(context: RunContext) -> StageResult:
     from mneme.attribution.layer_health import layer_health
     from mneme.attribution.splice import splice_health
     from mneme.attribution.stream import attribute
+    from mneme.crosscoder.codes import CodeCache
 
     found = attribute(
         context.crosscoder,
@@ -29,7 +30,16 @@ def attribution_stage(context: RunContext) -> StageResult:
         context.config.attribution,
         context.progress,
     )
-    health = [attribution_health(found, context.cache, context.crosscoder.config.k)]
+    health = [
+        attribution_health(
+            found,
+            context.cache,
+            context.crosscoder.config.k,
+            context.crosscoder,
+            context.config.load_crosscoder is not None,
+            CodeCache(context.folder / "codes"),
+        )
+    ]
     if (layer := layer_health(context.cache)) is not None:
         health.append(layer)
     if not context.remote:  # a server runs models as they are; the reconstruction isn't spliced in there
@@ -59,5 +69,5 @@ STAGE = Stage(
     ("latents", "betas", "activation_histogram", "health"),
     ("codes/index.json",),
     rooms=("codes",),
-    revision=5,
+    revision=6,
 )

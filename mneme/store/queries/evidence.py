@@ -48,6 +48,8 @@ def evidence(run: Run, config: EffectsConfig, behaviour_share: float) -> Evidenc
         kl=_number(info, "mean_kl"),
         kl_margin=config.kl_margin if nulls is None else float(nulls),
         power=run.sql("SELECT * FROM power"),
+        explained=_health(run, "difference_explained"),
+        rank=_health(run, "difference_rank"),
         failed=tuple(
             t for (t,) in run.rows("SELECT title FROM health WHERE status = 'fail' ORDER BY metric")
         ),
@@ -57,6 +59,12 @@ def evidence(run: Run, config: EffectsConfig, behaviour_share: float) -> Evidenc
         behaviour_share=behaviour_share,
         folder=str(run.path),
     )
+
+
+def _health(run: Run, metric: str) -> float:
+    """A check's value; NaN where it has none."""
+    found = run.rows("SELECT value FROM health WHERE metric = ?", [metric])
+    return float(found[0][0]) if found and found[0][0] is not None else math.nan
 
 
 def _layer_shows(run: Run) -> bool:
