@@ -6,6 +6,8 @@ import streamlit as st
 from dashboard.components import charts, curves, narrow, replies, state, theme, words
 from mneme.attribution.reasons import REASONS
 from mneme.power.summary import sentence
+from mneme.report import read_out
+from mneme.report.read_out import read_outs
 from mneme.store.queries import quality
 
 run = state.need_run("Health")
@@ -126,6 +128,24 @@ else:
             config=charts.STILL,
             alt="Share of dead latents while training",
         )
+
+st.subheader(
+    "Dictionaries of one model alone",
+    help="A latent of the run's dictionary has one activation for both models, which hides a feature that the tuned "
+    "model stops using while it does something else there. A dictionary of one model, read on each, sees it.",
+)
+alone = read_outs(run)
+if not alone:
+    st.caption("Not tested. To test it: `mneme read-out RUN`.")
+for found in alone:
+    st.markdown(words.markdown(read_out.sentence(found), 600))
+if cells := read_out.rows(alone):
+    st.dataframe(
+        pd.DataFrame([[words.plain(cell, 120) for cell in row] for row in cells], columns=read_out.COLUMNS),
+        hide_index=True,
+        height="content",
+        alt="Changed latents of the dictionaries of one model alone",
+    )
 
 left, right = narrow.stacking("nulls").columns(2, gap="medium")
 with left:

@@ -42,12 +42,14 @@ from mneme.harvest.protocols import Activations
 from mneme.stats.proportions import clopper_pearson
 
 
-def rounding_null(cache: Activations, dtype: torch.dtype = torch.bfloat16, seed: int = 0) -> MemoryCache:
-    """The base against itself: rounded to `dtype`, after noise of half a rounding step (uniform)."""
+def rounding_null(
+    cache: Activations, dtype: torch.dtype = torch.bfloat16, seed: int = 0, model: int = 0
+) -> MemoryCache:
+    """The base (model 1: the tuned) against itself: rounded to `dtype`, after noise of half a step (uniform)."""
     generator = torch.Generator().manual_seed(seed)
     parts = []
     for x in cache.batches(4096):
-        base = x[:, 0].float()
+        base = x[:, model].float()
         step = base.abs() * torch.finfo(dtype).eps
         noise = (torch.rand(base.shape, generator=generator) - 0.5) * step
         parts.append(torch.stack([base, (base + noise).to(dtype).float()], dim=1))

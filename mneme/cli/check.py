@@ -145,6 +145,31 @@ def _print_retrained(run_folder: Path) -> None:
     out.print(shown)
 
 
+@app.command("read-out")
+def read_out(
+    run_folder: RunArgument,
+    dictionary: Annotated[
+        list[str] | None, typer.Option(help="base or tuned: the model it is trained on; default: both.")
+    ] = None,
+) -> None:
+    """What does the tuned model stop using? Dictionaries of one model alone, read on each."""
+    from mneme._util.console import RichProgress
+    from mneme.crosscoder.config import READ_OUT
+    from mneme.report.read_out import read_outs, sentence
+    from mneme.run.read_out import run_read_out
+    from mneme.store.run import open_run
+
+    run_read_out(run_folder, dictionaries=dictionary or READ_OUT, progress=RichProgress(out))
+    for found in read_outs(open_run(run_folder)):
+        out.print(sentence(found), soft_wrap=True, highlight=False)
+        shown = Table("latent", "log ratio", "documents", "label", box=None, header_style="dim")
+        for row in found.latents:
+            ratio = "–" if row.log_ratio is None else f"{row.log_ratio:.2f}"
+            shown.add_row(f"{row.latent:,}", ratio, str(row.n_documents), escape(row.label or "–"))
+        if found.latents:
+            out.print(shown)
+
+
 @app.command()
 def causal(
     run_folder: RunArgument,

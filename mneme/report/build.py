@@ -24,6 +24,7 @@ from mneme.report.layers import Layers, layers
 from mneme.report.model import Effect, Entry, Missing, Null, Report, Score
 from mneme.report.patched import Causal, causal
 from mneme.report.power import Power, power
+from mneme.report.read_out import ReadOut, read_outs
 from mneme.store.queries.findings import latents_changed
 from mneme.store.queries.quality import uncertain_reasons
 from mneme.store.run import Run
@@ -66,6 +67,7 @@ def build_report(run: Run, *, max_latents: int = 10) -> Report:
     latents = reviewed(collect.latents(run, max_latents, kept(remarks)), remarks)
     patched = causal(run)
     grouped = findings.findings(run)
+    alone = read_outs(run)
     return Report(
         verdict=text(info.get("verdict_sentence"), 2000),
         run_verdict=text(info.get("run_verdict")),
@@ -92,6 +94,7 @@ def build_report(run: Run, *, max_latents: int = 10) -> Report:
         explainers=explainers(run),
         explainer_pairs=explainer_pairs(run),
         causal=patched,
+        read_outs=alone,
         scores=scores,
         comparisons=compare(scores),
         not_measured=(
@@ -100,6 +103,7 @@ def build_report(run: Run, *, max_latents: int = 10) -> Report:
             *_missing_power(found_power, effects),
             *_missing_patches(patched, latents),
             *_missing_layers(found_layers, {s.stage for s in stages}),
+            *_missing_read_outs(alone, judged=bool(counts)),
             *version_gap,
             *remark_gap,
         ),
@@ -223,3 +227,10 @@ def _missing_parts(
     if judged and not nulls:
         found.append(Missing("how often a pair that did not change is called changed (null runs)"))
     return found
+
+
+def _missing_read_outs(found: tuple[ReadOut, ...], *, judged: bool) -> list[Missing]:
+    if not judged or {one.dictionary for one in found} == {"base", "tuned"}:
+        return []
+    what = "features that the tuned model stops using and one code for both models hides"
+    return [Missing(what, "mneme read-out .", "in the run's folder")]

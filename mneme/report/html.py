@@ -10,7 +10,18 @@ from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from mneme.report import charts, explainers, findings, format, labels, layers, method, patched, power
+from mneme.report import (
+    charts,
+    explainers,
+    findings,
+    format,
+    labels,
+    layers,
+    method,
+    patched,
+    power,
+    read_out,
+)
 from mneme.report import phrases as words
 from mneme.report.model import Report
 
@@ -40,6 +51,7 @@ def _environment() -> Environment:
         patched=patched,
         powers=power,
         profile=layers,
+        alone=read_out,
     )
     # Every text goes through `visible` before it is escaped: {{ text|v }}.
     environment.filters["v"] = format.visible

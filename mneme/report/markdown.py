@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from mneme.report import explainers as labelling
-from mneme.report import findings, labels, layers, patched, power, stability
+from mneme.report import findings, labels, layers, patched, power, read_out, stability
 from mneme.report import phrases as words
 from mneme.report.format import ABSENT, count, duration, interval, number, of_all, percent, with_unit
 from mneme.report.format import markdown as md
@@ -93,6 +93,9 @@ def _supports(report: Report) -> Iterable[str]:
         yield _table(patched.TOGETHER_COLUMNS, patched.together_rows(report.causal.together))
     if report.causal.latents:
         yield _table(patched.LATENT_COLUMNS, patched.latent_rows(report.causal.latents))
+    yield from (md(read_out.sentence(one), 1000) for one in report.read_outs)
+    if cells := read_out.rows(report.read_outs):
+        yield _table(read_out.COLUMNS, cells)
     if not report.latents:
         yield "No latent is amplified, suppressed or redirected, or none has been judged yet."
     for latent in report.latents:

@@ -17,6 +17,7 @@ from mneme.report.latents import Bin, LabelQuality, Latent, Point, Remark
 from mneme.report.layers import Layers
 from mneme.report.patched import Causal
 from mneme.report.power import Power
+from mneme.report.read_out import ReadOut
 
 FORMAT = 3
 """Version of the JSON; raised when a key changes its meaning or goes away."""
@@ -208,6 +209,8 @@ class Report:
     explainers: tuple[Explainer, ...]
     explainer_pairs: tuple[ExplainerPair, ...]
     causal: Causal
+    read_outs: tuple[ReadOut, ...]
+    """dictionaries of one model alone; none where `mneme read-out` was not run"""
     scores: tuple[Score, ...]
     comparisons: tuple[Comparison, ...]
     not_measured: tuple[Missing, ...]

@@ -170,6 +170,13 @@ class Run:
             [min_affected_share],
         )
 
+    def read_out(self) -> pd.DataFrame:
+        """A row a latent of the dictionaries of one model alone (`mneme read-out`), the most severe changes first."""
+        return self.sql(
+            "SELECT * FROM read_out_latents"
+            " ORDER BY verdict IN ('amplified', 'suppressed') DESC, severity DESC NULLS LAST, dictionary, latent"
+        )
+
     def contexts(self, latent: int) -> pd.DataFrame:
         """The latent's contexts, strongest first."""
         return self.sql(

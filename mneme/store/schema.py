@@ -376,6 +376,31 @@ def m023_findings(db: duckdb.DuckDBPyConnection) -> None:
     )
 
 
+def m024_read_outs(db: duckdb.DuckDBPyConnection) -> None:
+    """Dictionaries of one model alone, read on each (mneme/run/read_out.py)."""
+    db.execute(
+        "CREATE TABLE IF NOT EXISTS read_outs ("
+        "dictionary VARCHAR PRIMARY KEY,"  # base | tuned: the model it was trained on
+        " n_latents INTEGER, explained_variance_base DOUBLE, explained_variance_tuned DOUBLE,"
+        " common_scale DOUBLE,"  # tuned over base, of what most latents share
+        " margin DOUBLE,"  # natural log
+        " null_n INTEGER, null_n_false INTEGER, null_rate DOUBLE, null_ci_low DOUBLE, null_ci_high DOUBLE,"
+        " detail VARCHAR)"
+    )
+    db.execute(
+        "CREATE TABLE IF NOT EXISTS read_out_latents ("
+        "dictionary VARCHAR, latent INTEGER, verdict VARCHAR, reason VARCHAR,"
+        " log_ratio DOUBLE, ci_low DOUBLE, ci_high DOUBLE, q_value DOUBLE, beta_base DOUBLE, beta_tuned DOUBLE,"
+        " severity DOUBLE, firing_rate DOUBLE, mean_activation DOUBLE, n_documents INTEGER,"
+        " dense BOOLEAN, position_bound BOOLEAN, label VARCHAR)"
+    )
+    db.execute(
+        "CREATE TABLE IF NOT EXISTS read_out_contexts ("  # of changed latents
+        "dictionary VARCHAR, latent INTEGER, rank INTEGER, document INTEGER, position INTEGER, start INTEGER,"
+        " tokens VARCHAR[], activations FLOAT[])"
+    )
+
+
 MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     m001_initial,
     m002_labels_stage,
@@ -400,5 +425,6 @@ MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
     m021_layer_profile,
     m022_power_retrained,
     m023_findings,
+    m024_read_outs,
 ]
 SCHEMA_VERSION = len(MIGRATIONS)

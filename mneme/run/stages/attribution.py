@@ -66,7 +66,10 @@ STAGE = Stage(
     "attribution",
     attribution_stage,
     ("attribution",),
-    ("latents", "betas", "activation_histogram", "health"),
+    (
+        *("latents", "betas", "activation_histogram", "health"),
+        *("read_outs", "read_out_latents", "read_out_contexts"),  # `mneme read-out`
+    ),
     ("codes/index.json",),
     rooms=("codes",),
     revision=6,
