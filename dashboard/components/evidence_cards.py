@@ -7,7 +7,7 @@ import streamlit as st
 from dashboard.components import narrow, theme, words
 from mneme.causal.patching_sentences import joint_sentences
 from mneme.power.summary import sentence
-from mneme.report import collect, stability
+from mneme.report import collect, read_out, stability
 from mneme.store.queries import causal, quality
 from mneme.store.queries.evidence_parts import DONE, NOT_TESTED, RUNNING, WAITING
 from mneme.store.run import Run
@@ -73,6 +73,10 @@ def _causal(run: Run) -> list[str]:
     return [*found[:1], f"{words.number_of(n, 'latent')} patched one by one: the page Latent shows each."]
 
 
+def _readout(run: Run) -> list[str]:
+    return [words.markdown(read_out.sentence(found), 400) for found in read_out.read_outs(run)]
+
+
 def _seeds(run: Run) -> list[str]:
     told = stability.sentence(collect.health(run))
     share = words.percent(quality.mean_stability(run))
@@ -105,4 +109,11 @@ def _control(run: Run) -> list[str]:
     return [sentence(quality.power(run))]
 
 
-_NUMBERS = {"causal": _causal, "seeds": _seeds, "nulls": _nulls, "power": _power, "control": _control}
+_NUMBERS = {
+    "causal": _causal,
+    "readout": _readout,
+    "seeds": _seeds,
+    "nulls": _nulls,
+    "power": _power,
+    "control": _control,
+}

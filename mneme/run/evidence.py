@@ -104,6 +104,12 @@ def _causal(folder: Path, progress: Progress) -> None:
     run_causal(folder, progress=progress)
 
 
+def _readout(folder: Path, progress: Progress) -> None:
+    from mneme.run.read_out import run_read_out
+
+    run_read_out(folder, progress=progress)
+
+
 def _seeds(folder: Path, progress: Progress) -> None:
     from mneme.run.stability import run_stability
 
@@ -125,6 +131,7 @@ def _power(folder: Path, progress: Progress) -> None:
 _DO: dict[str, Callable[[Path, Progress], None]] = {
     "layers": _layers,
     "causal": _causal,
+    "readout": _readout,
     "seeds": _seeds,
     "nulls": _nulls,
     "power": _power,

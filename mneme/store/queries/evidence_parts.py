@@ -26,7 +26,7 @@ class Part(NamedTuple):
     tells: str
     """What it tells, after which one may ask."""
     rows: str
-    """SQL: how many rows of it the run has."""
+    """SQL: how many rows of it the run has, or whether it has all."""
 
 
 PARTS = (
@@ -41,6 +41,12 @@ PARTS = (
         "Patching",
         "Whether the changed latents are why the predictions differ",
         "SELECT count(*) FROM causal",
+    ),
+    Part(
+        "readout",
+        "Dictionaries of one model alone",
+        "What the tuned model stops using and one code for both models hides",
+        "SELECT count(*) = 2 FROM read_outs",
     ),
     Part(
         "seeds",
