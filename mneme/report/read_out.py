@@ -101,12 +101,15 @@ def _read_out(run: Run, row: dict[str, Any]) -> ReadOut:
         null_rate=_real(row["null_rate"]),
         latents=tuple(
             ReadOutLatent(
-                name,
-                int(x["latent"]),
-                _text(x["verdict"]),
-                _text(x["label"]),
-                *(_real(x[key]) for key in ("log_ratio", "ci_low", "ci_high", "severity")),
-                _whole(x["n_documents"]),
+                dictionary=name,
+                latent=int(x["latent"]),
+                verdict=_text(x["verdict"]),
+                label=_text(x["label"]),
+                log_ratio=_real(x["log_ratio"]),
+                ci_low=_real(x["ci_low"]),
+                ci_high=_real(x["ci_high"]),
+                severity=_real(x["severity"]),
+                n_documents=_whole(x["n_documents"]),
             )
             for x in latents
         ),
