@@ -55,7 +55,11 @@ class Held(NamedTuple):
 
 def directions(latents: pd.DataFrame, steps: np.ndarray, decoder: torch.Tensor) -> Directions:
     """Of the latents whose step is above 0. steps: (F,), changed_steps' sum; decoder: (2, F, d), raw units."""
-    chosen = np.flatnonzero(steps > 0)
+    return directions_of(latents, np.flatnonzero(steps > 0), decoder)
+
+
+def directions_of(latents: pd.DataFrame, chosen: np.ndarray, decoder: torch.Tensor) -> Directions:
+    """Of latents by their numbers (K,), whatever is called of them."""
     rows = latents.iloc[chosen]
     base, tuned = decoder[:, torch.from_numpy(chosen)].double().numpy()  # (K, d) each
     probe = np.where((rows["probe"] == "base").to_numpy()[:, None], base, tuned)

@@ -24,19 +24,16 @@ def changes_of_findings(
 ) -> list[FindingChange]:
     """The first `limit` findings. latents: the run's table, by number; changed: numbers."""
     from mneme.crosscoder import CodeCache
-    from mneme.effects.explained import Directions, directions
-    from mneme.effects.predict import changed_steps
+    from mneme.effects.explained import directions_of
     from mneme.findings.sums import co_firing, spectrum_of
 
     homes, ranks = queries.homes(run, limit), queries.dimensions(run)
     if not homes:
         return []
-    every = directions(latents, changed_steps(latents).sum(0), context.crosscoder.raw_decoder().detach())
-    place = {int(j): i for i, j in enumerate(every.latent)}
+    decoder = context.crosscoder.raw_decoder().detach().cpu()
     found = []
     for finding, members in homes.items():
-        at = np.array([place[j] for j in members])
-        mine = Directions(every.latent[at], every.vector[at])
+        mine = directions_of(latents, np.array(members), decoder)
         main = spectrum_of(co_firing(CodeCache(context.folder / "codes"), mine.latent), mine.vector)[1][0]
         like = latents_like(latents, mine.latent, changed)
         found.append(FindingChange(finding, mine.latent, mine.vector, ranks[finding], main, like))

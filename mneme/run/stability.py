@@ -115,7 +115,7 @@ def _read_seed(found: Found, context: RunContext, run: Run, latents: pd.DataFram
     from mneme.attribution.stream import attribute
     from mneme.crosscoder import CodeCache
     from mneme.effects.change_agreement import change_agreement
-    from mneme.effects.explained import directions
+    from mneme.effects.explained import directions, directions_of
     from mneme.effects.predict import changed_steps
     from mneme.findings.seeds import found_again
 
@@ -136,15 +136,12 @@ def _read_seed(found: Found, context: RunContext, run: Run, latents: pd.DataFram
             change_agreement(CodeCache(context.folder / "codes"), moved[0], CodeCache(codes), moved[1])
         )
         if run.finished("findings") is not None:
+            own = homes(run)
+            members = np.array(sorted({j for latents_of in own.values() for j in latents_of}), dtype=np.int64)
+            mine = directions_of(latents, members, context.crosscoder.raw_decoder().cpu())
+            codes_of_run = CodeCache(context.folder / "codes")
             found.findings.append(
-                found_again(
-                    context.cache,
-                    homes(run),
-                    CodeCache(context.folder / "codes"),
-                    moved[0],
-                    CodeCache(codes),
-                    moved[1],
-                )
+                found_again(context.cache, own, codes_of_run, mine, CodeCache(codes), moved[1])
             )
         if run.finished("effects") is not None:
             found.categories.append(_same_categories(context, run, other, codes, theirs))

@@ -21,6 +21,7 @@ from mneme.config import make_config, read_config
 from mneme.run.causal import run_causal
 from mneme.run.context import RunContext
 from mneme.store.queries import causal as queries
+from mneme.store.queries import findings as finding_queries
 from mneme.store.run import Run
 
 
@@ -56,6 +57,17 @@ def test_each_latent_has_its_patches_beside_controls(patched: Run) -> None:
         assert np.allclose(told["kl_share"], 1 - told["kl_after"] / told["kl_before"])
         ablated = queries.ablations(patched, latent)
         assert ablated["model"].tolist() == ["base", "tuned"] and (ablated["kl"] >= 0).all()
+
+
+def test_findings_are_patched_beside_pca_of_their_rank(patched: Run) -> None:
+    findings = patched.findings().query("parent.isna()")
+    assert len(findings)
+    for finding in findings["finding"].head(5):
+        found = finding_queries.causal(patched, finding).set_index("source")
+        assert {"finding", "pca", "random direction"} <= set(found.index)
+        assert np.allclose(found["kl_before"], found["kl_before"].iloc[0])
+    before = queries.together(patched)["kl_before"].iloc[0]
+    assert found["kl_before"].iloc[0] == pytest.approx(before), "the same documents"
 
 
 def test_before_is_what_plain_forward_passes_give(patched: Run) -> None:

@@ -98,6 +98,10 @@ def test_stability_is_written_for_live_latents(run: Run) -> None:
     report = (run.path / "report" / "report.md").read_text(encoding="utf-8")
     assert "Dictionaries of other seeds, each from a start of its own, find" in report
     assert "of 2 seeds" in report
+    findings = run.findings()
+    whole = findings["parent"].isna()
+    assert (findings.loc[whole, "n_seeds"] == 2).all() and findings.loc[~whole, "n_seeds"].isna().all()
+    assert findings.loc[whole, "seeds_found"].isin([0, 1, 2]).all()
 
 
 def test_a_latent_counts_the_dictionaries_that_have_it(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -124,6 +128,8 @@ def test_a_latent_counts_the_dictionaries_that_have_it(run: Run, monkeypatch: py
     assert set(found.values()) == {0, 1}
     assert told["latents"] == pytest.approx((len(found) - 3) / len(found) / 2)
     assert np.isnan(told["resampled"])
+    again = run.findings().query("parent.isna()")
+    assert (again["n_seeds"] == 2).all()
 
 
 def test_only_whole_dictionaries_of_this_run_are_other_seeds(run: Run) -> None:
