@@ -16,6 +16,7 @@ from mneme.effects.config import EffectsConfig
 from mneme.report import collect, findings
 from mneme.report.analyst import OWN, kept, read_remarks, reviewed
 from mneme.report.baselines import compare
+from mneme.report.capability import capabilities
 from mneme.report.collect import text
 from mneme.report.explainers import explainer_pairs, explainers
 from mneme.report.labels import label_quality, unreliable
@@ -95,6 +96,7 @@ def build_report(run: Run, *, max_latents: int = 10) -> Report:
         explainer_pairs=explainer_pairs(run),
         causal=patched,
         read_outs=alone,
+        capabilities=capabilities(run, margin),
         scores=scores,
         comparisons=compare(scores),
         not_measured=(

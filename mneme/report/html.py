@@ -11,6 +11,7 @@ from functools import cache
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from mneme.report import (
+    capability,
     charts,
     explainers,
     findings,
@@ -41,6 +42,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.globals.update(
+        capability=capability,
         charts=charts,
         f=format,
         labelling=explainers,

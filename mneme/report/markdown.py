@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from mneme.report import capability, findings, labels, layers, patched, power, read_out, stability
 from mneme.report import explainers as labelling
-from mneme.report import findings, labels, layers, patched, power, read_out, stability
 from mneme.report import phrases as words
 from mneme.report.format import ABSENT, count, duration, interval, number, of_all, percent, with_unit
 from mneme.report.format import markdown as md
@@ -162,6 +162,9 @@ def _sure(report: Report) -> Iterable[str]:
         yield labelling.SENTENCE
         yield _table(labelling.COLUMNS, labelling.table(report.explainers))
         yield _list(labelling.agreement(report.explainer_pairs))
+    if report.capabilities:
+        yield f"Capability. {capability.sentence(report.capabilities)}"
+        yield _table(capability.COLUMNS, capability.table(report.capabilities))
     if report.scores:
         yield "Agreement of predictions with measured outcomes, beside cheap baselines:"
         yield _list((*words.comparisons(report.comparisons), NO_EVIDENCE) if report.comparisons else ())

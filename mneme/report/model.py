@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mneme.report.capability import Capability
 from mneme.report.compared import Explainer, ExplainerPair
 from mneme.report.findings import Finding
 from mneme.report.latents import Bin, LabelQuality, Latent, Point, Remark
@@ -211,6 +212,7 @@ class Report:
     causal: Causal
     read_outs: tuple[ReadOut, ...]
     """dictionaries of one model alone; none where `mneme read-out` was not run"""
+    capabilities: tuple[Capability, ...]
     scores: tuple[Score, ...]
     comparisons: tuple[Comparison, ...]
     not_measured: tuple[Missing, ...]

@@ -15,7 +15,7 @@ from mneme.analyst import History
 from mneme.attribution.reasons import REASONS
 from mneme.effects.config import EffectsConfig
 from mneme.effects.evaluate import degraded_outcomes
-from mneme.report import build_report, to_html, to_json, to_markdown
+from mneme.report import build_report, capability, to_html, to_json, to_markdown
 from mneme.report import phrases as words
 from mneme.report.baselines import compare
 from mneme.report.exports import export_table
@@ -280,3 +280,17 @@ def test_uncertain_latents_say_why(tmp_path: Path) -> None:
     (shown,) = [each for each in build_report(run).latents if each.latent == latent]
     assert shown.reason in REASONS and words.latent_title(shown).endswith(f"uncertain: {shown.reason}")
     assert dict(words.latent_numbers(shown))["log ratio"].endswith(", interval undetermined")
+
+
+def test_capability_is_told_apart_where_the_base_does_not_guess(plain_run: Run) -> None:
+    report = build_report(plain_run)
+    rows = plain_run.sql("SELECT * FROM outcomes WHERE kind = 'capability'").set_index("category")
+    assert len(report.capabilities) == len(rows)
+    for each in report.capabilities:
+        assert each.beats_chance == (rows.loc[each.category, "chance_q"] <= 0.05)
+        assert each.accuracy_tuned == pytest.approx(rows.loc[each.category, "accuracy_tuned"])
+        assert (each.measured == "not measured") == (not each.beats_chance)
+    shown = capability.table(report.capabilities)
+    assert len(shown) == len(rows) - 1
+    assert f"guessing in {len(rows) - 1} of {len(rows)} areas" in capability.sentence(report.capabilities)
+    assert "Capability. Right answers" in "\n".join(to_markdown(report).splitlines())
