@@ -18,8 +18,8 @@ from mneme.effects.side_effects import Assigned
 from mneme.findings.choose import Chosen, choose, most_moving
 from mneme.findings.displacement import displacements
 from mneme.findings.grouping import belonging
-from mneme.findings.measures import affected_text, behaviour, categories_frame, profile
-from mneme.findings.naming import meaning, named
+from mneme.findings.measures import affected_text, areas_beyond, behaviour, categories_frame, profile
+from mneme.findings.naming import meaning, named, with_areas
 from mneme.findings.sums import ChangeSums, explained_alone, explained_parts, spectrum, sum_changes
 from mneme.harvest.protocols import Harvested
 from mneme.interpret.config import InterpretConfig
@@ -75,6 +75,9 @@ def find_findings(
     read = meaning(moved, main, cache, reader.models, reader.texts, reader.interpret, progress)
     names = named(read.labels, reader.explain(read.contexts, read.lens), len(chosen))
     text = [affected_text(each, assigned.windows, assigned.weights, sums.typical, effects) for each in moved]
+    names = with_areas(
+        names, [areas_beyond(each, assigned.taxonomy.keys, effects.min_affected_share) for each in text]
+    )
     parts = explained_parts(sums)
     rows = [
         {

@@ -74,6 +74,16 @@ def profile(found: Displacement, cache: Rows, typical: float) -> list[float]:
     return [float(part.mean() / typical) for part in np.array_split(mean, min(PROFILE, len(mean)))]
 
 
+def areas_beyond(text: dict[str, np.ndarray], keys: list[str], least: float) -> list[str]:
+    """Keys, spelled with spaces, of the categories affected by `least` or more at the interval's lower end; most first.
+
+    text: what `affected_text` gives.
+    """
+    share, low = text["affected_share"][1:], text["affected_share_low"][1:]
+    order = np.argsort(-share, kind="stable")
+    return [keys[c].replace("_", " ") for c in order if low[c] >= least]
+
+
 def categories_frame(finding: str, keys: list[str], text: dict[str, np.ndarray]) -> pd.DataFrame:
     """Rows of table `finding_categories`; text: what `affected_text` gives."""
     return pd.DataFrame(

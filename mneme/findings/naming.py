@@ -26,6 +26,8 @@ from mneme.interpret.labelling import label_offline
 from mneme.interpret.lens import logit_lens
 from mneme.interpret.tokens import TokenTexts
 
+_SAYS_LITTLE = ("promotes", "none", "mixed")
+_AREAS = 3  # of a name
 _TOP, _OF_DECILE = 60, 12
 """Contexts that a name rests on, at least: a finding pools those of several latents, and there are few findings."""
 
@@ -106,3 +108,18 @@ def named(offline: pd.DataFrame, explained: Sequence[pd.DataFrame], n: int) -> p
             "name_detail": rows["detail"].fillna(json.dumps({})).to_numpy(),
         }
     )
+
+
+def with_areas(names: pd.DataFrame, areas: Sequence[Sequence[str]]) -> pd.DataFrame:
+    """The names, those of offline rules that found nothing about the text replaced by the areas, where there are any.
+
+    names: as `named` gives them; areas: of each finding, the most affected first.
+    """
+    found = names.copy()
+    for i, (detail, method, mine) in enumerate(
+        zip(names["name_detail"], names["name_method"], areas, strict=True)
+    ):
+        if method == "offline" and mine and json.loads(detail).get("kind", "none") in _SAYS_LITTLE:
+            found.loc[i, "name"] = "text on " + ", ".join(mine[:_AREAS])
+            found.loc[i, "name_detail"] = json.dumps({"kind": "areas", "areas": list(mine[:_AREAS])})
+    return found
