@@ -2,10 +2,10 @@
 
     python benchmarks/planted.py [--tokens 3000000] [--documents 2000] [--sets 5]
 
-Trains BatchTopK, TopK and L1 crosscoders on the default planted pair, and one on the same pair without
-changes, and marks the verdicts of mneme, of fixed delta_norm cut-offs and of the published tuned-probe-only
-scaling. One set has about 75 calls, so that one wrong call is over a point of precision: BatchTopK is also marked on
-sets of other seeds, and the floors are of all calls together. Prints tables, then one line of JSON.
+Trains BatchTopK, TopK and L1 crosscoders and both read-out dictionaries on the default planted pair, and one on the
+same pair without changes, and marks the verdicts of mneme, of fixed delta_norm cut-offs and of the published
+tuned-probe-only scaling. One set has about 75 calls, so that one wrong call is over a point of precision: BatchTopK is
+also marked on sets of other seeds, and the floors are of all calls together. Prints tables, then one line of JSON.
 """
 
 from __future__ import annotations
@@ -154,7 +154,7 @@ def main() -> None:
     parser.add_argument(
         "--sets", type=int, default=5, help="seeds of the planted features that mneme is marked on"
     )
-    parser.add_argument("--variants", default="batchtopk,topk,l1")
+    parser.add_argument("--variants", default="batchtopk,topk,l1,base,tuned")
     options = parser.parse_args()
     config = AttributionConfig()
     began = time.time()
@@ -169,7 +169,7 @@ def main() -> None:
         crosscoder = fit(pool, variant, options.tokens)
         found, frame = judge(crosscoder, held_out, config)
         decoder = crosscoder.raw_decoder().detach().numpy()
-        methods[variant] = mark(pair, decoder, frame, config.margin)
+        methods[variant] = mark(pair, decoder, frame, config.margin, crosscoder.read_model)
         show(f"mneme, {variant}", methods[variant])
         if variant == "batchtopk":
             main_marks = methods[variant]

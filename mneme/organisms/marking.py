@@ -47,19 +47,30 @@ def _unit_rows(x: np.ndarray) -> np.ndarray:
     return found
 
 
-def mark(pair: PlantedPair, decoder: np.ndarray, latents: pd.DataFrame, margin: float) -> dict[str, Any]:
+def mark(
+    pair: PlantedPair, decoder: np.ndarray, latents: pd.DataFrame, margin: float, model: int | None = None
+) -> dict[str, Any]:
     """How right a frame of verdicts is (columns latent, verdict, and a `score`: signed size of the change).
+
+    model: whose read-out dictionary it is (0 base, 1 tuned): of a redirected feature the base has a direction that the
+    tuned model stopped writing (suppressed), and the tuned one that the base never wrote (amplified). None: both
+    models' crosscoder, to which a redirected feature isn't resized; what is recalled then leaves it out.
 
     A latent's truth is that of its nearest feature (cosine above MATCH_COSINE). A change of less than the
     margin counts as none. A call on a latent that matches no feature is wrong. A feature's verdict is that of
     the latent nearest to it; a feature that no latent found has none, and counts as missed.
     """
-    feature, cosine = match_features(pair, decoder)
+    words, turn = dict(_WORD), 0.0
+    changed: tuple[str, ...] = CHANGED
+    if model is not None:
+        words["redirected"], changed = ("suppressed", "amplified")[model], (*CHANGED, "redirected")
+        turn = (-np.inf, np.inf)[model]
+    feature, cosine = match_features(pair, decoder, model)
     verdict = latents["verdict"].to_numpy()
     live = verdict != "dead"
     matched = live & (cosine > MATCH_COSINE)
     truth = pair.features.iloc[feature].reset_index(drop=True)
-    log_ratio = np.where(truth["kind"] == "redirected", 0.0, truth["log_ratio"])
+    log_ratio = np.where(truth["kind"] == "redirected", turn, truth["log_ratio"])
     word = np.where(log_ratio > margin, "amplified", np.where(log_ratio < -margin, "suppressed", "unchanged"))
     word = np.where(matched, word, "none")
     called = np.isin(verdict, ("amplified", "suppressed"))
@@ -68,9 +79,10 @@ def mark(pair: PlantedPair, decoder: np.ndarray, latents: pd.DataFrame, margin: 
     found = _nearest_latent(feature, cosine, matched, len(pair.features))
     of_feature = np.where(found >= 0, verdict[np.maximum(found, 0)], "missed")
     features = pair.features.assign(verdict=of_feature)
-    expected = features["kind"].map(_WORD)
+    expected = features["kind"].map(words)
     features["right"] = features["verdict"] == expected
-    big = features["kind"].isin(CHANGED) & ((features["size"] >= 1.5) | ~np.isfinite(features["log_ratio"]))
+    whole = ~np.isfinite(features["log_ratio"]) | (features["kind"] == "redirected")
+    big = features["kind"].isin(changed) & ((features["size"] >= 1.5) | whole)
     seen = features["verdict"] != "missed"
     silent = matched & (word == "unchanged") & (truth["kind"] == "unchanged").to_numpy()
     result: dict[str, Any] = {
