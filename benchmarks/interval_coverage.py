@@ -71,7 +71,7 @@ def main() -> None:
             settings = {"replicates": 400, "level": 0.95, "seed": c}
             intervals = {
                 "percentile": ratio_intervals(*rows, **settings),
-                "unseen": unseen_unit_intervals(*rows, apart, **settings)[0],
+                "unseen": unseen_unit_intervals(*rows, apart, **settings),
             }
             for name, each in intervals.items():
                 found[name].append(judged(each, y[of].sum() / x[of].sum(), enough))

@@ -21,7 +21,6 @@ from mneme._util.vocabulary import (
 )
 from mneme.effects.config import EffectsConfig
 from mneme.stats.bootstrap import Ratio
-from mneme.stats.fdr import false_discovery_q
 
 
 class CategoryVerdicts(NamedTuple):
@@ -44,7 +43,6 @@ def category_verdicts(
     measured: np.ndarray,
     config: EffectsConfig,
     common: float = 0.0,
-    drawn: np.ndarray | None = None,
 ) -> CategoryVerdicts:
     """A verdict rests on intervals, never on points: what spans its margin is not known.
 
@@ -55,9 +53,6 @@ def category_verdicts(
     common: the NLL change that most documents share, nats per token. A category is degraded or improved beyond it:
     where all text moved alike, no category has (the run's verdict tells it), and where the base wrote the text, any
     change raises NLL by the KL, a harmless one too. Within the margin is meant absolutely.
-
-    drawn: (C, R), replicates of the NLL change. With them a category is degraded or improved only where, over all
-    categories that have text enough, the false-discovery rate is held at 1 - level too.
     """
     m, touched = config.nll_margin, config.min_affected_share
     direction = np.select(
@@ -67,12 +62,9 @@ def category_verdicts(
     little = (documents < config.min_documents) | (~unmeasured & (measured < config.min_documents))
     within = (nll.low > -m) & (nll.high < m)
     upper, lower = m + max(common, 0.0), -m + min(common, 0.0)
-    far = np.ones(len(little), dtype=bool)
-    if drawn is not None:
-        far = _beyond(drawn, lower, upper, ~little & ~unmeasured) <= 1 - config.level
     moved_inside, spared = affected.low > touched, affected.high < touched
     verdict = np.select(
-        [little, far & (nll.low > upper), far & (nll.high < lower), moved_inside & within, spared & within],
+        [little, nll.low > upper, nll.high < lower, moved_inside & within, spared & within],
         [NOT_KNOWN, DEGRADED, IMPROVED, CHANGED_INSIDE, UNAFFECTED],
         NOT_KNOWN,
     )
@@ -82,14 +74,3 @@ def category_verdicts(
     shown_by = np.where(moved_inside, BY_LATENTS, NOT_LOCALISED).astype(object)
     shown_by[~np.isin(verdict, (DEGRADED, IMPROVED))] = None
     return CategoryVerdicts(direction, verdict, reason, shown_by)
-
-
-def _beyond(drawn: np.ndarray, lower: float, upper: float, enough: np.ndarray) -> np.ndarray:
-    """(C,): q of "the NLL change lies within the bounds", over the categories with text enough; NaN of the others.
-
-    p: twice the share of replicates (C, R) on the near side of the bound that fewer of them are on.
-    """
-    replicates = drawn.shape[1]
-    near = np.minimum((drawn <= upper).sum(1), (drawn >= lower).sum(1))
-    p = np.minimum(2 * (near + 1) / (replicates + 1), 1.0)
-    return false_discovery_q(np.where(enough, p, np.nan))

@@ -35,7 +35,7 @@ from mneme.stats.bootstrap import Ratio, departures, ratio_intervals, unseen_uni
 from mneme.stats.moments import effective_number
 
 _REPLICATES = 2000
-"""Of the NLL change: so that a single category of a hundred can pass the false-discovery rate."""
+"""Of the NLL change, whose interval's ends lie far out in the tails."""
 
 
 class Behaviour(NamedTuple):
@@ -45,8 +45,6 @@ class Behaviour(NamedTuple):
     kl: Ratio
     documents: np.ndarray
     """(C,): documents that the NLL change was measured on; of unequal weight they count as fewer (Kish)."""
-    drawn: np.ndarray
-    """(C, R): replicates of the NLL change."""
 
 
 def changed_steps(latents: pd.DataFrame) -> np.ndarray:
@@ -69,7 +67,7 @@ def measure_behaviour(cache: Rows, windows: Windows, weights: np.ndarray, config
     total, count = _by_window(change, windows)
     tokens = per_document(weights, windows.document, count)
     summed = per_document(weights, windows.document, total)
-    nll, drawn = unseen_unit_intervals(
+    nll = unseen_unit_intervals(
         summed,
         tokens,
         departures(summed, tokens),
@@ -78,7 +76,7 @@ def measure_behaviour(cache: Rows, windows: Windows, weights: np.ndarray, config
         seed=config.seed,
     )
     kl = mean_over_documents(weights, windows, *_by_window(cache.kl.astype(np.float64), windows), config)
-    return Behaviour(nll, kl, effective_documents(tokens), drawn)
+    return Behaviour(nll, kl, effective_documents(tokens))
 
 
 def _by_window(values: np.ndarray, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
@@ -192,7 +190,6 @@ def predict(
         behaviour.documents,
         config,
         common,
-        behaviour.drawn,
     )
     return frame.assign(intended=[key in config.intended for key in keys], **said._asdict())
 

@@ -194,27 +194,6 @@ def test_verdicts_rest_on_intervals():
     assert set(unmeasured.reason) == {UNMEASURED} and set(unmeasured.verdict) == {NOT_KNOWN}
 
 
-def test_one_category_of_many_is_not_degraded_by_chance():
-    """An interval that clears the margin in one of 400 categories is what chance gives of 400."""
-    n, config = 400, EffectsConfig()
-    one = np.ones(n)
-    affected, nll = Ratio(0.5 * one, 0.4 * one, 0.6 * one), Ratio(0.1 * one, 0.0 * one, 0.2 * one)
-    nll.low[0] = nll.low[1] = 0.06
-    rng = np.random.default_rng(0)
-    drawn = rng.normal(0.1, 0.05, (n, 2000))
-    drawn[0] = (
-        np.linspace(0.04, 0.16, 2000)[rng.permutation(2000)] + 0.009
-    )  # 1% of replicates within the margin
-    drawn[1] = 0.1
-    said = category_verdicts(affected, nll, 10 * one, 10 * one, config, drawn=drawn)
-    assert said.verdict[0] == NOT_KNOWN and said.reason[0] == WIDE
-    assert category_verdicts(affected, nll, 10 * one, 10 * one, config).verdict[0] == DEGRADED
-    few = [x[:3] for x in (np.stack(affected, 1), np.stack(nll, 1))]
-    a, b = (Ratio(*x.T) for x in few)
-    said = category_verdicts(a, b, 10 * one[:3], 10 * one[:3], config, drawn=drawn[:3])
-    assert said.verdict.tolist() == [DEGRADED, DEGRADED, NOT_KNOWN]
-
-
 def test_predictions_that_moved_everywhere_are_told_though_no_latent_shows_it(world, taxonomy_file):
     world.latents["verdict"] = "unchanged"
     world.cache.nll_tuned = world.cache.nll_base + 0.2

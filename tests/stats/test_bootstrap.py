@@ -74,7 +74,7 @@ def test_unseen_unit_intervals_equal_a_loop_over_replicates():
     rng = np.random.default_rng(0)
     bottom = rng.integers(0, 20, (9, 3)).astype(float)
     top, pool = bottom * rng.normal(size=(9, 3)), rng.normal(size=12)
-    found, drawn = unseen_unit_intervals(
+    found = unseen_unit_intervals(
         sparse.csr_array(top), sparse.csr_array(bottom), pool, replicates=60, level=0.9, seed=5
     )
     weights = poisson_weights(np.arange(9), 60, 5)
@@ -88,12 +88,11 @@ def test_unseen_unit_intervals_equal_a_loop_over_replicates():
             more = exponential[c, r] * size
             unseen = top[:, c].sum() / bottom[:, c].sum() + chosen[c, r]
             loop.append((own[0] + more * unseen) / (own[1] + more))
-        np.testing.assert_allclose(drawn[c], loop)
         assert found.value[c] == pytest.approx(top[:, c].sum() / bottom[:, c].sum())
         assert found.low[c] == pytest.approx(min(np.quantile(loop, 0.05), found.value[c]))
         assert found.high[c] == pytest.approx(max(np.quantile(loop, 0.95), found.value[c]))
     empty = sparse.csr_array((4, 2))
-    nothing, _ = unseen_unit_intervals(empty, empty, np.empty(0), replicates=20, level=0.95, seed=0)
+    nothing = unseen_unit_intervals(empty, empty, np.empty(0), replicates=20, level=0.95, seed=0)
     assert np.isnan(np.stack(nothing)).all()
 
 
@@ -114,7 +113,7 @@ def test_intervals_cover_the_mean_of_few_documents_with_heavy_tails():
         apart = [0.1 * rng.standard_t(2, n) * rng.choice([1, 4], n, p=[0.9, 0.1]) for n in ((size, 600), 200)]
         rows = [sparse.csr_array(x) for x in (bottom * apart[0], bottom)]
         settings = {"replicates": 400, "level": 0.95, "seed": 1}
-        found = ratio_intervals(*rows, **settings), unseen_unit_intervals(*rows, apart[1], **settings)[0]
+        found = ratio_intervals(*rows, **settings), unseen_unit_intervals(*rows, apart[1], **settings)
         covered.append([((each.low <= 0) & (each.high >= 0)).mean() for each in found])
     plain, unseen = np.mean(covered, axis=0)
     assert unseen > plain + 0.01 and unseen > 0.92 and np.min(covered, axis=0)[1] > 0.9
