@@ -30,6 +30,7 @@ RENAMED: dict[str, dict[str, str]] = {
 BEFORE: dict[str, dict[str, Any]] = {
     "crosscoder": {"init": "random", "held_out_share": 0.0},
     "harvest": {"layer": "auto"},
+    "labels": {"max_tokens": 300},
 }
 """Settings added later -> the value that all runs before had: fingerprints leave them out there.
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -24,9 +24,9 @@ from mneme.effects.categories import Taxonomy, load_taxonomy
 from mneme.effects.config import EffectsConfig
 from mneme.interpret.clients.asking import ask_all
 from mneme.interpret.clients.factory import open_chat
+from mneme.interpret.clients.reply_json import last_passing
 from mneme.interpret.clients.response_cache import Prompt
 from mneme.interpret.explainers.names import budget_of, explainer_names, most_changed
-from mneme.interpret.explainers.prompt import first_object
 from mneme.interpret.label_config import LabelConfig
 
 MOST = 3  # categories a latent may be assigned to
@@ -83,7 +83,7 @@ def ask_categories(
     """
     asked = ask_all(
         category_prompts(labels, taxonomy),
-        open_chat(name, timeout=config.llm_timeout),
+        open_chat(name, timeout=config.llm_timeout, reply_tokens=config.max_tokens),
         folder,
         partial(read_categories, keys=taxonomy.keys),
         budget=budget_of(name, config),
@@ -110,7 +110,12 @@ def category_prompts(labels: pd.DataFrame, taxonomy: Taxonomy) -> dict[int, Prom
 
 def read_categories(reply: str, keys: list[str]) -> np.ndarray:
     """(C,) weights from a reply. Raises LabelError that says what is wrong with it."""
-    found = first_object(reply).get("areas")
+    return last_passing(reply, partial(_weights, keys=keys))
+
+
+def _weights(object_: dict[str, Any], keys: list[str]) -> np.ndarray:
+    """(C,) weights of an object. Raises LabelError."""
+    found = object_.get("areas")
     if not isinstance(found, Mapping):
         raise LabelError("the reply has no areas")
     if len(found) > MOST:

@@ -10,6 +10,7 @@ from mneme._util.settings import Amount, Count, NotNegative, Text, Texts, Tokens
 
 PromptContexts = Annotated[int, Field(ge=2, le=10_000)]
 Concurrency = Annotated[int, Field(ge=1, le=1024)]
+ReplyTokens = Annotated[int, Field(ge=1, le=1_000_000)]
 Timeout = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -62,7 +63,13 @@ class LabelConfig:
         default=1_000_000, description="budget: tokens (prompt and reply) the server may be asked for"
     )
     llm_concurrency: Concurrency = Field(default=4, description="requests in flight at once")
-    llm_timeout: Timeout = Field(default=60.0, description="seconds to wait for one reply")
+    llm_timeout: Timeout = Field(
+        default=60.0, description="seconds to wait for one reply, from its request to its end"
+    )
+    max_tokens: ReplyTokens = Field(
+        default=300,
+        description="longest reply of a labelling model, in tokens; a model that reasons first needs thousands",
+    )
 
     llm_score: bool = Field(
         default=False,

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from mneme._util.errors import LabelError
 from mneme.interpret.clients.asking import ATTEMPTS, estimated_tokens
-from mneme.interpret.clients.base import REPLY_TOKENS, method_of
+from mneme.interpret.clients.base import method_of
 from mneme.interpret.clients.factory import identity
 from mneme.interpret.clients.response_cache import Prompt, ResponseCache
 from mneme.interpret.explainers.names import budget_of, explainer_names, most_changed
@@ -56,9 +56,9 @@ def price(run: Run, config: LabelConfig, name: str | None) -> Price:
 def _price(name: str | None, prompts: dict[int, Prompt], folder: Path, config: LabelConfig) -> Price:
     left = list(prompts.values())
     if name is not None:
-        responses, whose = ResponseCache(folder), identity(name)
+        responses, whose = ResponseCache(folder), identity(name, reply_tokens=config.max_tokens)
         left = [prompt for prompt in left if not _kept(responses, prompt.key(whose))]
-    tokens = sum(map(estimated_tokens, left)), REPLY_TOKENS * len(left)
+    tokens = sum(map(estimated_tokens, left)), config.max_tokens * len(left)
     prices = budget_of(name or "", config).prices
     return Price(
         method_of(name or "a model"),

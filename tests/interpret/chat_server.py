@@ -6,20 +6,22 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-Behaviour = Callable[[int, dict[str, Any]], "tuple[int, dict[str, str], str] | str"]
+Behaviour = Callable[[int, dict[str, Any]], Any]
 
 
 class ChatServer:
-    """`behaviour(number, request)` gives the reply's text, or (status, headers, body)."""
+    """`behaviour(number, request)` gives the reply's text, (status, headers, body), or a function that writes the
+    answer itself, to the handler it is given."""
 
     def __init__(self, behaviour: Behaviour, port: int = 0) -> None:
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.times: list[float] = []
+        self.paths: list[str] = []
         self.models: tuple[int, dict[str, Any]] = 404, {}
         lock = threading.Lock()
         outer = self
@@ -32,7 +34,12 @@ class ChatServer:
                     outer.requests.append(body)
                     outer.headers.append({k.lower(): v for k, v in self.headers.items()})
                     outer.times.append(time.monotonic())
+                    outer.paths.append(self.path)
                 reply = behaviour(number, body)
+                if callable(reply):
+                    with suppress(BrokenPipeError, ConnectionResetError):
+                        reply(self)
+                    return
                 status, headers, text = (200, {}, completion(reply)) if isinstance(reply, str) else reply
                 raw = text.encode()
                 try:

@@ -24,10 +24,6 @@ GOOD = json.dumps({"label": "names of rivers", "sentence": "Rivers.", "role": "d
         ({"sentence": ["x"]}, "no sentence"),
         ({"role": "boss"}, "what the latent does"),
         ({"role": None}, "what the latent does"),
-        ({"confidence": 7}, "confidence"),
-        ({"confidence": True}, "confidence"),
-        ({"confidence": "high"}, "confidence"),
-        ({"confidence": float("nan")}, "confidence"),
     ],
 )
 def test_replies_that_are_no_label_are_refused(change, reason) -> None:

@@ -3,7 +3,8 @@
 A question whose reply is kept (response_cache.py) costs nothing. 429 (Retry-After), 5xx, time-outs and lost connections
 are waited out, exponentially, all questions together. A reply is kept as soon as it arrives, before it is read: a run
 that was killed pays for nothing twice. A reply that can't be used is asked for once more by a later run, then never
-again. Every question ends in `answers` or, with the reason, in `reasons`.
+again. Where one question after the other fails in the same way, which the next would do too, no other is sent. Every
+question ends in `answers` or, with the reason, in `reasons`.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ T = TypeVar("T")
 
 ATTEMPTS = 2  # paid replies a question may have before it is given up
 _RETRIES = 5
+_ALIKE = 3  # questions in a row that fail alike, of which no other is sent
 _LONGEST_WAIT = 300.0  # seconds: a server that asks for more is left for another day
 
 
@@ -144,6 +146,10 @@ def estimated_tokens(prompt: Prompt) -> int:
     return (len(prompt.system) + len(prompt.user)) // CHARACTERS + 1
 
 
+class _UsedUpError(LabelError):
+    """A reply as long as it may be that can't be used: it was cut off, or all of it was a thought."""
+
+
 class _Asking(Generic[T]):
     """What the threads of one run share."""
 
@@ -156,6 +162,7 @@ class _Asking(Generic[T]):
         self._guessed = 1  # tokens of the prompts answered so far, as estimated
         self._counted = 1  # and as the server counted them
         self._not_before = 0.0
+        self._alike = ("", 0)  # how the last questions failed, and how many did
         self._stopped: str | None = None
         self._stop = threading.Event()
         self._lock = threading.Lock()
@@ -184,7 +191,14 @@ class _Asking(Generic[T]):
             self.chat.method, prompt, reply, time.monotonic() - began, 1 + (kept.attempts if kept else 0)
         )
         self.responses.keep(key, response)
-        return Answer(self._use(response), key)
+        try:
+            answer = Answer(self._use(response), key)
+        except _UsedUpError as error:
+            self._failed_alike(str(error))
+            raise
+        with self._lock:
+            self._alike = ("", 0)
+        return answer
 
     def stop(self, reason: str) -> None:
         """Send nothing any more."""
@@ -205,7 +219,26 @@ class _Asking(Generic[T]):
     def _use(self, response: CachedResponse) -> T:
         if response.refused:
             raise LabelError("the model refused")
-        return self.read(response.reply)
+        try:
+            return self.read(response.reply)
+        except LabelError as error:
+            if response.reply_tokens < self.chat.reply_tokens:
+                raise
+            raise _UsedUpError(
+                f"{error}: its {self.chat.reply_tokens:,} tokens were used up, raise labels.max_tokens"
+            ) from error
+        except Exception as error:  # a reply that was paid for stops no run, whatever it holds
+            _log.warning("a reply can't be read", exc_info=True)
+            raise LabelError(f"the reply can't be read ({type(error).__name__})") from error
+
+    def _failed_alike(self, reason: str) -> None:
+        """Note how a question failed; stop where the last ones failed in the same way."""
+        with self._lock:
+            before, times = self._alike
+            self._alike = (reason, times + 1 if reason == before else 1)
+            last = self._alike[1] >= _ALIKE
+        if last:
+            self.stop(reason)
 
     def _send(self, key: str, prompt: Prompt) -> Reply:
         """A new reply, within the budget."""
@@ -234,7 +267,11 @@ class _Asking(Generic[T]):
                     raise LabelError(reason) from error
                 if error.fatal:
                     self.stop(str(error))
+                elif error.systematic:
+                    self._failed_alike(str(error))
                 if not error.again or turn == _RETRIES:
+                    if error.unreachable:
+                        self.stop(str(error))
                     raise
                 _log.debug("%s: asked again in %.1f s", error, pause)
                 with self._lock:

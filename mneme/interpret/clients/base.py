@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 from mneme._util.errors import LabelError
 
 REPLY_TOKENS = 300
 CHARACTERS = 3  # of a token of these prompts: marked words and JSON take more tokens than plain text
 LOCAL = "local:"
+Part = Literal["max_tokens", "temperature", "system"]
+"""Of a request: what some servers refuse, and another form stands for."""
 
 
 class Reply(NamedTuple):
@@ -22,7 +24,7 @@ class Reply(NamedTuple):
 
 
 class ReplyError(LabelError):
-    """No reply came. Its text holds nothing of the server's own words: they may repeat the key."""
+    """No reply came. Of the server's own words its text holds names only: others may repeat the key."""
 
     def __init__(
         self,
@@ -32,6 +34,9 @@ class ReplyError(LabelError):
         wait: float | None = None,
         fatal: bool = False,
         maybe_paid: bool = False,
+        systematic: bool = False,
+        unreachable: bool = False,
+        refused: Part | None = None,
     ) -> None:
         super().__init__(reason)
         self.again, self.wait = again, wait
@@ -40,6 +45,12 @@ class ReplyError(LabelError):
         """No other question will be answered either."""
         self.maybe_paid = maybe_paid
         """The server may have worked, and be paid, though nothing arrived."""
+        self.systematic = systematic
+        """Likely the same for every question: not asked for ever."""
+        self.unreachable = unreachable
+        """The question was never sent."""
+        self.refused = refused
+        """What of the request the server does not take."""
 
 
 class Chat(Protocol):

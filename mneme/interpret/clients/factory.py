@@ -13,13 +13,14 @@ def identity(name: str, *, reply_tokens: int = REPLY_TOKENS) -> str:
     return server_identity(name, reply_tokens)
 
 
-def open_chat(name: str, *, timeout: float = 60.0) -> Chat:
+def open_chat(name: str, *, timeout: float = 60.0, reply_tokens: int = REPLY_TOKENS) -> Chat:
     """'local:SPEC' (hub id, folder, bundled:base) in this process, else the server's model of that name.
 
+    `timeout`: seconds that one reply of the server may take; `reply_tokens`: the longest reply.
     Raises LabelError or ModelError, naming the fix.
     """
     if name.startswith(LOCAL):
         from mneme.interpret.clients.local import LocalChat
 
-        return LocalChat(name.removeprefix(LOCAL))
-    return server_chat(name, timeout=timeout)
+        return LocalChat(name.removeprefix(LOCAL), reply_tokens=reply_tokens)
+    return server_chat(name, timeout=timeout, reply_tokens=reply_tokens)

@@ -62,11 +62,15 @@ class ResponseCache:
         try:
             record = json.loads(file.read_text(encoding="utf-8"))
             response = CachedResponse(**{name: record[name] for name in CachedResponse._fields})
-            if record.get("sha256", _digest(response)) == _digest(response):
-                return response
+            if record.get("sha256", _digest(response)) == _digest(response) and _fits(response):
+                return response._replace(  # a count that a server sent was once taken as it was
+                    prompt_tokens=max(response.prompt_tokens, 0), reply_tokens=max(response.reply_tokens, 0)
+                )
+        except IsADirectoryError:
+            pass
         except OSError:
             return None
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             pass
         aside = file.with_suffix(".json.damaged")
         with contextlib.suppress(OSError):  # another thread was here first
@@ -87,8 +91,8 @@ class ResponseCache:
         """Tokens of a question that was on its way when its process ended."""
         try:
             found: Any = json.loads((self.folder / f"{key}.asked").read_text(encoding="utf-8"))
-            return int(found)
-        except (OSError, ValueError, TypeError):
+            return max(int(found), 0)
+        except (OSError, ValueError, TypeError, OverflowError, RecursionError):
             return None
 
     def unmark(self, key: str) -> None:
@@ -100,6 +104,18 @@ def _digest(response: CachedResponse) -> str:
     return hashlib.sha256(
         json.dumps(response, ensure_ascii=False).encode("utf-8", "surrogatepass")
     ).hexdigest()
+
+
+def _fits(response: CachedResponse) -> bool:
+    """Whether every field is of its kind."""
+    texts = response.method, response.system, response.user, response.reply
+    whole = response.prompt_tokens, response.reply_tokens, response.attempts
+    return (
+        all(isinstance(text, str) for text in texts)
+        and isinstance(response.refused, bool)
+        and all(isinstance(n, int) and not isinstance(n, bool) for n in whole)
+        and isinstance(response.seconds, int | float)
+    )
 
 
 def _text(response: CachedResponse) -> str:

@@ -2,26 +2,32 @@
 
 Where the server is and with what key comes from the environment only: OPENAI_BASE_URL, OPENAI_API_KEY, and
 OPENAI_MODEL where no model is named. Neither address nor key is stored or shown.
+
+Servers differ in what a request may hold. The first form has instructions as `system`, `max_tokens` and temperature 0;
+what a server refuses is put otherwise, and remembered: `max_completion_tokens`, no temperature, instructions before
+the question.
 """
 
 from __future__ import annotations
 
-import email.utils
 import hashlib
 import os
-import time
-from collections.abc import Mapping
+import re
 from typing import TYPE_CHECKING, Any
 
 from mneme._util.errors import LabelError
 from mneme._util.settings import suggest
-from mneme.interpret.clients.base import CHARACTERS, REPLY_TOKENS, Reply, ReplyError
+from mneme.interpret.clients.base import REPLY_TOKENS, Part, Reply, ReplyError
+from mneme.interpret.clients.bounds import bounded_client, within
+from mneme.interpret.clients.completion import InsideError, read_completion, unreadable
+from mneme.interpret.clients.environment import named_server
+from mneme.interpret.clients.server_errors import inside_error, lost, status_error
 
 if TYPE_CHECKING:
     import openai  # a second to import, and most runs ask no server
 
-_AGAIN = {408, 409, 425, 429}  # and every 5xx
-_FATAL = {401, 403, 404}  # key or model: no other question will fare better
+_SHORTEST_KEY = 8  # characters: a shorter one is no secret, and may stand in any text
+_ESCAPED = re.compile(r"\\u([0-9a-fA-F]{4})")
 
 
 class ServerChat:
@@ -29,43 +35,84 @@ class ServerChat:
 
     most_at_once: int | None = None
 
-    def __init__(self, client: openai.OpenAI, model: str, *, reply_tokens: int = REPLY_TOKENS) -> None:
+    def __init__(
+        self,
+        client: openai.OpenAI,
+        model: str,
+        *,
+        reply_tokens: int = REPLY_TOKENS,
+        seconds: float | None = None,
+    ) -> None:
+        """`seconds`: the most that one reply may take; by default the client's time-out of one read."""
         # The client's own retries would be paid for and not counted.
         self._client = client.with_options(max_retries=0)
         self.model, self.method, self.reply_tokens = model, f"llm:{model}", reply_tokens
         self.identity = _identity(client, model, reply_tokens)
+        self._seconds = seconds or (client.timeout if isinstance(client.timeout, int | float) else 60.0)
+        self._refused: set[Part] = set()
 
     def reply(self, system: str, user: str) -> Reply:
+        while True:
+            without = frozenset(self._refused)
+            try:
+                reply = self._ask(system, user, without)
+            except ReplyError as error:
+                if error.refused is None or error.refused in without:
+                    raise
+                self._refused.add(error.refused)
+                continue
+            if _repeats(reply.text, self._client.api_key):
+                raise ReplyError("the reply repeats the key: it is not kept", maybe_paid=True)
+            return reply
+
+    def _ask(self, system: str, user: str, without: frozenset[Part]) -> Reply:
+        """One request, without what the server refuses."""
         import openai
 
-        # A server that knows this header bills a question once, however often it is sent.
-        once = hashlib.sha256("\0".join((self.identity, system, user)).encode()).hexdigest()
+        url = str(self._client.base_url)
         try:
-            found = self._client.chat.completions.create(
-                model=self.model,
-                messages=[{"role": "system", "content": system}, {"role": "user", "content": user}],
-                temperature=0,
-                max_tokens=self.reply_tokens,
-                extra_headers={"Idempotency-Key": once},
-            )
-            return _read(found, system + user)
+            body = within(self._seconds, lambda: self._send(self._request(system, user, without)))
+            return read_completion(body, system + user, self.reply_tokens)
+        except InsideError as error:
+            raise inside_error(error.error, self._client.api_key) from None
         except openai.APIStatusError as error:
-            raise _status_error(error) from error
-        except openai.APITimeoutError as error:
-            raise _lost("the server did not answer in time", error) from error
+            raise status_error(error, self._client.api_key) from error
+        except (openai.APITimeoutError, TimeoutError) as error:
+            raise lost("the server did not answer in time", error, url) from error
         except openai.APIConnectionError as error:
-            raise _lost("the server can't be reached", error) from error
-        except (openai.OpenAIError, AttributeError, TypeError, ValueError, IndexError) as error:
-            raise ReplyError("the server's answer can't be read", maybe_paid=True) from error
+            if isinstance(error.__cause__, ReplyError):
+                raise error.__cause__ from None
+            raise lost("the server can't be reached", error, url) from error
+        except (openai.OpenAIError, ValueError, RecursionError) as error:
+            raise unreadable() from error
+
+    def _request(self, system: str, user: str, without: frozenset[Part]) -> dict[str, Any]:
+        # A server that knows this header bills a question once, however often it is sent.
+        once = "\0".join((self.identity, system, user, *sorted(without)))
+        messages = [{"role": "system", "content": system}, {"role": "user", "content": user}]
+        if "system" in without:
+            messages = [{"role": "user", "content": f"{system}\n\n{user}"}]
+        request = {
+            "model": self.model,
+            "messages": messages,
+            "max_completion_tokens" if "max_tokens" in without else "max_tokens": self.reply_tokens,
+            "extra_headers": {"Idempotency-Key": hashlib.sha256(once.encode()).hexdigest()},
+        }
+        return request if "temperature" in without else request | {"temperature": 0}
+
+    def _send(self, request: dict[str, Any]) -> bytes:
+        return self._client.chat.completions.with_raw_response.create(**request).http_response.content
 
 
-def server_chat(model: str | None = None, *, timeout: float = 60.0, http_client: Any = None) -> ServerChat:
-    """The server that the environment names. Raises LabelError, naming the fix, where it names none."""
-    import openai
+def server_chat(
+    model: str | None = None, *, timeout: float = 60.0, reply_tokens: int = REPLY_TOKENS
+) -> ServerChat:
+    """The server that the environment names. Raises LabelError, naming the fix, where it names none.
 
+    `timeout`: seconds that one reply may take.
+    """
     model = model or os.environ.get("OPENAI_MODEL")
-    base_url, key = os.environ.get("OPENAI_BASE_URL"), os.environ.get("OPENAI_API_KEY")
-    if not (base_url or key):
+    if named_server() == (None, None):
         raise LabelError(
             "no labelling server is set: give OPENAI_BASE_URL or OPENAI_API_KEY in the environment, or label"
             " with --local FOLDER or --offline"
@@ -74,33 +121,32 @@ def server_chat(model: str | None = None, *, timeout: float = 60.0, http_client:
         raise LabelError(
             "no labelling model is set: name one with --model, or OPENAI_MODEL in the environment"
         )
-    # Local servers ask for no key, the client for some text.
-    client = openai.OpenAI(
-        api_key=key or "none", base_url=base_url, timeout=timeout, max_retries=0, http_client=http_client
-    )
-    return ServerChat(client, model)
+    return ServerChat(_client(timeout), model, reply_tokens=reply_tokens, seconds=timeout)
 
 
-def check_server(model: str, *, timeout: float = 10.0, http_client: Any = None) -> None:
+def check_server(model: str, *, timeout: float = 10.0) -> None:
     """Look whether the server can be reached, takes the key and has the model, as far as it tells.
 
     Raises LabelError, naming the fix. No reply is asked for: this costs nothing.
     """
     import openai
 
-    client = server_chat(model, timeout=timeout, http_client=http_client)._client
+    client = server_chat(model, timeout=timeout)._client
+    url = str(client.base_url)
     try:
-        known = [found.id for found in client.models.list().data]
-    except openai.APIConnectionError as error:
-        raise LabelError(
-            "the labelling server can't be reached: start it, or correct OPENAI_BASE_URL"
-        ) from error
+        known = within(timeout, lambda: [found.id for found in client.models.list().data])
+    except (openai.APIConnectionError, TimeoutError) as error:
+        if isinstance(error.__cause__, ReplyError):
+            raise error.__cause__ from None
+        told = lost("the labelling server can't be reached: start it, or correct OPENAI_BASE_URL", error, url)
+        raise LabelError(str(told)) from error
     except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
         raise LabelError("the labelling server refuses the key: correct OPENAI_API_KEY") from error
-    except (openai.OpenAIError, AttributeError, TypeError, ValueError):
+    except (openai.OpenAIError, AttributeError, TypeError, ValueError, RecursionError):
         return  # many servers have no list of models
     if known and model not in known:
-        raise LabelError(f"the labelling server has no model {model}: {suggest(model, known[:20])}")
+        names = [str(name) for name in known[:20]]
+        raise LabelError(f"the labelling server has no model {model}: {suggest(model, names)}")
 
 
 def named_model() -> str | None:
@@ -111,52 +157,37 @@ def named_model() -> str | None:
 
 def server_identity(model: str, reply_tokens: int = REPLY_TOKENS) -> str:
     """`Chat.identity` of the environment's server with this model."""
+    return _identity(_client(60.0), model, reply_tokens)
+
+
+def _client(timeout: float) -> openai.OpenAI:
+    """A client of the environment's server. Raises LabelError, naming the variable, for one that can't be."""
     import openai
 
-    client = openai.OpenAI(api_key="none", base_url=os.environ.get("OPENAI_BASE_URL"))
-    return _identity(client, model, reply_tokens)
+    base_url, key = named_server()
+    try:
+        # Local servers ask for no key, the client for some text.
+        return openai.OpenAI(
+            api_key=key or "none",
+            base_url=base_url,
+            timeout=timeout,
+            max_retries=0,
+            http_client=bounded_client(timeout),
+        )
+    except (openai.OpenAIError, ImportError, OSError, ValueError) as error:
+        raise LabelError(
+            f"no connection can be set up ({type(error).__name__}): look at OPENAI_BASE_URL, the proxies"
+            " (HTTPS_PROXY, ALL_PROXY, NO_PROXY) and SSL_CERT_FILE in the environment"
+        ) from error
 
 
 def _identity(client: openai.OpenAI, model: str, reply_tokens: int) -> str:
+    """Of the first form of a request: which one a server takes follows from the server."""
     return "\0".join((str(client.base_url), model, "temperature=0", str(reply_tokens)))
 
 
-def _read(found: Any, asked: str) -> Reply:
-    message = found.choices[0].message if found.choices else None
-    text = (message.content or "") if message else ""
-    if not isinstance(text, str):
-        raise TypeError("content is no text")
-    # Near enough where a server does not count.
-    usage = found.usage
-    prompt = usage.prompt_tokens if usage else len(asked) // CHARACTERS
-    reply = usage.completion_tokens if usage else len(text) // CHARACTERS
-    return Reply(text, int(prompt), int(reply), bool(getattr(message, "refusal", None)))
-
-
-def _lost(reason: str, error: Exception) -> ReplyError:
-    # By name: the client may be given transports of several libraries.
-    never_sent = type(error.__cause__).__name__ in {"ConnectError", "ConnectTimeout"}
-    return ReplyError(reason, again=True, maybe_paid=not never_sent)
-
-
-def _status_error(error: openai.APIStatusError) -> ReplyError:
-    status = error.status_code
-    reason = f"the server answered {status}"
-    if error.code == "insufficient_quota":
-        return ReplyError(f"{reason}: the account's quota is used up", fatal=True)
-    again = status in _AGAIN or status >= 500
-    wait = _retry_after(error.response.headers) if again else None
-    return ReplyError(reason, again=again, wait=wait, fatal=status in _FATAL)
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds: Retry-After gives them, or a date."""
-    given = headers.get("retry-after", "").strip()
-    try:
-        return max(float(given), 0.0)
-    except ValueError:
-        pass
-    try:
-        return max(email.utils.parsedate_to_datetime(given).timestamp() - time.time(), 0.0)
-    except (TypeError, ValueError):
-        return None
+def _repeats(text: str, key: str) -> bool:
+    """Whether a reply holds the key, also written with JSON's escapes."""
+    if len(key) < _SHORTEST_KEY:
+        return False
+    return key in text or key in _ESCAPED.sub(lambda found: chr(int(found[1], 16)), text)

@@ -101,7 +101,7 @@ def _cost(
     """Of the replies that are kept. seconds: of the requests, one after the other."""
     if name == OFFLINE:
         return {"tokens": 0, "money": 0.0, "seconds": None}
-    whose, prices = identity(name), budget_of(name, config).prices
+    whose, prices = identity(name, reply_tokens=config.max_tokens), budget_of(name, config).prices
     paid = [r for r in (responses.get(p.key(whose)) for p in prompts.values()) if r is not None]
     prompt, reply = sum(r.prompt_tokens for r in paid), sum(r.reply_tokens for r in paid)
     return {

@@ -79,7 +79,7 @@ def explain_all(
     return [
         explain(
             prompts,
-            open_chat(name, timeout=config.llm_timeout),
+            open_chat(name, timeout=config.llm_timeout, reply_tokens=config.max_tokens),
             folder,
             budget=budget_of(name, config),
             concurrency=config.llm_concurrency,

@@ -9,6 +9,7 @@ from mneme._util.errors import LabelError
 from mneme._util.vocabulary import CHANGED
 from mneme.interpret.clients.asking import Budget, Prices
 from mneme.interpret.clients.base import LOCAL
+from mneme.interpret.clients.environment import named_server
 from mneme.interpret.clients.server import check_server, named_model, server_chat
 from mneme.interpret.label_config import LabelConfig
 
@@ -36,11 +37,14 @@ def check_demanded(config: LabelConfig) -> None:
     """As `check_explainers`, of explainers and budgets that the settings demand.
 
     A server that only the environment names may be away: latents then have their offline labels, and the run says so.
+    What the environment says must be an address, though.
     """
     if config.compare or config.local or config.llm == "on":
         check_explainers(config)
     for name in explainer_names(config):
         budget_of(name, config)
+        if not name.startswith(LOCAL):
+            named_server()
 
 
 def check_explainers(config: LabelConfig) -> None:

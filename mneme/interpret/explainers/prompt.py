@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from mneme._util.errors import LabelError
+from mneme.interpret.clients.reply_json import last_passing
 from mneme.interpret.clients.response_cache import Prompt
 
 MAX_WORDS = 12
@@ -32,7 +33,8 @@ class Explanation(NamedTuple):
     label: str
     sentence: str
     role: str
-    confidence: float
+    confidence: float | None
+    """From 0 to 1, as the model says; None where it says nothing that can be read."""
 
 
 def instructions() -> str:
@@ -85,11 +87,12 @@ def make_prompts(
 
 
 def read_explanation(reply: str) -> Explanation:
-    """Check a reply. Raises LabelError that says what is wrong with it."""
-    text = reply.strip()
-    if not text:
-        raise LabelError("empty reply")
-    found = first_object(text)
+    """The label of a reply. Raises LabelError that says what is wrong with it."""
+    return last_passing(reply, _explanation)
+
+
+def _explanation(found: dict[str, Any]) -> Explanation:
+    """Check an object. Raises LabelError."""
     if not isinstance(found.get("label"), str):
         raise LabelError("the reply has no label")
     label = _plain(found["label"])
@@ -105,10 +108,7 @@ def read_explanation(reply: str) -> Explanation:
     role = _role(found.get("role"))
     if role is None:
         raise LabelError("the reply does not say what the latent does")
-    confidence = _number(found.get("confidence"))
-    if confidence is None:
-        raise LabelError("the reply's confidence is not a number from 0 to 1")
-    return Explanation(label, sentence[:400], role, confidence)
+    return Explanation(label, sentence[:400], role, _share(found.get("confidence")))
 
 
 def _shown(train: pd.DataFrame, examples: int) -> pd.DataFrame:
@@ -117,20 +117,6 @@ def _shown(train: pd.DataFrame, examples: int) -> pd.DataFrame:
     most = np.where(train["quantile"] == 0, top, max(1, (examples - top) // 10))
     train = train[train.groupby(["latent", "quantile"]).cumcount() < most]
     return train[train.groupby("latent").cumcount() < examples]
-
-
-def first_object(text: str) -> dict[str, Any]:
-    """The first JSON object in a text, whatever stands around it."""
-    begin = text.find("{")
-    while begin >= 0:
-        try:
-            found, _ = json.JSONDecoder().raw_decode(text, begin)
-        except (ValueError, RecursionError):
-            found = None
-        if isinstance(found, dict):
-            return found
-        begin = text.find("{", begin + 1)
-    raise LabelError("the reply is not JSON")
 
 
 def _said_in_the_instructions() -> tuple[str, ...]:
@@ -143,13 +129,18 @@ def _role(given: object) -> str | None:
     return word if word in ROLES else None
 
 
-def _number(given: object) -> float | None:
-    if isinstance(given, bool) or not isinstance(given, int | float | str):
+def _share(given: object) -> float | None:
+    """0.85 of 0.85, "0.85", "85%" and 85; None of anything else, which takes nothing from the label."""
+    text = given.strip() if isinstance(given, str) else given
+    per_cent = isinstance(text, str) and text.endswith("%")
+    if isinstance(text, bool) or not isinstance(text, int | float | str):
         return None
     try:
-        value = float(given)
-    except ValueError:
+        value = float(text.removesuffix("%")) if isinstance(text, str) else float(text)
+    except (ValueError, OverflowError):
         return None
+    if per_cent or 10 < value <= 100:  # 7 may be of 10 or of 100
+        value /= 100
     return value if 0 <= value <= 1 else None
 
 

@@ -28,7 +28,7 @@ def choose_judge(
     """
     if not config.llm_score or not names:
         return None
-    chat = open_chat(names[0], timeout=config.llm_timeout)
+    chat = open_chat(names[0], timeout=config.llm_timeout, reply_tokens=config.max_tokens)
     if isinstance(chat, LocalChat):
         return partial(_by_likelihood, chat=chat, progress=progress)
     return partial(

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,7 @@ from mneme._util.errors import LabelError
 from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme.interpret.clients.asking import Budget, ask_all
 from mneme.interpret.clients.base import Chat
+from mneme.interpret.clients.reply_json import last_passing
 from mneme.interpret.clients.response_cache import Prompt
 from mneme.interpret.scorers.judge_items import Item, score_judge_items
 from mneme.interpret.scorers.text_fit import shuffled
@@ -106,15 +107,13 @@ def judge_labels(
 
 def read_verdicts(reply: str | None) -> list[int]:
     """The 0s and 1s of a reply. Raises LabelError that says what is wrong with it."""
-    text = (reply or "").strip()
-    begin, end = text.find("["), text.rfind("]")
-    try:
-        found = json.loads(text[begin : end + 1])
-    except ValueError as error:
-        raise LabelError("the reply is no JSON array") from error
-    if not isinstance(found, list) or not found:
-        raise LabelError("the reply is no JSON array")
-    if any(isinstance(v, bool) or v not in (0, 1) for v in found):
+    return last_passing(reply or "", _verdicts, "array")
+
+
+def _verdicts(found: list[Any]) -> list[int]:
+    if not found:
+        raise LabelError("the reply is an empty JSON array")
+    if any(isinstance(v, bool) or not isinstance(v, int | float) or v not in (0, 1) for v in found):
         raise LabelError("the reply holds other things than 0 and 1")
     return [int(v) for v in found]
 
