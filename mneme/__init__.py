@@ -13,7 +13,7 @@ from mneme._util.versions import __version__
 
 if TYPE_CHECKING:
     from mneme.attribution import latent_scaling
-    from mneme.crosscoder import Crosscoder, CrosscoderConfig, train_crosscoder
+    from mneme.crosscoder import Crosscoder, CrosscoderConfig, export_crosscoder, train_crosscoder
     from mneme.run.api import diff
     from mneme.store.run import Run, open_run
 
@@ -24,6 +24,7 @@ __all__ = [
     "Run",
     "__version__",
     "diff",
+    "export_crosscoder",
     "latent_scaling",
     "open_run",
     "train_crosscoder",
@@ -36,6 +37,7 @@ __getattr__ = lazy_exports(
         "CrosscoderConfig": "crosscoder",
         "Run": "store.run",
         "diff": "run.api",
+        "export_crosscoder": "crosscoder",
         "latent_scaling": "attribution",
         "open_run": "store.run",
         "train_crosscoder": "crosscoder",

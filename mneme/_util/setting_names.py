@@ -28,7 +28,7 @@ RENAMED: dict[str, dict[str, str]] = {
 """Section -> old name -> name."""
 
 BEFORE: dict[str, dict[str, Any]] = {
-    "crosscoder": {"init": "random", "held_out_share": 0.0},
+    "crosscoder": {"init": "random", "imported_scale": "auto", "held_out_share": 0.0},
     "harvest": {"layer": "auto"},
     "labels": {"max_tokens": 300},
 }

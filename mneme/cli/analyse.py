@@ -105,10 +105,12 @@ def run(
 
 @app.command(name="import")
 def import_crosscoder(
-    crosscoder: Annotated[str, typer.Argument(help="A trained crosscoder: folder or hub id.")],
+    crosscoder: Annotated[str, typer.Argument(help="A trained crosscoder: file, folder or hub id.")],
     base: Annotated[str, typer.Option(help="The model before.")],
     tuned: Annotated[str, typer.Option(help="The model after.")],
-    layer: Annotated[int, typer.Option(help="The layer it was trained on.")],
+    layer: Annotated[
+        int | None, typer.Option(help="The layer whose output it reads. [default: what its own files say]")
+    ] = None,
     corpus: CorpusOption = "bundled",
     folder: OutOption = Path("runs/imported"),
     settings: SetOption = None,
@@ -118,7 +120,7 @@ def import_crosscoder(
     from mneme.config import make_config
 
     values: dict[str, Any] = {"base": base, "tuned": tuned, "corpus": corpus, "load_crosscoder": crosscoder}
-    values["harvest"] = {"layer": layer}
+    values["harvest"] = {"layer": _layer_of(crosscoder) if layer is None else layer}
     made = make_config(values, settings or [], origins={"harvest.layer": "--layer"})
     run_stages(made, folder, replace=replace)
 
@@ -188,6 +190,18 @@ def info(
             "parameters": f"{sum(p.numel() for p in model.parameters()):,}",
         }
     )
+
+
+def _layer_of(crosscoder: str) -> int:
+    """What the files of a crosscoder say; UserError where they don't."""
+    from mneme.crosscoder.formats import read
+    from mneme.crosscoder.origin import check_origin
+
+    origin = read(crosscoder).origin
+    if origin.layer is None:
+        raise UserError(f"{crosscoder} does not say which layer it reads: give --layer")
+    check_origin(crosscoder, origin, max(origin.layer, 0))
+    return origin.layer
 
 
 def _estimate(config: RunConfig, folder: Path, replace: bool) -> None:

@@ -9,6 +9,7 @@ from mneme._util.lazy import lazy_exports
 if TYPE_CHECKING:
     from mneme.crosscoder.codes import CodeCache, SparseCodes, to_csr
     from mneme.crosscoder.config import CrosscoderConfig
+    from mneme.crosscoder.export import export_crosscoder
     from mneme.crosscoder.module import Crosscoder
     from mneme.crosscoder.train import train_crosscoder
 
@@ -17,6 +18,7 @@ __all__ = [
     "Crosscoder",
     "CrosscoderConfig",
     "SparseCodes",
+    "export_crosscoder",
     "to_csr",
     "train_crosscoder",
 ]
@@ -28,6 +30,7 @@ __getattr__ = lazy_exports(
         "Crosscoder": "module",
         "CrosscoderConfig": "config",
         "SparseCodes": "codes",
+        "export_crosscoder": "export",
         "to_csr": "codes",
         "train_crosscoder": "train",
     },

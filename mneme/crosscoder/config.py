@@ -28,6 +28,7 @@ KStart = Annotated[float, Field(ge=1, le=1e6)]
 Variant = Literal["batchtopk", "topk", "l1", "base", "tuned"]
 READ_OUT = ("base", "tuned")
 """Variants that are trained on one model's activations alone, and read on each model by itself."""
+ImportedScale = Literal["auto", "fitted", "folded"]
 Init = Literal["kmeans", "data", "random"]
 
 
@@ -96,6 +97,12 @@ class CrosscoderConfig:
     seed: Seed = Field(default=0, description="of the initial weights and of the order of batches")
     log_every: Count = Field(default=20, description="steps between rows of the loss curve")
     checkpoint_every: Count = Field(default=100, description="steps between checkpoints")
+
+    imported_scale: ImportedScale = Field(
+        default="auto",
+        description="of a crosscoder from elsewhere whose files store no scale: folded (into its weights), fitted (to"
+        " these activations), auto: whichever explains more of them",
+    )
 
     def latents_for(self, width: int) -> int:
         """F for a model of this width."""

@@ -193,7 +193,7 @@ class Crosscoder(nn.Module):
 
     @classmethod
     def from_pretrained(cls, source: str | Path, width: int | None = None) -> Crosscoder:
-        """Read one from a folder or hub id, mneme's own or another published layout (see `formats`).
+        """Read one from a file, folder or hub id, mneme's own or another published layout (see `formats`).
 
         Layouts that store no normaliser give a crosscoder without one: `with_normaliser(activations)` adds it.
         Raises CrosscoderError when it is missing, damaged or in another layout, or does not read activations of the
@@ -206,10 +206,10 @@ class Crosscoder(nn.Module):
         for name, mine in crosscoder.state_dict().items():
             found = stored.tensors.get(name)
             if found is None:
-                raise CrosscoderError(f"{stored.folder} lacks {name}: train or download the crosscoder again")
+                raise CrosscoderError(f"{stored.file} lacks {name}: train or download the crosscoder again")
             if found.shape != mine.shape:
                 raise CrosscoderError(
-                    f"{stored.folder} is damaged: {name} has shape {tuple(found.shape)}, not {tuple(mine.shape)};"
+                    f"{stored.file} is damaged: {name} has shape {tuple(found.shape)}, not {tuple(mine.shape)};"
                     " train or download it again"
                 )
             mine.copy_(found)

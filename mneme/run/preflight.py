@@ -8,6 +8,7 @@ from mneme._util.errors import LabelError
 from mneme.run.context import RunContext
 
 if TYPE_CHECKING:
+    from mneme.crosscoder.formats import Stored
     from mneme.run.estimate import Estimate
 
 
@@ -24,7 +25,9 @@ def preflight(context: RunContext, start: str | None = "harvest") -> Estimate | 
     if start == "harvest":
         return _check_models(context)
     if start == "crosscoder":
-        _check_crosscoder(context, _imported_width(context), context.cache.width, context.cache.n)
+        _check_crosscoder(
+            context, _imported(context), context.cache.layer, context.cache.width, context.cache.n
+        )
     return None
 
 
@@ -56,31 +59,39 @@ def _check_models(context: RunContext) -> Estimate:
     from mneme.run.estimate import estimate
 
     with context.progress.task("estimate", total=None) as task:
-        imported = _imported_width(context)  # before models are loaded: it may not even be there
-        check_layer(context.config.harvest, context.pair)
-        _check_crosscoder(context, imported, context.pair.width, context.plan.n_tokens)
+        imported = _imported(context)  # before models are loaded: it may not even be there
+        layer = check_layer(context.config.harvest, context.pair)
+        _check_crosscoder(context, imported, layer, context.pair.width, context.plan.n_tokens)
         expected = estimate(context)
         task.note(expected.sentence())
     expected.check(context.folder)
     return expected
 
 
-def _check_crosscoder(context: RunContext, imported: int | None, width: int, n_tokens: int) -> None:
-    """Whether the one to load fits the models, or one of these settings can be trained."""
+def _check_crosscoder(
+    context: RunContext, imported: Stored | None, layer: int, width: int, n_tokens: int
+) -> None:
+    """Whether the one to load fits the models and the layer, or one of these settings can be trained."""
     from mneme.crosscoder.formats import check_width
     from mneme.crosscoder.grid import check_ranks
+    from mneme.crosscoder.origin import check_origin, foreign_models
 
     config = context.config.crosscoder
-    if imported is not None:
-        check_width(str(context.config.load_crosscoder), imported, width)
-    else:
+    if imported is None:
         config.check_size(width)
         check_ranks(config, config.latents_for(width), n_tokens)
+        return
+    source = str(context.config.load_crosscoder)
+    check_width(source, imported.width, width)
+    check_origin(source, imported.origin, layer)
+    if told := foreign_models(imported.origin, context.config.base, context.config.tuned):
+        with context.progress.task("imported crosscoder", total=None) as task:
+            task.note(told)
 
 
-def _imported_width(context: RunContext) -> int | None:
-    """Of the crosscoder to load, where there is one: it is read whole, so that a damaged one is told, too."""
-    from mneme.crosscoder import Crosscoder
+def _imported(context: RunContext) -> Stored | None:
+    """The crosscoder to load, where there is one: it is read whole, so that a damaged one is told, too."""
+    from mneme.crosscoder.formats import read
 
     source = context.config.load_crosscoder
-    return None if source is None else Crosscoder.from_pretrained(source).width
+    return None if source is None else read(source)

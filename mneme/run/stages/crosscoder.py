@@ -16,6 +16,7 @@ def crosscoder_stage(context: RunContext) -> StageResult:
     """The dictionary, trained or loaded, into `crosscoder/`."""
     from mneme.crosscoder import Crosscoder, train_crosscoder
     from mneme.crosscoder.checkpoint import delete_checkpoint
+    from mneme.crosscoder.imported import fit_imported
 
     config = context.config
     rows: list[dict[str, float]] = []
@@ -23,7 +24,10 @@ def crosscoder_stage(context: RunContext) -> StageResult:
     if config.load_crosscoder is not None:
         crosscoder = Crosscoder.from_pretrained(config.load_crosscoder, context.cache.width)
         if not crosscoder.has_normaliser:
-            crosscoder = crosscoder.with_normaliser(context.cache)
+            with context.progress.task("imported crosscoder", total=None) as task:
+                task.note(
+                    fit_imported(crosscoder, context.cache, config.crosscoder.imported_scale).sentence()
+                )
     else:
         crosscoder = train_crosscoder(
             context.cache,
