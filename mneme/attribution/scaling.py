@@ -35,7 +35,7 @@ from mneme.attribution.geometry import BASE, MODELS, TUNED, Geometry, make_geome
 from mneme.attribution.pairs import PairSums, encode_pair_sums
 from mneme.attribution.scatter import add_rows
 from mneme.crosscoder.protocols import SparseDictionary
-from mneme.crosscoder.source import TensorSource
+from mneme.crosscoder.source import TensorSource, as_tensor
 from mneme.harvest.protocols import Activations, Source
 
 TARGETS = ("error", "reconstruction", "activation")
@@ -108,14 +108,14 @@ def scaling_frame(geometry: Geometry, sums: ScalingSums) -> pd.DataFrame:
 
 def latent_scaling(
     crosscoder: SparseDictionary,
-    activations: Tensor | Source | Iterable[Tensor],
+    activations: Tensor | np.ndarray | Source | Iterable[Tensor | np.ndarray],
     documents: np.ndarray | Tensor | None = None,
     *,
     batch_size: int = 2048,
 ) -> pd.DataFrame:
     """Latent scaling of every latent in one pass: a row per latent, columns of `scaling_frame`.
 
-    activations: raw residual-stream activations: a (N, 2, d) tensor, an ActivationCache, or an iterable of
+    activations: raw residual-stream activations: a (N, 2, d) tensor or array, an ActivationCache, or an iterable of
     (B, 2, d); models ordered base, tuned. documents: (N,) document of each token, one document's tokens
     contiguous, to add the number of documents a latent fires in (`n_documents`).
 
@@ -147,12 +147,16 @@ def latent_scaling(
 
 
 def own_batches(
-    activations: Tensor | Source | Iterable[Tensor], size: int, document: np.ndarray | None
+    activations: Tensor | np.ndarray | Source | Iterable[Tensor | np.ndarray],
+    size: int,
+    document: np.ndarray | None,
 ) -> tuple[int, Iterable[Tensor]]:
     """This rank's (<= size, 2, d) batches, in order, and the number of its first token; with one rank all.
 
-    activations: a tensor, an ActivationCache or, with one rank only, an iterable of batches.
+    activations: a tensor, an array, an ActivationCache or, with one rank only, an iterable of batches.
     """
+    if isinstance(activations, Tensor | np.ndarray):
+        activations = as_tensor(activations)
     if distributed.world_size() > 1:
         cache = (
             TensorSource(activations) if isinstance(activations, Tensor) else cast(Activations, activations)
@@ -161,4 +165,4 @@ def own_batches(
         return start, (cache.read(at, min(at + size, stop)) for at in range(start, stop, size))
     if isinstance(activations, Tensor):
         return 0, activations.split(size)
-    return 0, activations.batches(size) if isinstance(activations, Source) else activations
+    return 0, activations.batches(size) if isinstance(activations, Source) else map(as_tensor, activations)

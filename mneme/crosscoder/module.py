@@ -15,6 +15,7 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,7 +25,7 @@ from mneme.crosscoder.codes import SparseCodes
 from mneme.crosscoder.config import READ_OUT, CrosscoderConfig
 from mneme.crosscoder.init import fit_normaliser, fit_scale
 from mneme.crosscoder.kernels import encodes_in_bf16, sparse_decode
-from mneme.crosscoder.source import as_source
+from mneme.crosscoder.source import as_source, as_tensor
 from mneme.harvest.protocols import Source
 
 # Of pre-activations held at once. A processor's are freed in blocks that its allocator finds a place for again; a
@@ -94,6 +95,7 @@ class Crosscoder(nn.Module):
 
     def normalise(self, x: Tensor) -> Tensor:
         """(B, 2, d) raw -> (B, 2, d) with mean 0 and E||x||^2 = d for each model, float32."""
+        x = as_tensor(x)
         self._check_shape(x)
         if not self.has_normaliser:
             raise CrosscoderError(
@@ -227,7 +229,7 @@ class Crosscoder(nn.Module):
             self.save_pretrained(folder)
             return str(hub.upload_folder(repo_id=repo_id, folder_path=folder))
 
-    def with_normaliser(self, activations: Source | Tensor | Iterable[Tensor]) -> Crosscoder:
+    def with_normaliser(self, activations: Source | Tensor | np.ndarray | Iterable[Tensor]) -> Crosscoder:
         """This crosscoder with its normaliser computed on raw activations (anything training takes).
 
         Mean 0 and E||x||^2 = d; layouts trained on uncentred inputs get mean norm sqrt(d) alone.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -36,18 +37,43 @@ class TensorSource:
             yield self.x[rows[share(len(rows), part)]]
 
 
-def as_source(activations: Source | Tensor | Iterable[Tensor]) -> Source:
-    """A Source of whatever the caller has.
+def as_source(activations: Source | Tensor | np.ndarray | Iterable[Tensor | np.ndarray]) -> Source:
+    """A Source of whatever the caller has. Nothing is learned through it: gradients end here.
 
     Raises ActivationError for what is none, or holds no activations.
     """
-    if isinstance(activations, Tensor):
-        return TensorSource(activations)
+    if isinstance(activations, Tensor | np.ndarray):
+        return TensorSource(as_tensor(activations))
     if isinstance(activations, Source):
         return activations
-    if isinstance(activations, Iterable):
-        parts = list(activations)
+    if isinstance(activations, Iterable) and not isinstance(activations, str | bytes):
+        parts = [TensorSource(as_tensor(part)).x for part in activations]
         if not parts:
             raise ActivationError("there are no activations to train on: give a longer corpus")
+        if len({part.shape[2] for part in parts}) > 1:
+            raise ActivationError("the batches of activations have different widths: give those of one layer")
         return TensorSource(torch.cat(parts))
-    raise ActivationError("activations must be a tensor (tokens, 2, width), a cache, or batches of these")
+    raise _no_activations(activations)
+
+
+def as_tensor(activations: Tensor | np.ndarray) -> Tensor:
+    """Activations as a tensor of real numbers, without their gradients.
+
+    Raises ActivationError for anything else.
+    """
+    if isinstance(activations, np.ndarray) and activations.dtype.kind in "fiu":
+        # torch knows neither other byte orders nor negative strides, and warns of arrays that may not be written.
+        plain = activations.astype(activations.dtype.newbyteorder("="), copy=not activations.flags.writeable)
+        return torch.from_numpy(np.ascontiguousarray(plain))
+    if isinstance(activations, Tensor) and not activations.is_complex() and activations.dtype != torch.bool:
+        return activations.detach()
+    raise _no_activations(activations)
+
+
+def _no_activations(given: object) -> ActivationError:
+    kind = f"{type(given).__name__}"
+    dtype = getattr(given, "dtype", None)
+    return ActivationError(
+        "activations must be real numbers (tokens, 2, width): a tensor, an array, a cache, or batches of these, not"
+        f" {kind if dtype is None else f'{kind} of {dtype}'}"
+    )

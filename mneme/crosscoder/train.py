@@ -33,7 +33,7 @@ Log = Callable[[dict[str, float]], None]
 
 
 def train_crosscoder(
-    activations: Source | Tensor | Iterable[Tensor],
+    activations: Source | Tensor | np.ndarray | Iterable[Tensor | np.ndarray],
     config: CrosscoderConfig | None = None,
     *,
     checkpoint: str | Path | None = None,
@@ -42,7 +42,7 @@ def train_crosscoder(
 ) -> Crosscoder:
     """Learn one sparse dictionary of both models' activations.
 
-    activations: (N, 2, d) tensor, ActivationCache, or an iterable of (B, 2, d) tensors (read into memory);
+    activations: (N, 2, d) tensor or array, ActivationCache, or an iterable of (B, 2, d) ones (read into memory);
     raw, models in the order base, tuned. `checkpoint`: a folder; training that was stopped goes on from there
     and ends with the same weights, bit for bit on CPU. With several ranks all must see that folder. `log` gets
     rows of the run's `training` table. Of a cache that says which document each row is of, `held_out_share` of the
