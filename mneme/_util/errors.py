@@ -23,6 +23,8 @@ The command line prints `error: <message>` and exits with `exit_code`; library u
 
 from __future__ import annotations
 
+import re
+
 
 class MnemeError(Exception):
     """Base of all errors mneme raises on purpose."""
@@ -112,10 +114,29 @@ class PortInUseError(UserError):
     """The dashboard's port is taken."""
 
 
-def first_line(error: BaseException, most: int = 300) -> str:
-    """What another library's error says, in one line of at most `most` characters.
+_REASON = re.compile(r"^(size mismatch|\w*Error: |[Mm]issing key|[Uu]nexpected key)")
+_SAYS_NOTHING = re.compile(
+    r"look at the above|see the above|ignore_mismatched_sizes|loading state_dict|^Weights only load failed|^Traceback"
+    r"|file an issue|most recent call last|^File \"|^[-=~^*\s]+$",
+    re.IGNORECASE,
+)
 
-    When torch lists weights of the wrong shape, return the first such line: its heading says nothing useful.
+
+def first_line(error: BaseException, most: int = 300) -> str:
+    """What another library's error says, in one line of at most `most` characters: the line with the reason.
+
+    Libraries put headings before it ("Error(s) in loading state_dict") and advice after it. Where nothing but those is
+    said, the error that this one came from is asked.
     """
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    return next((line for line in lines if line.startswith("size mismatch")), lines[0])[:most]
+    lines = [" ".join(_plain(line).split()) for line in str(error).splitlines()]
+    told = [line for line in lines if line and not _SAYS_NOTHING.search(line)]
+    reason = next((line for line in told if _REASON.search(line)), told[0] if told else None)
+    before = error.__cause__ or error.__context__
+    if reason is None and before is not None:
+        return first_line(before, most)
+    return (reason or next(filter(None, lines), type(error).__name__))[:most]
+
+
+def _plain(line: str) -> str:
+    """Without a terminal's colours."""
+    return re.sub(r"\x1b\[[0-9;]*m", "", line)

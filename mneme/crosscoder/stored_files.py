@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import pickle
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -129,7 +130,9 @@ def _read_torch(file: Path) -> dict[str, Tensor]:
             with zipfile.ZipFile(file) as inside:
                 if sum(part.file_size for part in inside.infolist()) > 2 * file.stat().st_size + 2**20:
                     raise CrosscoderError(f"{file} unpacks to more than it is: {_DAMAGED}")
-        values = torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
+            values = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CrosscoderError(
             f"{file} holds more than tensors, which would run code when it is read: it is not read;"

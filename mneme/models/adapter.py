@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
+import pickle
 import warnings
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,14 @@ from mneme.models.sources import ADAPTER_WEIGHTS, Source
 from mneme.models.text import some_ids
 
 _ERRORS = (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, AssertionError)
-_ERRORS_OF_FILES = (*_ERRORS, SafetensorError, ImportError)
+_ERRORS_OF_FILES = (
+    *_ERRORS,
+    SafetensorError,
+    ImportError,
+    pickle.UnpicklingError,
+    ArithmeticError,
+    MemoryError,
+)
 # Of the spread of the logits. A merge in bfloat16 rounds each weight, the unmerged adapter none.
 _TOLERANCE = {torch.float32: 1e-3}
 _COARSE = 0.05

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import struct
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from typing import Any
 from mneme._util.errors import DiskFullError, ModelError, first_line
 from mneme.models.quiet import quiet_transformers
 
+# struct.error: counts and lengths that point beyond the file
+_ERRORS = (OSError, ValueError, RuntimeError, LookupError, ImportError, TypeError, AttributeError, ArithmeticError,
+           MemoryError, struct.error)  # fmt: skip
 _REVISION = 2
 """Raised when a conversion gives other weights than before: files are then converted again."""
 
@@ -79,13 +83,17 @@ def _convert(file: Path, folder: Path) -> None:
         try:
             header = check_header(file)
             whole: Any = AutoModelForCausalLM.from_pretrained(
-                file.parent, gguf_file=file.name, dtype=torch.float32, output_loading_info=True
+                file.parent,
+                gguf_file=file.name,
+                dtype=torch.float32,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # check_whole says which
             )
             loaded, info = whole
             tokenizer = AutoTokenizer.from_pretrained(
                 file.parent, gguf_file=file.name, trust_remote_code=False
             )
-        except (OSError, ValueError, RuntimeError, LookupError, ImportError, TypeError) as error:
+        except _ERRORS as error:
             raise ModelError(
                 f"{file} can't be read as a GGUF model ({first_line(error)}): give another file or a folder"
             ) from error

@@ -18,6 +18,7 @@ from transformers.modeling_gguf_pytorch_utils import (
 from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from mneme._util.errors import ModelError
+from mneme.models.plausible import check_plausible, of_gguf
 
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 _ROPE = "rope_freqs.weight"
@@ -37,7 +38,9 @@ def check_header(file: Path) -> GgufHeader:
         )
     if "token_embd.weight" not in names:
         raise ModelError(f"{file} lacks token_embd.weight, the embeddings: get the whole model again")
-    return GgufHeader.from_file(str(file))
+    header = GgufHeader.from_file(str(file))
+    check_plausible(str(file), of_gguf(metadata, header.architecture), file.stat().st_size)
+    return header
 
 
 def unread(header: GgufHeader, model: PreTrainedModel) -> list[str]:

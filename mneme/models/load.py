@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
+import pickle
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,9 +26,11 @@ from mneme.models.bases import find_base
 from mneme.models.causality import check_causal, check_config
 from mneme.models.delta import apply_delta
 from mneme.models.device import pick_device, pick_dtype
+from mneme.models.hints import pointer
+from mneme.models.plausible import check_plausible
 from mneme.models.quiet import quiet_transformers
 from mneme.models.sources import Source, resolve
-from mneme.models.whole import check_whole
+from mneme.models.whole import UNWRAPPED, check_whole, wrapped
 
 _ERRORS = (
     OSError,
@@ -36,6 +41,9 @@ _ERRORS = (
     ImportError,
     TypeError,
     AttributeError,
+    ArithmeticError,
+    MemoryError,
+    pickle.UnpicklingError,
 )
 
 
@@ -98,6 +106,11 @@ def tokenizer_of(source: Source, trust_remote_code: bool = False) -> PreTrainedT
     except _ERRORS as error:
         if "trust_remote_code" in str(error):
             raise ModelError(_untrusted(source, "tokenizer_config.json")) from error
+        if _needs_sentencepiece(source):
+            raise ModelError(
+                f"the tokenizer of {source.spec} is a SentencePiece model (tokenizer.model), for which a package is"
+                " missing: pip install sentencepiece protobuf, or put its tokenizer.json there"
+            ) from error
         raise ModelError(
             f"the tokenizer of {source.spec} can't be read ({first_line(error)}): put tokenizer.json there"
         ) from error
@@ -109,22 +122,34 @@ def has_tokenizer(source: Source) -> bool:
     return any((source.folder / name).is_file() for name in names)
 
 
+def _needs_sentencepiece(source: Source) -> bool:
+    """Whether only a SentencePiece model lies there, and nothing here reads it."""
+    if (source.folder / "tokenizer.json").is_file() or not (source.folder / "tokenizer.model").is_file():
+        return False
+    return any(importlib.util.find_spec(name) is None for name in ("sentencepiece", "google.protobuf"))
+
+
 def _load_weights(
     source: Source, dtype: torch.dtype, device: torch.device, trust_remote_code: bool
 ) -> PreTrainedModel:
     config = _config(source, trust_remote_code)
     check_config(config, source.spec)
+    weights = [file for end in ("*.safetensors", "*.bin") for file in source.folder.glob(end)]
+    settings = config.get_text_config().to_dict()
+    check_plausible(source.spec, settings, sum(file.stat().st_size for file in weights))
+    options = {"config": config, "dtype": dtype, "trust_remote_code": trust_remote_code}
     try:
-        with quiet_transformers():
-            loaded: Any = AutoModelForCausalLM.from_pretrained(
-                source.folder,
-                config=config,
-                dtype=dtype,
-                output_loading_info=True,
-                trust_remote_code=trust_remote_code,
-            )
-            model, info = loaded
+        model, info = _read_weights(source.folder, options)
+        if wrapped(info):
+            model, info = _read_weights(source.folder, options | {"key_mapping": UNWRAPPED})
+    except pickle.UnpicklingError as error:
+        raise ModelError(
+            f"{source.spec}: its .bin file is damaged, or holds more than tensors (code that would be run): it is not"
+            " read; get model.safetensors"
+        ) from error
     except _ERRORS as error:
+        if told := pointer(source.folder):
+            raise ModelError(told) from error
         raise ModelError(
             f"{source.spec} can't be loaded ({first_line(error)}): check its config.json and weights,"
             " or fetch it again"
@@ -137,6 +162,16 @@ def _load_weights(
     ready: PreTrainedModel = model.to(device).requires_grad_(False).eval()
     check_causal(ready, source.spec)
     return ready
+
+
+def _read_weights(folder: Path, options: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """The model and what became of each weight. Of other shapes `check_whole` tells more than transformers does."""
+    with quiet_transformers():
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            folder, output_loading_info=True, ignore_mismatched_sizes=True, **options
+        )
+    model, info = loaded
+    return model, info
 
 
 def _config(source: Source, trust_remote_code: bool) -> PreTrainedConfig:

@@ -34,6 +34,8 @@ def quiet_transformers() -> Iterator[None]:
         with warnings.catch_warnings():
             # peft still asks transformers for names that are to go.
             warnings.simplefilter("ignore", FutureWarning)
+            # torch, of a pickle that it then refuses
+            warnings.filterwarnings("ignore", "Detected pickle protocol", UserWarning)
             yield
     finally:
         gguf_reader.tqdm = gguf_bar

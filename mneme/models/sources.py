@@ -22,6 +22,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from mneme._util.errors import ModelError
 from mneme.models.bundled import bundled_base_folder, bundled_tuned_folder
 from mneme.models.gguf import converted_folder
+from mneme.models.hints import hint
 from mneme.models.quiet import quiet_transformers
 
 Kind = Literal["weights", "adapter", "delta"]
@@ -59,6 +60,7 @@ def resolve(spec: str, *, fetch: bool = True) -> Source:
         raise ModelError(f"unknown model {spec!r}: bundled are bundled:base and bundled:tuned")
     path = Path(spec).expanduser()
     if path.is_dir():
+        _check_ground(spec, path)
         return _inspect(spec, path)
     if path.is_file():
         if path.suffix == ".gguf":
@@ -69,6 +71,21 @@ def resolve(spec: str, *, fetch: bool = True) -> Source:
     if not is_hub_id(spec):
         raise ModelError(f"no model at {spec}: give an existing folder, a .gguf file or a hub id")
     return _inspect(spec, _fetch(spec, fetch))
+
+
+def _check_ground(spec: str, folder: Path) -> None:
+    """Raises ModelError for an adapter or delta that is built, through others of local folders, on itself."""
+    seen = {folder.resolve(): spec}
+    while (source := _inspect(spec, folder)).base is not None:
+        spec, folder = source.base, Path(source.base).expanduser()
+        if not folder.is_dir():
+            return
+        if folder.resolve() in seen:
+            raise ModelError(
+                f"{next(iter(seen.values()))} is built on itself ({' on '.join([*seen.values(), spec])}): name the"
+                " model it was made from, in its recipe.toml or adapter_config.json"
+            )
+        seen[folder.resolve()] = spec
 
 
 def is_hub_id(spec: str) -> bool:
@@ -87,19 +104,23 @@ def _inspect(spec: str, folder: Path) -> Source:
     """Which kind of model lies in `folder`."""
     if (folder / "recipe.toml").is_file() and (folder / "delta.safetensors").is_file():
         try:
-            base = tomllib.loads((folder / "recipe.toml").read_text())["base"]
-        except (tomllib.TOMLDecodeError, KeyError, UnicodeDecodeError) as error:
+            base = tomllib.loads((folder / "recipe.toml").read_text(encoding="utf-8"))["base"]
+        except (ValueError, KeyError, OSError, RecursionError) as error:
             raise ModelError(f'{folder / "recipe.toml"} must be TOML with a line base = "MODEL"') from error
         return Source(spec, folder, "delta", str(base))
     if (folder / "adapter_config.json").is_file():
         return _inspect_adapter(spec, folder)
     if not (folder / "config.json").is_file():
+        if told := hint(folder):
+            raise ModelError(f"{spec} {told}")
         raise ModelError(
             f"{spec} holds no model: it needs config.json with weights, adapter_config.json, or recipe.toml"
             " with delta.safetensors"
         )
     _read_json(folder / "config.json")
     if not _has(folder, WEIGHTS):
+        if told := hint(folder):
+            raise ModelError(f"{spec} {told}")
         raise ModelError(
             f"{spec} has no weights: put {WEIGHTS[0]}, or its shards and index, beside config.json"
         )
@@ -128,7 +149,7 @@ def _read_json(file: Path) -> dict[str, Any]:
     """A JSON object. Raises ModelError for anything else."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise ModelError(f"{file} can't be read as JSON: get it again") from error
     if not isinstance(found, dict):
         raise ModelError(f"{file} must hold a JSON object, it holds a {type(found).__name__}: get it again")

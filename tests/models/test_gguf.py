@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType, GGUFWriter, dequantize
 from gguf_files import gguf_llama, write_gguf
-from tiny_models import changed_in_layer, save
+from tiny_models import VOCABULARY, changed_in_layer, save, tiny_llama
 from transformers import PreTrainedModel
 
 from mneme._util.errors import ModelError
@@ -50,6 +51,32 @@ def test_a_gguf_in_float16_keeps_each_tensor_in_its_own_precision(tmp_path: Path
     for name, expected in model.state_dict().items():
         held = expected if expected.ndim == 1 else expected.half().float()
         assert torch.equal(loaded[name], held), name
+
+
+@pytest.mark.parametrize("kind", ["Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "Q8_0"])
+def test_weights_of_few_bits_are_those_that_llama_cpp_unpacks(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quantised = GGMLQuantizationType[kind]
+    block, size = GGML_QUANT_SIZES[quantised]
+    rng, written, plain = np.random.default_rng(0), {}, GGUFWriter.add_tensor
+
+    def add(writer: GGUFWriter, name: str, array: np.ndarray) -> None:
+        if name.startswith("blk.") and array.ndim == 2:
+            blocks = rng.integers(0, 64, (array.shape[0], array.shape[1] // block * size), dtype=np.uint8)
+            written[name] = dequantize(blocks, quantised)
+            plain(writer, name, blocks, raw_shape=blocks.shape, raw_dtype=quantised)
+        else:
+            plain(writer, name, array)
+
+    monkeypatch.setattr(GGUFWriter, "add_tensor", add)
+    model = tiny_llama(layers=2, width=256, vocabulary=VOCABULARY + 1)
+    found = load(write_gguf(tmp_path / "a.gguf", model)).state_dict()
+    for layer in range(2):
+        expected = torch.from_numpy(written[f"blk.{layer}.ffn_up.weight"].copy()).bfloat16().float()
+        assert expected.isfinite().all() and torch.equal(
+            found[f"model.layers.{layer}.mlp.up_proj.weight"], expected
+        )
 
 
 @pytest.mark.parametrize("missing", ["blk.1.ffn_up.weight", "output_norm.weight", "blk.3.attn_k.weight"])
