@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from mneme._util.errors import CrosscoderError
 
@@ -54,8 +54,11 @@ def read_origin(settings: Mapping[str, Any], folder: str = "") -> Origin:
     return Origin(told, layer, None if site in _OUTPUTS else site, models)
 
 
-def check_origin(source: str, origin: Origin, layer: int) -> None:
-    """Raises CrosscoderError where the crosscoder of `source` reads something else than the stream after `layer`."""
+def check_origin(source: str, origin: Origin, layer: int | Literal["auto"]) -> None:
+    """Raises CrosscoderError where the crosscoder of `source` reads something else than the stream after `layer`.
+
+    `auto`: a layer that is yet to be chosen, which may be another one.
+    """
     if origin.site is not None:
         raise CrosscoderError(
             f"{source} was trained on {origin.hook} ({origin.site}), and mneme reads the residual stream between"
@@ -68,9 +71,10 @@ def check_origin(source: str, origin: Origin, layer: int) -> None:
             f"{source} was trained on {origin.hook}, the embeddings, which come before any layer: give a crosscoder"
             " of a layer's output"
         )
+    other = "and none is set" if layer == "auto" else f"not after layer {layer}"
     raise CrosscoderError(
-        f"{source} was trained on {origin.hook}, which is the stream after layer {origin.layer}, not after layer"
-        f" {layer}: give --layer {origin.layer}"
+        f"{source} was trained on {origin.hook}, which is the stream after layer {origin.layer}, {other}: give --layer"
+        f" {origin.layer}"
     )
 
 

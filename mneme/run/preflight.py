@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from mneme._util.errors import LabelError
 from mneme.run.context import RunContext
@@ -60,7 +60,8 @@ def _check_models(context: RunContext) -> Estimate:
 
     with context.progress.task("estimate", total=None) as task:
         imported = _imported(context)  # before models are loaded: it may not even be there
-        layer = check_layer(context.config.harvest, context.pair)
+        check_layer(context.config.harvest, context.pair)
+        layer = context.config.harvest.layer
         _check_crosscoder(context, imported, layer, context.pair.width, context.plan.n_tokens)
         expected = estimate(context)
         task.note(expected.sentence())
@@ -69,7 +70,7 @@ def _check_models(context: RunContext) -> Estimate:
 
 
 def _check_crosscoder(
-    context: RunContext, imported: Stored | None, layer: int, width: int, n_tokens: int
+    context: RunContext, imported: Stored | None, layer: int | Literal["auto"], width: int, n_tokens: int
 ) -> None:
     """Whether the one to load fits the models and the layer, or one of these settings can be trained."""
     from mneme.crosscoder.formats import check_width

@@ -388,6 +388,9 @@ def test_where_a_crosscoder_belongs_is_read(settings: dict[str, Any], folder: st
 def test_another_layer_or_site_is_refused_with_the_right_one() -> None:
     check_origin("x", Origin("layer 1", 1), 1)
     check_origin("x", Origin(), 7)
+    check_origin("x", Origin(), "auto")
+    with pytest.raises(CrosscoderError, match="after layer 1, and none is set: give --layer 1"):
+        check_origin("x", Origin("layer 1", 1), "auto")
     for origin, told in (
         (Origin("blocks.2.hook_resid_pre", 1), r"stream after layer 1, not after layer 2: give --layer 1"),
         (Origin("blocks.0.hook_resid_pre", -1), "the embeddings"),

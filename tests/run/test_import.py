@@ -26,7 +26,12 @@ def exported(whole_run: Run, tmp_path: Path) -> Path:
 def test_an_imported_equivalent_gives_the_runs_own_verdicts(
     whole_run: Run, settings: dict[str, Any], exported: Path, tmp_path: Path
 ) -> None:
-    values = {**settings, "load_crosscoder": str(exported)}
+    layer = int(whole_run.info()["layer"])
+    values = {
+        **settings,
+        "harvest": {**settings["harvest"], "layer": layer},
+        "load_crosscoder": str(exported),
+    }
     found = run_pipeline(make_config(values), tmp_path / "imported")
     rows = "SELECT verdict, n_active FROM latents ORDER BY latent"
     both = list(zip(found.rows(rows), whole_run.rows(rows), strict=True))
