@@ -14,6 +14,7 @@ from mneme._util.versions import __version__
 if TYPE_CHECKING:
     from mneme.attribution import latent_scaling
     from mneme.crosscoder import Crosscoder, CrosscoderConfig, export_crosscoder, train_crosscoder
+    from mneme.models.memory import pair
     from mneme.run.api import diff
     from mneme.store.run import Run, open_run
 
@@ -27,6 +28,7 @@ __all__ = [
     "export_crosscoder",
     "latent_scaling",
     "open_run",
+    "pair",
     "train_crosscoder",
 ]
 
@@ -40,6 +42,7 @@ __getattr__ = lazy_exports(
         "export_crosscoder": "crosscoder",
         "latent_scaling": "attribution",
         "open_run": "store.run",
+        "pair": "models.memory",
         "train_crosscoder": "crosscoder",
     },
 )

@@ -24,9 +24,9 @@ from mneme.models.quiet import quiet_transformers
 from mneme.models.sources import ADAPTER_WEIGHTS, Source
 from mneme.models.text import some_ids
 
-_ERRORS = (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, AssertionError)
+NAMED_ERRORS = (OSError, ValueError, RuntimeError, LookupError, TypeError, AttributeError, AssertionError)
 _ERRORS_OF_FILES = (
-    *_ERRORS,
+    *NAMED_ERRORS,
     SafetensorError,
     ImportError,
     pickle.UnpicklingError,

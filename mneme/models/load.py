@@ -116,6 +116,11 @@ def tokenizer_of(source: Source, trust_remote_code: bool = False) -> PreTrainedT
         ) from error
 
 
+def load_tokenizer_of(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer that lies in a folder without a model."""
+    return tokenizer_of(Source(str(folder), folder, "weights"))
+
+
 def has_tokenizer(source: Source) -> bool:
     """Whether a tokenizer lies beside the weights."""
     names = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "tokenizer_config.json")

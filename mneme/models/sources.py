@@ -33,6 +33,8 @@ WEIGHTS = (
     "pytorch_model.bin.index.json",
 )
 """Files of which transformers reads the first that is there."""
+MEMORY = "memory:"
+"""Before the name of a model that a program held."""
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 _SMALL_FILES = ["*.json", "*.txt", "*.model", "*.jinja", "*.toml", "*.py"]
 
@@ -56,6 +58,10 @@ def resolve(spec: str, *, fetch: bool = True) -> Source:
         return _inspect(spec, bundled_base_folder())
     if spec == "bundled:tuned":
         return _inspect(spec, bundled_tuned_folder())
+    if spec.startswith(MEMORY):
+        raise ModelError(
+            f"{spec} was a model in the memory of a program: save it with save_pretrained, and give its folder"
+        )
     if spec.startswith("bundled:"):
         raise ModelError(f"unknown model {spec!r}: bundled are bundled:base and bundled:tuned")
     path = Path(spec).expanduser()

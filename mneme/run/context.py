@@ -23,12 +23,21 @@ if TYPE_CHECKING:
     from mneme.models import ModelPair
 
 
+TOKENIZER = "tokenizer"
+"""Folder of a run whose models were in memory: their tokenizer, for what is done with the run later."""
+
+
 class RunContext:
     """The things stages share; each is loaded when first asked for."""
 
-    def __init__(self, config: RunConfig, folder: Path, progress: Progress) -> None:
+    def __init__(
+        self, config: RunConfig, folder: Path, progress: Progress, pair: ModelPair | None = None
+    ) -> None:
+        """pair: models in memory, where the settings name no others (mneme/models/memory.py)."""
         self.config, self.folder, self.progress = config, folder, progress
         self.run = Run(folder)
+        if pair is not None:
+            self.pair = pair
 
     @cached_property
     def corpus(self) -> Corpus:
@@ -40,6 +49,13 @@ class RunContext:
     def remote(self) -> bool:
         """Whether the models run on a server: then no weights are here, and what needs them is left out."""
         return self.config.harvest.remote is not None
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether a program held the models: then only that program can give them."""
+        from mneme.models.sources import MEMORY
+
+        return self.config.base.startswith(MEMORY)
 
     @cached_property
     def pair(self) -> ModelPair:
@@ -87,9 +103,12 @@ class RunContext:
     def tokenizer(self) -> PreTrainedTokenizerBase:
         """The base's, without loading the models."""
         from mneme.models import load_tokenizer
+        from mneme.models.load import load_tokenizer_of
 
-        if self.remote:
+        if self.remote or "pair" in self.__dict__:
             return self.pair.tokenizer
+        if self.in_memory:
+            return load_tokenizer_of(self.folder / TOKENIZER)
         return load_tokenizer(self.config.base, trust_remote_code=self.config.models.trust_remote_code)
 
     @cached_property
@@ -102,7 +121,7 @@ class RunContext:
             return Path(self.config.effects.outcomes)
         if found_outcomes(own := own_outcomes(self.folder)):
             return own
-        if self.remote:
+        if self.remote or self.in_memory:
             return None
         beside = resolve(self.config.tuned).folder / "outcomes.csv"
         return beside if found_outcomes(beside) else None
@@ -135,7 +154,7 @@ class RunContext:
         """What the whole run depends on besides settings: the two models' files and the text."""
         from mneme.models.identity import model_identity
 
-        if self.remote:
+        if self.remote or "pair" in self.__dict__:
             parts = [self.pair.fingerprint, self.corpus.fingerprint]
             return hashlib.sha256("\n".join(parts).encode()).hexdigest()
         base, tuned = self.config.base, self.config.tuned

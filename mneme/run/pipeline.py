@@ -24,7 +24,7 @@ import psutil
 
 import mneme
 from mneme._util.console import BothProgress, FileProgress
-from mneme._util.errors import FinishedRunError, MnemeError, RunError
+from mneme._util.errors import FinishedRunError, MnemeError, RunError, UserError
 from mneme._util.files import translate_os_errors, write_text
 from mneme._util.memory import give_back_freed_memory, keep_freed_memory
 from mneme._util.progress import NULL_PROGRESS, Progress
@@ -41,6 +41,7 @@ from mneme.store.seals import SETTINGS, check_seals, seal_folders, seal_settings
 from mneme.store.writing import refresh_manifest, writing
 
 if TYPE_CHECKING:
+    from mneme.models import ModelPair
     from mneme.run.workers import Team
 
 
@@ -51,12 +52,14 @@ def run_pipeline(
     *,
     first: str | None = None,
     replace: bool = False,
+    pair: ModelPair | None = None,
 ) -> Run:
     """Do what is still to do of a run, and return it.
 
     `out` is the run's folder; where it stands is also kept in its progress.json. `first`: a stage to do in any
     case, on what the stages before it left, whatever made that; then those after it. `replace`: other settings or
     inputs may replace what the run has finished; without it they raise FinishedRunError, and the run stays as it is.
+    `pair`: models in memory, whose names the settings then hold.
     Raises a UserError (one line that names the fix) for models, text, settings or folders that can't be used.
 
     Under torchrun every process calls this; those other than the first help, and return before the run is whole.
@@ -65,6 +68,10 @@ def run_pipeline(
     keep_freed_memory()
     team = None
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        if pair is not None:
+            raise UserError(
+                "models in memory are compared in one process: save them, and give torchrun their folders"
+            )
         from mneme._util import distributed
         from mneme.run.workers import Team, run_worker
 
@@ -77,7 +84,8 @@ def run_pipeline(
         status = FileProgress(folder / "progress.json")
         try:
             with translate_os_errors(folder):
-                _run_stages(config, folder, BothProgress(progress, status), team, first, replace)
+                context = RunContext(config, folder, BothProgress(progress, status), pair)
+                _run_stages(context, team, first, replace)
         except FinishedRunError as error:
             # What the run says of itself stays true; only one who started this in the background has to be told.
             told = read_progress(folder) or {}
@@ -101,11 +109,8 @@ def would_lose(context: RunContext) -> Loss:
     return loss(context.run, context.config, _planned(context, {"inputs": context.input_fingerprint()}))
 
 
-def _run_stages(
-    config: RunConfig, folder: Path, progress: Progress, team: Team | None, first: str | None, replace: bool
-) -> None:
-    run = Run(folder)
-    context = RunContext(config, folder, progress)
+def _run_stages(context: RunContext, team: Team | None, first: str | None, replace: bool) -> None:
+    config, folder, run, progress = context.config, context.folder, context.run, context.progress
     if run.database.exists():
         open_run(folder).check_blocks()  # a damaged or newer run is told before any work
     fingerprints = {"inputs": context.input_fingerprint()} if first is None else _before(run, first)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mneme.run.context import TOKENIZER
 from mneme.run.stage import Stage, StageResult
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ def harvest_stage(context: RunContext) -> StageResult:
         profile=True,
     )
     check_streams(cache)
+    if context.in_memory:
+        context.tokenizer.save_pretrained(context.folder / TOKENIZER)
     with context.progress.task("layer", total=None) as task:
         task.note(f"{cache.layer} of {cache.n_layers} is read: {cache.layer_why}")
     context.cache = cache
