@@ -147,8 +147,9 @@ class RunContext:
 
     @property
     def models(self) -> tuple[PreTrainedModel, ...]:
-        """Base and tuned as transformers models; none where a server runs them."""
-        return () if self.remote else (self.pair.base._module, self.pair.tuned._module)
+        """Base and tuned as transformers models; none where a server runs them, or the program that held them ended."""
+        gone = self.in_memory and "pair" not in self.__dict__
+        return () if self.remote or gone else (self.pair.base._module, self.pair.tuned._module)
 
     def input_fingerprint(self) -> str:
         """What the whole run depends on besides settings: the two models' files and the text."""
