@@ -37,6 +37,11 @@ def export_crosscoder(
     folder = Path(folder)
     if layout not in get_args(Layout):
         raise CrosscoderError(f"unknown layout {layout!r}: give one of {', '.join(get_args(Layout))}")
+    if crosscoder.read_model is not None:
+        raise CrosscoderError(
+            f"a read-out dictionary ({crosscoder.config.variant}) gives each model activations of its own, which no"
+            " layout of a crosscoder says"
+        )
     if not crosscoder.has_normaliser:
         raise CrosscoderError(
             "this crosscoder has no normaliser: give it one with with_normaliser(activations)"

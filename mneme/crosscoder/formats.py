@@ -19,8 +19,9 @@ from mneme._util.files import replacing, write_text
 from mneme._util.setting_names import current_name
 from mneme._util.settings import from_mapping, to_mapping
 from mneme.crosscoder.config import CrosscoderConfig
-from mneme.crosscoder.layouts import Parts, check_parts, read_layout
+from mneme.crosscoder.layouts import check_parts, read_layout
 from mneme.crosscoder.origin import Origin, read_origin
+from mneme.crosscoder.parts import Parts
 from mneme.crosscoder.stored_files import Place, find, read_tensors
 
 MODEL_TYPE = "mneme-crosscoder"

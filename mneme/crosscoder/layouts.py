@@ -14,41 +14,29 @@ import dataclasses
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from mneme._util.errors import CrosscoderError
 from mneme.crosscoder.config import CrosscoderConfig
-
-
-class Parts(NamedTuple):
-    """A crosscoder in mneme's terms."""
-
-    config: CrosscoderConfig
-    tensors: dict[str, Tensor]
-    centres_input: bool = True
-    """Whether a normaliser that is fitted later subtracts the mean."""
+from mneme.crosscoder.parts import Parts, part
+from mneme.crosscoder.sae import read_sae
 
 
 def read_layout(tensors: dict[str, Tensor], settings: Mapping[str, Any], file: Path) -> Parts:
     """The crosscoder of another tool's tensors and settings. Raises CrosscoderError for no known layout."""
     if "encoder.weight" in tensors:
         return _dictionary_learning(tensors, settings, file)
+    if "W_enc" in tensors and tensors["W_enc"].ndim == 2:
+        return read_sae(tensors, settings, file)
     if "W_enc" in tensors:
         return _relu_crosscoder(tensors, settings, file)
     names = ", ".join(sorted(tensors)[:4]) or "none"
     raise CrosscoderError(
         f"{file} is in no layout that mneme reads (its tensors: {names}): it needs encoder.weight or W_enc"
     )
-
-
-def part(tensors: Mapping[str, Tensor], name: str, file: Path) -> Tensor:
-    """A tensor that must be there."""
-    if name not in tensors:
-        raise CrosscoderError(f"{file} lacks {name}: train or download the crosscoder again")
-    return tensors[name]
 
 
 def check_parts(tensors: Mapping[str, Tensor], file: Path) -> None:

@@ -184,6 +184,9 @@ def test_exported_files_are_what_the_other_tools_read(tmp_path: Path) -> None:
 def test_what_a_layout_can_not_say_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CrosscoderError, match="export it as dictionary_learning"):
         export_crosscoder(exact("batchtopk"), tmp_path, "ckkissane")
+    for variant in ("base", "tuned"):
+        with pytest.raises(CrosscoderError, match="read-out dictionary"):
+            export_crosscoder(exact(variant), tmp_path)
     with pytest.raises(CrosscoderError, match="unknown layout"):
         export_crosscoder(exact(), tmp_path, "other")  # type: ignore[arg-type]
     with pytest.raises(CrosscoderError, match="with_normaliser"):

@@ -18,7 +18,7 @@ from mneme.run.pair_of_run import pair_of_run
 
 
 def test_a_run_of_models_in_memory_is_whole_and_says_that_they_are_gone(
-    settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cli: Any, settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     models = [load_model(settings[name], dtype="float32", device="cpu") for name in ("base", "tuned")]
     sections = {key: value for key, value in settings.items() if isinstance(value, dict)}
@@ -35,6 +35,8 @@ def test_a_run_of_models_in_memory_is_whole_and_says_that_they_are_gone(
     before = (out / "run.duckdb").stat().st_mtime_ns
     mneme.diff(*models, **options)  # nothing to do
     assert (out / "run.duckdb").stat().st_mtime_ns - before < 10**12
+    code, text, err = cli("label", out, "--offline")
+    assert code == 0 and "labels by offline" in text, err
     with pytest.raises(ModelError, match="in the memory of a program: save it"):
         pair_of_run(out, make_config(read_config(out / "run.toml")))
     monkeypatch.setenv("WORLD_SIZE", "2")
