@@ -71,6 +71,12 @@ def run(
     ] = None,
     tuned: Annotated[str | None, typer.Option(help="The model after, given in the same ways.")] = None,
     corpus: Annotated[str | None, typer.Option(help="Text: bundled, a file, a folder, hf:NAME.")] = None,
+    text_field: Annotated[
+        str | None,
+        typer.Option(
+            help="Field that is the text, A.B inside of objects. [default: text, content, or a conversation]"
+        ),
+    ] = None,
     layer: Annotated[
         int | None, typer.Option(help="Read after this layer. [default: chosen by a profile of all layers]")
     ] = None,
@@ -88,10 +94,10 @@ def run(
     from mneme.config import make_config, read_config
 
     values = read_config(config) if config else {}
-    given = {"base": base, "tuned": tuned, "corpus": corpus}
+    given = {"base": base, "tuned": tuned, "corpus": corpus, "text_field": text_field}
     flags = {key: value for key, value in given.items() if value is not None}
     values |= flags
-    origins = {key: f"--{key}" for key in flags}
+    origins = {key: f"--{key.replace('_', '-')}" for key in flags}
     if layer is not None:
         values["harvest"] = {**values.get("harvest", {}), "layer": layer}
         origins["harvest.layer"] = "--layer"
@@ -214,7 +220,9 @@ def _estimate(config: RunConfig, folder: Path, replace: bool) -> None:
     context = RunContext(config, folder, NULL_PROGRESS)
     expected = preflight(context)
     assert expected is not None
-    out.print(escape(expected.sentence()), highlight=False, soft_wrap=True)
+    for line in (*context.corpus.notes, expected.sentence(), expected.warning):
+        if line:
+            out.print(escape(line), highlight=False, soft_wrap=True)
     if not replace:
         check_loss(context.run, would_lose(context))
 

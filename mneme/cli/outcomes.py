@@ -64,21 +64,30 @@ def measure(
 
 @outcomes_app.command("import")
 def import_outcomes(
-    base: Annotated[Path, typer.Argument(help="lm-evaluation-harness' results_*.json of the model before.")],
+    base: Annotated[
+        Path,
+        typer.Argument(
+            help="results_*.json of lm-evaluation-harness, or a log of Inspect, of the model before."
+        ),
+    ],
     tuned: Annotated[Path, typer.Argument(help="That of the model after.")],
     run_folder: RunArgument,
 ) -> None:
-    """Bring in lm-evaluation-harness' results of both models, with sample logs where they lie beside them."""
+    """Bring in results of lm-evaluation-harness (with sample logs where they lie beside) or logs of Inspect."""
     from mneme._util.console import RichProgress
     from mneme.config import make_config, read_config
     from mneme.effects.categories import load_taxonomy
+    from mneme.effects.inspect_logs import import_logs, is_inspect_log
     from mneme.effects.lm_eval import import_results
     from mneme.run.outcomes import give_outcomes
     from mneme.store.run import open_run
 
     open_run(run_folder)
     taxonomy = make_config(read_config(run_folder / "run.toml")).effects.taxonomy
-    frame = import_results(base, tuned, load_taxonomy(taxonomy).keys)
+    reader = import_logs if is_inspect_log(base) else import_results
+    frame, left_out = reader(base, tuned, load_taxonomy(taxonomy).keys)
+    for task, why in left_out.items():
+        out.print(escape(f"left out: {task} ({why})"), highlight=False, soft_wrap=True)
     _say(frame, give_outcomes(run_folder, frame, RichProgress(out)), run_folder)
 
 

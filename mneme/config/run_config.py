@@ -18,7 +18,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +25,8 @@ from typing import Any
 
 import tomlkit
 
-from mneme._util.errors import ConfigError
+from mneme._util.errors import ConfigError, first_line
+from mneme._util.reading import read_toml
 from mneme._util.setting_names import (
     as_written,
     current_name,
@@ -62,7 +62,9 @@ SECTIONS: dict[str, type] = {
     "labels": LabelConfig,
     "effects": EffectsConfig,
 }
-_SOURCES = ("base", "tuned", "corpus", "load_crosscoder")
+_SOURCES = ("base", "tuned", "corpus", "text_field", "load_crosscoder")
+_OF_CORPUS = {"source": "corpus", "field": "text_field"}
+"""A table [corpus], or --set corpus.field=..., names these."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ class RunConfig:
     """The model after, given in the same ways, or bundled:tuned."""
     corpus: str | tuple[str, ...] = "bundled"
     """Text to read: 'bundled', 'bundled:AREA,AREA', a file, a folder, 'hf:NAME[:SPLIT[:COLUMN]]', or the texts."""
+    text_field: str | None = None
+    """Field of a row that is its text, `a.b` inside of objects; None: `text`, `content`, or a conversation."""
     load_crosscoder: str | None = None
     """A trained crosscoder (folder or hub id) to use instead of training one."""
     models: ModelsConfig = field(default_factory=ModelsConfig)
@@ -149,11 +153,11 @@ def read_config(path: str | Path) -> dict[str, Any]:
     Raises ConfigError when the file can't be read or is not TOML.
     """
     try:
-        values: dict[str, Any] = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        values = read_toml(path)
     except OSError as error:
         raise ConfigError(f"{path} can't be read: name a TOML settings file") from error
-    except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is not TOML: {error}") from error
+    except ValueError as error:
+        raise ConfigError(f"{path} is not TOML: {first_line(error)}") from error
     return _at_home(values)
 
 
@@ -174,13 +178,38 @@ def _build(values: Mapping[str, Any]) -> RunConfig:
         if not isinstance(given, Mapping):
             raise ConfigError(f"{name} must be a table: write [{name}] above its settings")
         sections[name] = from_mapping(cls, given, name)
-    return RunConfig(**vars(sources), **sections)
+    return _with_absolute_paths(RunConfig(**vars(sources), **sections))
+
+
+def _with_absolute_paths(config: RunConfig) -> RunConfig:
+    """The settings with files and folders that exist named whole, so that they hold from any other folder too."""
+    named = {name: getattr(config, name) for name in ("base", "tuned", "corpus", "load_crosscoder")}
+    effects = {"taxonomy": config.effects.taxonomy, "outcomes": config.effects.outcomes}
+    return dataclasses.replace(
+        config,
+        **{name: _absolute(value) for name, value in named.items()},
+        effects=dataclasses.replace(config.effects, **{k: _absolute(v) for k, v in effects.items()}),
+        labels=dataclasses.replace(config.labels, local=_absolute(config.labels.local)),
+    )
+
+
+def _absolute(value: Any) -> Any:
+    if not isinstance(value, str) or not value:
+        return value
+    try:
+        path = Path(value).expanduser()
+        return str(path.absolute()) if path.exists() else value
+    except (OSError, RuntimeError, ValueError):  # too long for a name, an unknown ~user
+        return value
 
 
 def _at_home(values: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of nested values under the names of now, in the sections of now: see `_home`."""
     found: dict[str, Any] = {}
     moved: dict[str, Any] = {}
+    values = dict(values)
+    if isinstance(values.get("corpus"), Mapping):
+        values |= {_OF_CORPUS.get(key, f"corpus.{key}"): value for key, value in values.pop("corpus").items()}
     for name, table in values.items():
         if name not in SECTIONS or not isinstance(table, Mapping):
             found[name] = table
@@ -214,6 +243,8 @@ def _override(values: dict[str, Any], texts: Iterable[str]) -> dict[str, str]:
     names: dict[str, str] = {}
     for text in texts:
         keys, value = parse_override(text)
+        if keys[0] == "corpus" and keys[-1] in _OF_CORPUS:
+            keys = [_OF_CORPUS[keys[-1]]]
         if len(keys) == 2:
             section, given = keys
             name = current_name(section, given)
@@ -235,4 +266,5 @@ class _Sources:
     base: Text
     tuned: Text
     corpus: Text | Texts = "bundled"
+    text_field: Text | None = None
     load_crosscoder: Text | None = None

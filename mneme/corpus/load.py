@@ -1,44 +1,66 @@
-"""From what a user names to a corpus."""
+"""From what a user names or holds to a corpus."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from mneme._util.errors import CorpusError, ModelError
+from mneme._util.errors import CorpusError, ModelError, first_line
 from mneme._util.settings import suggest
+from mneme.corpus.chat import ChatLayout
 from mneme.corpus.corpus import Corpus, Document
-from mneme.corpus.read import TEXT_FIELDS, read_path
+from mneme.corpus.fields import document_of
+from mneme.corpus.held import described, rows_of
+from mneme.corpus.read import Reading, read_path
 from mneme.models.bundled import data_folder
 
 CHARACTERS_PER_TOKEN = 8  # generous: English has about 4, so that enough text for max_tokens is read
 LEAST_CHARACTERS = 20_000_000  # of a source that is larger than asked for, so that all its topics are seen
 
 
-def load_corpus(source: str | Sequence[str], *, max_tokens: int | None = None) -> Corpus:
-    """Read text: 'bundled', 'bundled:AREA,AREA' (some of its areas, whole), a file (.txt, .jsonl, .jsonl.gz,
-    .jsonl.zst, .parquet, .csv), a folder of these, 'hf:NAME[:SPLIT[:COLUMN]]', or a list of strings.
+def load_corpus(
+    source: Any,
+    *,
+    field: str | None = None,
+    tokenizers: Sequence[Callable[[], Any]] = (),
+    max_tokens: int | None = None,
+) -> Corpus:
+    """Read text: 'bundled', 'bundled:AREA,AREA' (some of its areas, whole), a file (.txt, .md, .jsonl, .json, .csv,
+    .tsv, .parquet; .gz and .zst too), a folder of these, 'hf:NAME[:SPLIT[:FIELD]]'; or what Python holds: a path, a
+    data frame, a Dataset, or strings or dicts in any iterable.
 
-    Exact duplicates are dropped. `max_tokens` only bounds how far a large source is read (tokens aren't
-    counted here); the harvest cuts to it.
+    field: which field of a row is its text, `a.b` inside of objects; None: `text`, `content`, or a conversation in one
+    of the usual layouts (mneme/corpus/fields.py). tokenizers: give one each; conversations are laid out by the first
+    that has a chat template. Exact duplicates are dropped; `dropped` counts what else was. `max_tokens` only bounds how
+    far a large source is read (tokens aren't counted here); the harvest cuts to it.
 
     Raises CorpusError for text that is missing, unreadable or empty.
     """
-    if not isinstance(source, str):
-        return Corpus.of((Document(text) for text in source), f"{len(source)} texts")
+    layout = ChatLayout(tokenizers)
+    reading = Reading(field, layout)
+    if isinstance(source, Path):
+        source = str(source)
     found: Iterable[Document]
-    if source == "bundled":
-        found = read_path(bundled_corpus())
+    if not isinstance(source, str):
+        rows, source = list(rows_of(source)), described(source)
+        found = (document_of(row, f"row {n} of the corpus", field, layout) for n, row in enumerate(rows, 1))
+    elif source == "bundled":
+        found = read_path(bundled_corpus(), reading)
     elif source.startswith("bundled:"):
         found = _areas(source)
     elif source.startswith("hf:"):
-        found = _read_hub(source)
+        found = _read_hub(source, reading)
     else:
         path = Path(source).expanduser()
         if not path.exists():
             raise CorpusError(f"no corpus at {source}: check the path, or use bundled or hf:NAME")
-        found = read_path(path)
-    return Corpus.of(_up_to(found, max_tokens), source)
+        found = read_path(path, reading)
+    corpus = Corpus.of(_up_to(found, max_tokens), source, reading.dropped)
+    notes = [*reading.notes, layout.note, f"left out: {corpus.left_out}" if corpus.left_out else ""]
+    return Corpus(
+        corpus.documents, source, corpus.fingerprint, corpus.dropped, tuple(note for note in notes if note)
+    )
 
 
 def bundled_corpus() -> Path:
@@ -54,7 +76,7 @@ def bundled_corpus() -> Path:
 
 def _areas(source: str) -> list[Document]:
     """The bundled corpus' documents of the areas that 'bundled:AREA,AREA' names."""
-    found = list(read_path(bundled_corpus()))
+    found = list(read_path(bundled_corpus(), Reading()))
     wanted = [area.strip() for area in source.removeprefix("bundled:").split(",")]
     known = {document.topic for document in found if document.topic}
     for area in wanted:
@@ -73,8 +95,8 @@ def _up_to(documents: Iterable[Document], max_tokens: int | None) -> Iterator[Do
             return
 
 
-def _read_hub(source: str) -> Iterator[Document]:
-    """Stream hf:NAME[:SPLIT[:COLUMN]]."""
+def _read_hub(source: str, reading: Reading) -> Iterator[Document]:
+    """Stream hf:NAME[:SPLIT[:FIELD]]."""
     _, name, split, column = [*source.split(":", 3), "", ""][:4]
     try:
         from datasets import load_dataset
@@ -82,17 +104,10 @@ def _read_hub(source: str) -> Iterator[Document]:
         raise CorpusError(f"{source} needs the datasets library: pip install 'mneme-diff[hub]'") from error
     try:
         rows = iter(load_dataset(name, split=split or "train", streaming=True))
-        for row in rows:
-            key = column or next((field for field in TEXT_FIELDS if field in row), "")
-            if not isinstance(row.get(key), str):
-                raise CorpusError(
-                    f"{source} has no text column {key or 'text'!r} (it has {', '.join(row)}): name one,"
-                    f" hf:{name}:{split or 'train'}:COLUMN"
-                )
-            topic = row.get("topic")
-            yield Document(row[key], None if topic is None else str(topic))
+        for number, row in enumerate(rows, start=1):
+            yield document_of(row, f"{source} row {number}", column or reading.text_field, reading.render)
     except (OSError, ValueError, RuntimeError) as error:  # datasets and the hub client raise these
         raise CorpusError(
-            f"{source} can't be had ({type(error).__name__}: {(str(error).splitlines() or [''])[0]}):"
+            f"{source} can't be had ({type(error).__name__}: {first_line(error)}):"
             " check the name and the network, or give a local file"
         ) from error

@@ -1,129 +1,114 @@
-"""Read documents out of files: .txt, .jsonl (also .gz, .zst), .parquet, .csv, and folders of these."""
+"""Read documents out of files: .txt, .md, and the kinds of mneme/corpus/rows.py; and out of folders of these."""
 
 from __future__ import annotations
 
-import csv
-import gzip
-import io
-import json
-import sys
-import zlib
+import os
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TextIO
-
-import pyarrow
-import pyarrow.parquet
-import zstandard
 
 from mneme._util.errors import CorpusError
+from mneme.corpus.chat import plain_chat
 from mneme.corpus.corpus import Document
+from mneme.corpus.fields import KNOWN_FIELDS, Render, document_of
+from mneme.corpus.opened import MOST_LINE, lines_of, opened
+from mneme.corpus.rows import ROW_KINDS, kind_of, read_rows
 
-TEXT_FIELDS = ("text", "content")
-_SUFFIXES = (".txt", ".md", ".jsonl", ".parquet", ".csv")
-_PACKED = (".gz", ".zst")
-_DAMAGED = (
-    OSError,
-    EOFError,
-    UnicodeDecodeError,
-    zlib.error,
-    zstandard.ZstdError,
-    pyarrow.ArrowException,
-)
+PLAIN_KINDS = (".txt", ".md")
+KINDS = (*PLAIN_KINDS, *ROW_KINDS)
+_UNKNOWN = "files of another kind"
 
 
-def read_path(path: Path) -> Iterator[Document]:
+@dataclass
+class Reading:
+    """How text is read, and what came of it."""
+
+    text_field: str | None = None
+    """Where a row's text is; None: in one of the usual layouts."""
+    render: Render = plain_chat
+    """Lays a conversation out as text."""
+    dropped: Counter[str] = field(default_factory=Counter)
+    notes: list[str] = field(default_factory=list)
+
+
+def read_path(path: Path, reading: Reading) -> Iterator[Document]:
     """The documents of a file, or of every file in a folder and below it, by name.
 
+    A single text file (.txt, .md) is split at empty lines; in a folder with several, each is a document. Hidden files
+    are left out.
     Raises CorpusError for a path that is missing, of no known kind, or damaged.
     """
-    if path.is_dir():
-        files = sorted(file for file in path.rglob("*") if file.is_file() and _suffix(file) in _SUFFIXES)
-        if not files:
-            raise CorpusError(f"the folder {path} has no text: put {', '.join(_SUFFIXES)} files there")
-        for file in files:
-            yield from read_path(file)
+    if not path.is_dir():
+        yield from _file(path, reading, split=True)
         return
-    suffix = _suffix(path)
-    if suffix not in _SUFFIXES:
+    files = _files(path, reading)
+    split = sum(kind_of(file) in PLAIN_KINDS for file in files) == 1
+    for file in files:
+        yield from _file(file, reading, split=split)
+
+
+def _files(folder: Path, reading: Reading) -> list[Path]:
+    """The files of known kinds below a folder, by name; others are counted, hidden ones (._a.jsonl, .git) aren't."""
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".") and name != "__MACOSX"]
+        found += [Path(place, name) for name in names if not name.startswith(".")]
+    files = sorted(file for file in found if file.is_file())
+    known = [file for file in files if kind_of(file) in KINDS]
+    if not known:
+        raise CorpusError(f"the folder {folder} has no text: put {', '.join(KINDS)} files there")
+    if len(known) < len(files):
+        reading.dropped[_UNKNOWN] += len(files) - len(known)
+    return known
+
+
+def _file(path: Path, reading: Reading, *, split: bool) -> Iterator[Document]:
+    kind = kind_of(path)
+    if kind in PLAIN_KINDS:
+        yield from _plain(path, reading, split=split)
+    elif kind in ROW_KINDS:
+        wanted = KNOWN_FIELDS if reading.text_field is None else _heads(reading.text_field)
+        for row in read_rows(path, wanted):
+            yield document_of(row.values, row.where, reading.text_field, reading.render)
+    else:
         raise CorpusError(
-            f"{path} is of no known kind: give {', '.join(_SUFFIXES)} (.gz, .zst too), or a folder of these"
+            f"{path} is of no known kind: give {', '.join(KINDS)} (.gz, .zst too), or a folder of these"
         )
-    try:
-        if suffix == ".parquet":
-            yield from _parquet(path)
-            return
-        with _open_text(path) as lines:
-            if suffix == ".jsonl":
-                yield from _jsonl(path, lines)
-            elif suffix == ".csv":
-                yield from _csv(path, lines)
-            else:
-                yield Document(lines.read())
-    except FileNotFoundError as error:
-        raise CorpusError(f"no corpus at {path}: check the path, or use --corpus bundled") from error
-    except _DAMAGED as error:
-        raise CorpusError(
-            f"{path} can't be read ({type(error).__name__}): make it again, as UTF-8"
-        ) from error
 
 
-def _suffix(path: Path) -> str:
-    """.jsonl for x.jsonl, x.jsonl.gz and x.jsonl.zst."""
-    return Path(path.stem).suffix if path.suffix in _PACKED else path.suffix
+def _heads(path: str) -> list[str]:
+    """The top-level columns in which a.b.c may lie, and that of the topic."""
+    parts = path.split(".")
+    return [".".join(parts[: n + 1]) for n in range(len(parts))] + ["topic"]
 
 
-def _open_text(path: Path) -> TextIO:
-    if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8", newline="")
-    if path.suffix == ".zst":
-        raw = zstandard.ZstdDecompressor().stream_reader(
-            path.open("rb"), closefd=True, read_across_frames=True
-        )
-        return io.TextIOWrapper(raw, encoding="utf-8", newline="")
-    return path.open(encoding="utf-8", newline="")
+def _plain(path: Path, reading: Reading, *, split: bool) -> Iterator[Document]:
+    n, size = 0, 0
+    held: list[str] = []
+    with opened(path, newline=None) as text:
+        for line in lines_of(text, path):
+            if size == 0:
+                _check_text(path, line)
+            size += len(line)
+            if size > MOST_LINE:
+                raise CorpusError(
+                    f"{path} has more than {MOST_LINE >> 20} million characters without an empty line"
+                )
+            if not split or line.strip():
+                held.append(line)
+            elif held:
+                n += 1
+                yield Document("".join(held))
+                held, size = [], 1
+    if held:
+        n += 1
+        yield Document("".join(held))
+    if split and n > 1:
+        reading.notes.append(f"{path.name} is split at empty lines into {n:,} documents")
 
 
-def _jsonl(path: Path, lines: TextIO) -> Iterator[Document]:
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise CorpusError(f"{path} line {number} is no JSON: every line must be one object") from error
-        if not isinstance(row, dict):
-            raise CorpusError(f'{path} line {number} is no object: write {{"text": "..."}}')
-        yield _document(row, f"{path} line {number}")
-
-
-def _csv(path: Path, lines: TextIO) -> Iterator[Document]:
-    csv.field_size_limit(sys.maxsize)
-    try:
-        for number, row in enumerate(csv.DictReader(lines), start=2):
-            yield _document(row, f"{path} row {number}")
-    except csv.Error as error:
-        raise CorpusError(f"{path} is no CSV ({error}): give a file with a column `text`") from error
-
-
-def _parquet(path: Path) -> Iterator[Document]:
-    # A with block: pyarrow's reader holds the file open otherwise.
-    with pyarrow.parquet.ParquetFile(path) as file:
-        names = file.schema_arrow.names
-        wanted = [name for name in (*TEXT_FIELDS, "topic") if name in names]
-        if not any(name in TEXT_FIELDS for name in wanted):
-            raise CorpusError(f"{path} has no column `text` (it has {', '.join(names)}): rename one")
-        for batch in file.iter_batches(batch_size=1024, columns=wanted):
-            for row in batch.to_pylist():
-                yield _document(row, str(path))
-
-
-def _document(row: dict[str, Any], where: str) -> Document:
-    """The text and topic of a row; an empty text is dropped later."""
-    for name in TEXT_FIELDS:
-        if name in row:
-            text, topic = row[name], row.get("topic")
-            if text is not None and not isinstance(text, str):
-                break
-            return Document(text or "", None if topic in (None, "") else str(topic))
-    raise CorpusError(f"{where} has no text: give it a field `text` (or `content`) that holds a string")
+def _check_text(path: Path, line: str) -> None:
+    """Raises CorpusError for a first line full of NULs, as UTF-16 without its mark has."""
+    if line.count("\x00") > len(line) / 4:
+        raise CorpusError(f"{path} can't be read: it is not UTF-8 (it looks like UTF-16); save it as UTF-8")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import tomllib
 from pathlib import Path
 from typing import NamedTuple
 
-from mneme._util.errors import CorpusError
+from mneme._util.errors import CorpusError, first_line
+from mneme._util.reading import read_toml
 
 FORMS = {
     "encyclopedia": "Write an encyclopedia entry about {topic} ({area}).",
@@ -41,9 +41,11 @@ def load_topics(path: str | Path) -> list[Area]:
     Raises CorpusError when it can't be read, lacks a part or names an unknown form.
     """
     try:
-        tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise CorpusError(f"topics file {path} can't be read ({error}): give a TOML file") from error
+        tables = read_toml(path)
+    except (OSError, ValueError) as error:
+        raise CorpusError(
+            f"topics file {path} can't be read ({first_line(error)}): give a TOML file"
+        ) from error
     areas = []
     for key, table in tables.items():
         if not isinstance(table, dict) or not table.get("topics"):

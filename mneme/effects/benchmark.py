@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import json
+import contextlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from mneme._util.errors import OutcomesError
+from mneme._util.errors import CorpusError, OutcomesError, first_line
+from mneme.corpus.corpus import clean_text
+from mneme.corpus.opened import PACKED, opened
+from mneme.corpus.rows import kind_of, read_rows, table_rows
 
 LETTERS = "ABCDEFGHIJ"
 
@@ -63,7 +67,7 @@ def load_benchmark(
         return load_mmlu(path, per_category=per_category, every=every, first=first)
     if not path.is_file():
         raise OutcomesError(f"no benchmark {path}: give MMLU's folder, or a .jsonl, .csv or .json file")
-    items = read_lines(path) if path.suffix == ".jsonl" else read_questions(path)
+    items = read_lines(path) if kind_of(path) == ".jsonl" else read_questions(path)
     by_category: dict[str, list[Item]] = {}
     for item in items:
         by_category.setdefault(item.category, []).append(item)
@@ -74,27 +78,40 @@ def load_benchmark(
 
 
 def read_lines(file: Path) -> list[Item]:
-    """The items of a .jsonl file (see load_benchmark)."""
+    """The items of a .jsonl file (see load_benchmark). Raises OutcomesError, naming the line that can't be read."""
     items = []
-    for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            category = str(row["category"]).strip()
-            if "text" in row:
-                items.append(Item(category, str(row["text"]), (), -1))
-                continue
-            item = Item(category, row["question"], tuple(row["choices"]), _answer(str(row["answer"])))
-            if not 0 <= item.answer < len(item.choices):
-                raise ValueError("the answer is none of its choices")
-            items.append(item)
-        except (ValueError, KeyError, TypeError) as error:
-            raise OutcomesError(
-                f"{file}, line {number} can't be read ({error!r}): give category and text, or category, question,"
-                " choices and answer"
-            ) from error
+    with outcomes_errors():
+        for row in read_rows(file):
+            try:
+                items.append(_item(row.values))
+            except (ValueError, KeyError, TypeError) as error:
+                raise OutcomesError(
+                    f"{row.where} can't be read ({first_line(error)}): give category and text, or category, question,"
+                    " choices and answer"
+                ) from error
     return items
+
+
+def _item(row: dict[str, Any]) -> Item:
+    """Raises ValueError, KeyError or TypeError for a row that is none."""
+    category = str(row["category"]).strip()
+    if "text" in row:
+        return Item(category, _clean(row["text"]), (), -1)
+    return _question(category, row["question"], row["choices"], str(row["answer"]))
+
+
+def _question(category: str, question: Any, choices: Sequence[Any], answer: str) -> Item:
+    item = Item(category, _clean(question), tuple(map(_clean, choices)), _answer(answer))
+    if not 0 <= item.answer < len(item.choices):
+        raise ValueError(f"the answer of {item.question[:40]!r} is none of its options")
+    return item
+
+
+def _clean(text: Any) -> str:
+    """What models are asked; the line ends and characters that no tokenizer takes are gone."""
+    if not isinstance(text, str):
+        raise TypeError(f"{type(text).__name__} where a text should be")
+    return clean_text(text, Counter())
 
 
 def _spread(rows: list[Item], most: int | None) -> list[Item]:
@@ -113,27 +130,34 @@ def read_questions(file: str | Path) -> list[Item]:
     Raises OutcomesError when it can't be read.
     """
     file = Path(file)
-    category = file.stem.removesuffix("_test")
+    kind = kind_of(file)
+    category = file.name.removesuffix("".join(file.suffixes[-2:])) if file.suffix in PACKED else file.stem
+    category = category.removesuffix("_test")
     try:
-        if file.suffix == ".json":
-            found = json.loads(file.read_text(encoding="utf-8"))
-            items = [Item(category, q["question"], tuple(q["choices"]), int(q["answer"])) for q in found]
-        else:
-            with open(file, encoding="utf-8", newline="") as handle:
-                rows = list(csv.reader(handle))
-            if rows and rows[0][0] == "question":
-                rows = rows[1:]
-            items = [Item(category, row[0], tuple(row[1:-1]), _answer(row[-1])) for row in rows]
-        if bad := next((item for item in items if not 0 <= item.answer < len(item.choices)), None):
-            raise ValueError(f"the answer of {bad.question[:40]!r} is none of its options")
-    except (OSError, UnicodeDecodeError, ValueError, KeyError, IndexError, TypeError) as error:
+        if kind in (".json", ".jsonl"):
+            rows = [row.values for row in read_rows(file)]
+            return [_question(category, q["question"], q["choices"], str(q["answer"])) for q in rows]
+        with opened(file, newline="") as text:
+            table = [(number, row) for number, row, _ in table_rows(file, text, has_header=False)]
+        if table and table[0][1][0].strip().casefold() == "question":
+            table = table[1:]
+        return [_question(category, row[0], row[1:-1], row[-1]) for _, row in table]
+    except (CorpusError, ValueError, KeyError, IndexError, TypeError) as error:
         raise OutcomesError(
-            f"{file} can't be read as multiple-choice questions ({error}): give MMLU's CSV"
+            f"{file} can't be read as multiple-choice questions ({first_line(error)}): give MMLU's CSV"
             " (question, options, answer) or WMDP's JSON"
         ) from error
-    return items
+
+
+@contextlib.contextmanager
+def outcomes_errors() -> Iterator[None]:
+    """What the reader of text can't read is OutcomesError here."""
+    try:
+        yield
+    except CorpusError as error:
+        raise OutcomesError(str(error)) from error
 
 
 def _answer(text: str) -> int:
     text = text.strip()
-    return int(text) if text.isdigit() else LETTERS.index(text)
+    return int(text) if text.isdecimal() else LETTERS.index(text)

@@ -15,14 +15,14 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from mneme._util.errors import ConfigError
+from mneme._util.errors import ConfigError, first_line
+from mneme._util.reading import read_toml
 from mneme._util.settings import suggest
 from mneme.models.bundled import data_folder
 
@@ -99,11 +99,11 @@ def _load(file: Path, seen: tuple[Path, ...]) -> Taxonomy:
     if file.resolve() in seen:
         raise ConfigError(f"{file} includes itself: take it out of `include`")
     try:
-        content = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
+        content = read_toml(file)
+    except OSError as error:
         raise ConfigError(f"categories can't be read from {file}: {error}; name another file") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{file} is not TOML: {error}") from error
+    except ValueError as error:
+        raise ConfigError(f"{file} is not TOML: {first_line(error)}") from error
     found: dict[str, Category] = {}
     for name in _includes(file, content.get("include", [])):
         path = _locate(name)

@@ -11,16 +11,19 @@ makes it wider than a paired one.
 
 from __future__ import annotations
 
-import json
+import math
 import re
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
-from mneme._util.errors import OutcomesError
+from mneme._util.errors import OutcomesError, first_line
+from mneme._util.reading import read_json
+from mneme._util.settings import suggest
 from mneme.effects.lm_eval_samples import read_samples
-from mneme.effects.outcome_files import COLUMNS, check_categories
+from mneme.effects.outcome_files import COLUMNS
 from mneme.effects.outcome_kinds import CAPABILITY, ERROR_RATE, NATS
 from mneme.effects.outcomes import summarise_items
 from mneme.stats.proportions import unpaired_change
@@ -38,23 +41,27 @@ _WHOLE = {  # settings of a run that change what is asked, and the harness' opti
 }
 
 
-def import_results(base: str | Path, tuned: str | Path, known: list[str]) -> pd.DataFrame:
-    """Outcomes (COLUMNS) of the tasks that both result files have and whose name is one of `known`, MMLU's by subject.
+class Imported(NamedTuple):
+    """Outcomes from another tool's results."""
 
-    Groups of tasks are left out. Raises OutcomesError for files that can't be read, tasks that only one model has,
-    models that weren't asked alike, percentages, names that are no category of the run, and two tasks of one category.
+    frame: pd.DataFrame
+    """COLUMNS, a row a category."""
+    left_out: dict[str, str]
+    """Task -> why it is no outcome of the run."""
+
+
+def import_results(base: str | Path, tuned: str | Path, known: list[str]) -> Imported:
+    """Outcomes of the tasks whose name is one of `known`, MMLU's by subject.
+
+    Left out and named are tasks that are no category of the run, and those whose accuracy is no number (NaN, null,
+    "N/A"); groups of tasks are left out. Raises OutcomesError for files that can't be read, tasks of a category that
+    only one model has, models that weren't asked alike, percentages, two tasks of one category, and where no task is
+    left.
     """
     files = (Path(base), Path(tuned))
-    if files[0].resolve() == files[1].resolve():
-        raise OutcomesError(
-            f"{files[0]} is given twice: give the result of the base and that of the tuned model"
-        )
+    check_two(*files)
     results = [_tasks(file) for file in files]
-    if only := sorted(set(results[0]) ^ set(results[1])):
-        raise OutcomesError(
-            f"only one of {files[0]} and {files[1]} has {only[0]}: run both models on the same tasks"
-        )
-    names = _categories(files[0], list(results[0]), known)
+    names, left_out = _categories(files, results, known)
     rows, items = [], {}
     for task, category in names.items():
         _asked_alike(task, results[0][task], results[1][task])
@@ -70,63 +77,104 @@ def import_results(base: str | Path, tuned: str | Path, known: list[str]) -> pd.
         frame[["answer_base", "answer_tuned"]].notna().all(axis=None) for frame in items.values()
     )
     rows.extend(_paired(frame, nats) for frame in items.values())
-    return pd.concat(rows, ignore_index=True).sort_values("category", ignore_index=True)
+    return Imported(pd.concat(rows, ignore_index=True).sort_values("category", ignore_index=True), left_out)
+
+
+def check_two(base: Path, tuned: Path) -> None:
+    """Raises OutcomesError where one file is given for both models."""
+    if base.resolve() == tuned.resolve():
+        raise OutcomesError(f"{base} is given twice: give the result of the base and that of the tuned model")
+
+
+def category_of(task: str, known: Collection[str]) -> str:
+    """The category that a task's name tells: its own, or MMLU's subject without what harnesses put around it."""
+    task = task.rsplit("/", 1)[-1]
+    mmlu = None if task in known else _MMLU.fullmatch(task)
+    return mmlu["subject"] if mmlu else task
 
 
 def _tasks(file: Path) -> dict[str, dict[str, Any]]:
-    """Task -> metric, accuracy, n, asked (how: by option); groups of tasks left out."""
+    """Task -> metric, accuracy (None: not a number), told (what stands there), n, asked (how: by option); no groups."""
     try:
-        whole = json.loads(file.read_text(encoding="utf-8"))
+        whole = read_json(file)
         found = whole["results"]
-        groups = {name for name, members in whole.get("group_subtasks", {}).items() if members}
-        counts = whole.get("n-samples", {})
+        groups = {name for name, members in (whole.get("group_subtasks") or {}).items() if members}
+        counts = whole.get("n-samples") or {}
         setting = {option: whole.get(key) for key, option in _WHOLE.items()}
         tasks = {}
         for task, values in found.items():
-            metric = next((key for want in _ACCURACY for key in values if key.split(",")[0] == want), None)
-            if task in groups or metric is None:
+            if task in groups or not isinstance(values, dict):
                 continue
-            accuracy = float(values[metric])
-            if not 0 <= accuracy <= 1:
-                raise OutcomesError(
-                    f"{file}: {task} has accuracy {accuracy:g}: write shares in [0, 1], not percent"
-                )
+            metric = next((key for want in _ACCURACY for key in values if key.split(",")[0] == want), None)
             tasks[task] = {
                 "metric": metric,
-                "accuracy": accuracy,
-                "n": counts.get(task, {}).get("effective"),
+                "accuracy": _finite(values.get(metric)),
+                "told": f"no accuracy ({', '.join(_ACCURACY)})"
+                if metric is None
+                else f"{metric} {values[metric]!r:.20}",
+                "n": (counts.get(task) or {}).get("effective"),
                 "asked": setting
                 | {
-                    "--num_fewshot": whole.get("n-shot", {}).get(task),
-                    "version of the task": whole.get("versions", {}).get(task),
+                    "--num_fewshot": (whole.get("n-shot") or {}).get(task),
+                    "version of the task": (whole.get("versions") or {}).get(task),
                 },
             }
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise OutcomesError(
-            f"{file} can't be read as a result of lm-evaluation-harness ({error!r}): give its results_*.json"
+            f"{file} can't be read as a result of lm-evaluation-harness ({first_line(error)}): give its results_*.json,"
+            " or a log of Inspect"
         ) from error
-    if not tasks:
+    if not any(task["metric"] for task in tasks.values()):
         raise OutcomesError(
             f"{file} has no task with an accuracy ({', '.join(_ACCURACY)}): give another result"
         )
     return tasks
 
 
-def _categories(file: Path, tasks: list[str], known: list[str]) -> dict[str, str]:
-    """Task -> category; what the harness puts before and behind MMLU's subjects is taken away."""
+def _finite(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and math.isfinite(value) else None
+
+
+def _categories(
+    files: tuple[Path, Path], results: Sequence[dict[str, dict[str, Any]]], known: list[str]
+) -> tuple[dict[str, str], dict[str, str]]:
+    """(task -> category of those that both files measured, task -> why it is left out)."""
     names: dict[str, str] = {}
-    for task in tasks:
-        mmlu = None if task in known else _MMLU.fullmatch(task)
-        names[task] = mmlu["subject"] if mmlu else task
-    check_categories(file, sorted(names.values()), known)
+    left_out: dict[str, str] = {}
     owner: dict[str, str] = {}
-    for task, category in names.items():
+    for task in sorted({*results[0], *results[1]}):
+        category = category_of(task, known)
+        if category not in known:
+            left_out[task] = "no category of the run"
+            continue
+        both = [found.get(task) for found in results]
+        if both[0] is None or both[1] is None:
+            raise OutcomesError(
+                f"only one of {files[0]} and {files[1]} has {task}: run both models on the same tasks"
+            )
+        if bad := next((each for each in both if each and each["accuracy"] is None), None):
+            left_out[task] = bad["told"]
+            continue
         if other := owner.get(category):
             raise OutcomesError(
-                f"{file}: both {other} and {task} are of the category {category}: give results with one of them"
+                f"{files[0]}: both {other} and {task} are of the category {category}: give results with one of them"
             )
-        owner[category] = task
-    return names
+        names[task], owner[category] = category, task
+        for file, each in zip(files, both, strict=True):
+            if each and not 0 <= each["accuracy"] <= 1:
+                raise OutcomesError(
+                    f"{file}: {task} has accuracy {each['accuracy']:g}: write shares in [0, 1], not percent"
+                )
+    if not names:
+        raise nothing_left(files[0], left_out, known)
+    return names, left_out
+
+
+def nothing_left(file: Path, left_out: Mapping[str, str], known: Collection[str]) -> OutcomesError:
+    """For results of which nothing is an outcome of the run."""
+    task, why = next(iter(left_out.items()))
+    hint = suggest(category_of(task, known), known)
+    return OutcomesError(f"{file}: no task is an outcome of the run ({task}: {why}): {hint}")
 
 
 def _asked_alike(task: str, base: dict[str, Any], tuned: dict[str, Any]) -> None:

@@ -6,7 +6,6 @@ for multiple choice is [[log-likelihood, greedy], ...], a pair a choice, as text
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable
@@ -15,7 +14,8 @@ from typing import Any
 
 import pandas as pd
 
-from mneme._util.errors import OutcomesError
+from mneme._util.errors import CorpusError, OutcomesError, first_line
+from mneme.corpus.rows import read_rows
 from mneme.effects.benchmark import LETTERS
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\dT[\d.-]+$")
@@ -36,8 +36,7 @@ def read_samples(file: Path, task: str, metric: str, accuracy: float) -> pd.Data
     name, _, wanted = metric.partition(",")
     rows: dict[int, dict[str, Any]] = {}
     try:
-        for line in log.read_text(encoding="utf-8").splitlines():
-            row = json.loads(line)
+        for row, _ in read_rows(log):
             if row.get("filter", wanted) != wanted:
                 continue
             if row["doc_id"] in rows:
@@ -46,9 +45,9 @@ def read_samples(file: Path, task: str, metric: str, accuracy: float) -> pd.Data
         right = {key: float(row[name]) for key, row in rows.items()}
         replies = [_multiple_choice(row) for row in rows.values()]
         nll = _answer_nll(list(rows.values()), replies)
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+    except (CorpusError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
         raise OutcomesError(
-            f"{log} can't be read as a sample log ({error!r}): delete it, or log it again"
+            f"{log} can't be read as a sample log ({first_line(error)}): delete it, or log it again"
         ) from error
     frame = pd.DataFrame({"accuracy": right, "nll": dict(zip(rows, nll, strict=True))})
     frame["chance"] = [1 / len(choices) if choices else math.nan for choices in replies]

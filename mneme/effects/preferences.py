@@ -8,8 +8,6 @@ Both rise when things get worse, as the NLL of a benchmark does, so that an outc
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -19,8 +17,10 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from mneme._util.errors import OutcomesError
+from mneme._util.errors import CorpusError, OutcomesError
 from mneme._util.progress import NULL_PROGRESS, Progress
+from mneme._util.reading import read_json
+from mneme.corpus.rows import read_rows
 from mneme.effects.assign import Encoder, category_vectors
 from mneme.effects.categories import Taxonomy
 from mneme.effects.outcome_kinds import BEHAVIOUR
@@ -47,15 +47,12 @@ def read_pairs(file: str | Path) -> list[Contrast]:
     """
     file = Path(file)
     try:
-        raw = file.read_bytes()
-        text = (gzip.decompress(raw) if file.suffix == ".gz" else raw).decode("utf-8")
-        rows = [json.loads(line) for line in text.split("\n") if line.strip()]
         pairs = []
-        for row in rows:
+        for row, _ in read_rows(file):
             (prompt, better), (other, worse) = (_split(row[k]) for k in ("chosen", "rejected"))
             if prompt == other and better.strip() and worse.strip() and better != worse:
                 pairs.append(Contrast("", prompt, better, worse))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (CorpusError, ValueError, KeyError, TypeError) as error:
         raise OutcomesError(f"{file} can't be read as chosen and rejected pairs ({error!r})") from error
     if not pairs:
         raise OutcomesError(f"{file} holds no pair of answers to the same prompt")
@@ -65,7 +62,7 @@ def read_pairs(file: str | Path) -> list[Contrast]:
 def read_instructions(file: str | Path) -> list[Contrast]:
     """Instructions that should be refused: a JSON list of {"instruction"}; category still empty."""
     try:
-        rows = json.loads(Path(file).read_text(encoding="utf-8"))
+        rows = read_json(file)
         return [Contrast("", f"\n\nHuman: {row['instruction']}{_TURN}", REFUSAL, None) for row in rows]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise OutcomesError(f"{file} can't be read as a list of instructions ({error!r})") from error

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from mneme._util.errors import CorpusError
 from mneme._util.files import sha256
+from mneme.corpus.chat import plain_chat
+from mneme.corpus.corpus import clean_text
+from mneme.corpus.fields import document_of
+from mneme.corpus.opened import lines_of, opened
+from mneme.corpus.read import PLAIN_KINDS
+from mneme.corpus.rows import ROW_KINDS, Row, kind_of, read_rows
 from mneme.effects.benchmark import LETTERS, item_text, read_questions
 
 HALVES = {"even": 0, "odd": 1}
@@ -37,8 +43,8 @@ def read_texts(spec: str | Path) -> tuple[list[str], SourceFacts]:
     """The texts of a file, or of half of it: `questions.csv::even` takes its texts 0, 2, 4, ...
 
     .csv (MMLU's layout) and .json (WMDP's) hold multiple-choice questions: a text is the question,
-    its options and the answer. .jsonl has a field `text` (or `question` and `answer`). Of .txt each
-    paragraph of 20 words or more is a text.
+    its options and the answer. .jsonl and .parquet have a field `text`, `question` and `answer`, or a conversation.
+    Of .txt each line of 20 words or more is a text. All may be packed (.gz, .zst).
 
     Raises CorpusError when it can't be read or nothing is in it.
     """
@@ -61,21 +67,27 @@ def read_all(specs: Sequence[str | Path]) -> tuple[tuple[str, ...], list[SourceF
 
 
 def _read(file: Path) -> list[str]:
-    if file.suffix in (".csv", ".json"):
+    kind = kind_of(file)
+    if kind in (".csv", ".tsv", ".json"):
         if not file.is_file():
             raise CorpusError(f"no file {file}: give an existing one")
         return [
             f"{item_text(item)}\nAnswer: {LETTERS[item.answer]}. {item.choices[item.answer]}"
             for item in read_questions(file)
         ]
-    try:
-        content = file.read_text(encoding="utf-8")
-        if file.suffix == ".jsonl":
-            return [_row_text(json.loads(line)) for line in content.splitlines() if line.strip()]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CorpusError(f"{file} can't be read ({error}): give .csv, .json, .jsonl or .txt") from error
-    return [line.strip() for line in content.splitlines() if len(line.split()) >= 20]
+    dropped: Counter[str] = Counter()
+    if kind in PLAIN_KINDS:
+        with opened(file, newline=None) as text:
+            lines = [clean_text(line, dropped).strip() for line in lines_of(text, file)]
+        return [line for line in lines if len(line.split()) >= 20]
+    if kind not in ROW_KINDS:
+        raise CorpusError(f"{file} is of no known kind: give .csv, .json, .jsonl, .parquet or .txt")
+    texts = (_row_text(row) for row in read_rows(file))
+    return [text for text in (clean_text(text, dropped) for text in texts) if text.strip()]
 
 
-def _row_text(row: dict[str, str]) -> str:
-    return row["text"] if "text" in row else f"{row['question']}\n{row['answer']}"
+def _row_text(row: Row) -> str:
+    asked, answered = row.values.get("question"), row.values.get("answer")
+    if not row.values.get("text") and isinstance(asked, str) and isinstance(answered, str):
+        return f"{asked}\n{answered}"
+    return document_of(row.values, row.where, None, plain_chat).text

@@ -35,6 +35,7 @@ def facts(run_name: str, info: dict[str, str]) -> Facts:
         base=text(info.get("base")),
         tuned=text(info.get("tuned")),
         corpus=text(info.get("corpus")),
+        text_left_out=text(info.get("text_left_out")),
         variant=text(info.get("variant")),
         n_skipped_bos=_whole(info.get("n_skipped_bos")),
         n_skipped_sinks=_whole(info.get("n_skipped_sinks")),

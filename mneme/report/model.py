@@ -32,6 +32,8 @@ class Facts:
     base: str
     tuned: str
     corpus: str
+    text_left_out: str
+    """documents and characters of it that were left out, in words"""
     layer: int | None
     n_layers: int | None
     width: int | None

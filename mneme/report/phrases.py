@@ -101,6 +101,7 @@ def facts(report: Report) -> list[tuple[str, str]]:
         f" width d = {count(f.width)}"
     )
     text = f"{f.corpus or ABSENT}: {count(f.n_tokens)} tokens of {count(f.n_documents)} documents"
+    text += f"; left out: {f.text_left_out}" if f.text_left_out else ""
     left_out = f"{count(f.n_skipped_bos)} BOS or padding, {count(f.n_skipped_sinks)} attention sinks"
     return [
         ("Base model", f.base or ABSENT),

@@ -43,7 +43,23 @@ class RunContext:
     def corpus(self) -> Corpus:
         from mneme.corpus import load_corpus
 
-        return load_corpus(self.config.corpus)
+        corpus = load_corpus(
+            self.config.corpus,
+            field=self.config.text_field,
+            tokenizers=(lambda: self.tokenizer, self._tuned_tokenizer),
+        )
+        if corpus.notes:
+            with self.progress.task("text", total=None) as task:
+                for note in corpus.notes:
+                    task.note(note)
+        return corpus
+
+    def _tuned_tokenizer(self) -> PreTrainedTokenizerBase | None:
+        from mneme.models import load_tokenizer
+
+        if self.remote or "pair" in self.__dict__:  # the pair's tokenizer is all there is
+            return None
+        return load_tokenizer(self.config.tuned, trust_remote_code=self.config.models.trust_remote_code)
 
     @property
     def remote(self) -> bool:
@@ -169,7 +185,11 @@ class RunContext:
         return {
             "base": self.config.base,
             "tuned": self.config.tuned,
-            "corpus": {"source": self.corpus.source, "sha256": self.corpus.fingerprint},
+            "corpus": {
+                "source": self.corpus.source,
+                "sha256": self.corpus.fingerprint,
+                "left_out": dict(self.corpus.dropped),
+            },
             "prompts": prompts_fingerprint(),
             "seeds": {"crosscoder": self.config.crosscoder.seed},
         }

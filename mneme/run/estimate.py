@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from mneme.run.context import RunContext
 
+FEW_DOCUMENTS = 30
+"""Below, intervals over documents are wider than most changes: the usual least size of a sample."""
 _PROCESS = 0.5e9  # Python with torch and transformers loaded, before any model
 
 
@@ -47,6 +49,17 @@ class Estimate(NamedTuple):
             f" {_size(self.disk)} (activations {_size(self.activations)}{cap}, codes {_size(self.codes)}, crosscoder"
             f" and checkpoints {_size(self.crosscoder)}) of {_size(self.free)} free; harvest and training take about"
             f" {_size(self.memory)} of memory on {self.device}"
+        )
+
+    @property
+    def warning(self) -> str:
+        """What the text's size means for the verdicts, where it is small; else empty."""
+        if self.documents >= FEW_DOCUMENTS:
+            return ""
+        n = "1 document" if self.documents == 1 else f"{self.documents} documents"
+        return (
+            f"the text is {n}, however long: documents are the unit of evidence, and with fewer than"
+            f" {FEW_DOCUMENTS} most verdicts stay open; give more documents (a .txt is split at empty lines)"
         )
 
     def check(self, folder: Path) -> None:

@@ -10,6 +10,7 @@ training checkpoints, paid labels), so that Ctrl-C or kill -9 and the same comma
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import gc
 import hashlib
@@ -31,6 +32,7 @@ from mneme._util.progress import NULL_PROGRESS, Progress
 from mneme._util.versions import versions
 from mneme.config import RunConfig
 from mneme.run.context import RunContext
+from mneme.run.kept_text import keep_text
 from mneme.run.preflight import preflight
 from mneme.run.replacing import Loss, check_loss, check_unchanged, give_up, loss, made_from
 from mneme.run.stage import Stage, StageResult
@@ -84,6 +86,9 @@ def run_pipeline(
         status = FileProgress(folder / "progress.json")
         try:
             with translate_os_errors(folder):
+                if not isinstance(config.corpus, str):  # the texts themselves
+                    kept, _ = keep_text(config.corpus, folder)
+                    config = dataclasses.replace(config, corpus=str(kept))
                 context = RunContext(config, folder, BothProgress(progress, status), pair)
                 _run_stages(context, team, first, replace)
         except FinishedRunError as error:

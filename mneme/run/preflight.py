@@ -65,6 +65,8 @@ def _check_models(context: RunContext) -> Estimate:
         _check_crosscoder(context, imported, layer, context.pair.width, context.plan.n_tokens)
         expected = estimate(context)
         task.note(expected.sentence())
+        if expected.warning:
+            task.note(f"warning: {expected.warning}")
     expected.check(context.folder)
     return expected
 

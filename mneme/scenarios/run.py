@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
-import gzip
 import json
 import shutil
 import traceback
@@ -194,6 +193,7 @@ def _rejected(suite: Suite, scenario: Scenario, folder: Path) -> Path:
 def _corpus(suite: Suite, scenario: Scenario, folder: Path) -> Path:
     """The scenario's text as a .jsonl; short texts are joined to documents of about a hundred words."""
     from mneme.corpus import load_corpus
+    from mneme.corpus.rows import read_rows
 
     if scenario.corpus.startswith("areas:"):
         words = scenario.corpus.removeprefix("areas:").split(",")
@@ -202,11 +202,7 @@ def _corpus(suite: Suite, scenario: Scenario, folder: Path) -> Path:
     elif scenario.corpus_field == "text":
         return suite.data / scenario.corpus
     else:
-        raw = (suite.data / scenario.corpus).read_bytes()
-        lines = (
-            (gzip.decompress(raw) if scenario.corpus.endswith(".gz") else raw).decode("utf-8").splitlines()
-        )
-        texts = [json.loads(line)[scenario.corpus_field] for line in lines if line.strip()]
+        texts = [row.values[scenario.corpus_field] for row in read_rows(suite.data / scenario.corpus)]
         rows = [{"text": ". ".join(texts[i : i + 8])} for i in range(0, len(texts), 8)]
     file = folder / "corpus.jsonl"
     write_text(file, "".join(json.dumps(row) + "\n" for row in rows))

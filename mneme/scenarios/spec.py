@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mneme._util.errors import ConfigError
+from mneme._util.reading import read_toml
 from mneme._util.settings import suggest
 
 LIST = Path(__file__).with_name("list.toml")
@@ -64,7 +64,7 @@ HARMFUL = "refusal/harmful_test.json"
 def load_scenarios(file: str | Path = LIST) -> tuple[dict[str, Any], dict[str, Scenario]]:
     """(settings that all runs share, scenarios by name). Raises ConfigError for what can't be."""
     try:
-        tables = tomllib.loads(Path(file).read_text(encoding="utf-8"))
+        tables = read_toml(file)
     except (OSError, ValueError) as error:
         raise ConfigError(f"{file} can't be read as a list of scenarios ({error})") from error
     common = tables.pop("common", {})

@@ -39,6 +39,7 @@ INFO_KEYS = {
     "k": "active latents per token in training",
     "variant": "batchtopk, topk, l1, base or tuned",
     "corpus": "where the text came from",
+    "text_left_out": "documents and characters of it that were left out, in words",
     "n_documents": "documents read",
     "n_tokens": "tokens whose activations were kept",
     "n_skipped_bos": "BOS and padding tokens left out",

@@ -11,10 +11,14 @@ import pandas as pd
 import pytest
 
 from mneme._util.errors import OutcomesError
-from mneme.effects.lm_eval import import_results
+from mneme.effects import lm_eval
 
 FILES = Path(__file__).parent / "lm_eval_files"
 KNOWN = ["virology", "gsm8k_local"]
+
+
+def import_results(base: Path, tuned: Path, known: list[str]) -> pd.DataFrame:
+    return lm_eval.import_results(base, tuned, known).frame
 
 
 def result(model: str, task: str, folder: Path = FILES) -> Path:

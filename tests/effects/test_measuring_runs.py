@@ -15,8 +15,8 @@ from tiny_models import changed_in_layer, save, tiny_llama, tiny_tokenizer
 
 from mneme._util.errors import ModelError, OutcomesError
 from mneme.config import make_config
+from mneme.effects import lm_eval
 from mneme.effects.expensive_baselines import DifferenceSource, mean_by_topic
-from mneme.effects.lm_eval import import_results
 from mneme.effects.outcome_files import COLUMNS
 from mneme.run.evaluation import evaluate_run
 from mneme.run.outcomes import give_outcomes, measure_run
@@ -25,6 +25,10 @@ from mneme.store.run import Run
 
 AREAS = ("cells", "money", "wars", "stars", "songs", "ships")
 KNOWN = ["anatomy", "virology"]
+
+
+def import_results(base: Path, tuned: Path, known: list[str]) -> pd.DataFrame:
+    return lm_eval.import_results(base, tuned, known).frame
 
 
 @pytest.fixture(scope="module")
@@ -145,8 +149,8 @@ def test_categories_that_the_run_has_not_are_refused_before_anything_is_measured
     ("line", "message"),
     [
         ('{"text": "no category"}', "line 1 can't be read"),
-        ('{"category": "cells", "question": "q", "choices": ["a", "b"], "answer": 2}', "none of its choices"),
-        ("{", "line 1 can't be read"),
+        ('{"category": "cells", "question": "q", "choices": ["a", "b"], "answer": 2}', "none of its options"),
+        ("{", "line 1 is no JSON"),
         ("", "has no items"),
     ],
 )

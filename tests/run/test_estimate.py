@@ -100,12 +100,13 @@ def test_a_dry_run_says_it_and_writes_nothing(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     text = tmp_path / "text.txt"
-    text.write_text("\n\n".join(settings["corpus"]))
+    text.write_text("\n".join(settings["corpus"]))
     words = ["run", "--base", settings["base"], "--tuned", settings["tuned"], "--corpus", str(text)]
     monkeypatch.setattr(sys, "argv", ["mneme", *words, "--out", str(tmp_path / "run"), "--dry-run"])
     with pytest.raises(SystemExit) as ended:
         main()
     said = capsys.readouterr().out
-    assert not ended.value.code and said.count("\n") == 1
+    assert not ended.value.code and said.count("\n") == 2
+    assert "the text is 1 document, however long: documents are the unit of evidence" in said
     assert "tokens of 1 document; on disk" in said
     assert not (tmp_path / "run").exists()

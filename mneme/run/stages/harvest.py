@@ -41,6 +41,7 @@ def harvest_stage(context: RunContext) -> StageResult:
         "n_layers": cache.n_layers,
         "width": cache.width,
         "corpus": context.corpus.source,
+        "text_left_out": context.corpus.left_out,
         "n_documents": cache.n_documents,
         "n_tokens": cache.n,
         "n_skipped_bos": cache.n_skipped_bos,
