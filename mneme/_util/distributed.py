@@ -8,7 +8,6 @@ Without torchrun there is one rank, rank 0. What is called a collective here mus
 from __future__ import annotations
 
 import datetime
-import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -17,6 +16,7 @@ import torch
 import torch.distributed as dist
 
 from mneme._util.errors import ConfigError, MnemeError
+from mneme._util.ranks_started import whole_variable
 
 T = TypeVar("T")
 
@@ -29,13 +29,13 @@ def join() -> None:
     Raises ConfigError for more processes than GPUs.
     """
     if torch.cuda.is_available():
-        here, gpus = int(os.environ.get("LOCAL_WORLD_SIZE", "1")), torch.cuda.device_count()
+        here, gpus = whole_variable("LOCAL_WORLD_SIZE", 1), torch.cuda.device_count()
         if here > gpus:
             raise ConfigError(
                 f"{here} processes were started on this machine, which has {gpus} GPUs: give torchrun"
                 f" --nproc-per-node {gpus}, or set CUDA_VISIBLE_DEVICES= to work without GPUs"
             )
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(whole_variable("LOCAL_RANK", 0))
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=_PATIENCE)
 
 

@@ -52,13 +52,26 @@ def translate_os_errors(path: Path) -> Iterator[None]:
             raise DiskFullError(
                 f"no space left where {path} lies: free some, then run the same command again"
             ) from error
-        if number in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR):
+        if number in (errno.EACCES, errno.EROFS, errno.EPERM, errno.ENOTDIR, errno.ELOOP):
             raise RunError(f"{path} can't be written: make it writable, or work in another folder") from error
         raise
 
 
 def check_place(folder: Path) -> None:
     """Raises RunError where the folder is not there and can't be made, or can't be written; makes nothing."""
+    try:
+        broken = folder.is_symlink() and not folder.exists()
+        no_folder = folder.exists() and not folder.is_dir()
+    except OSError as error:  # a name of hundreds of characters
+        raise RunError(
+            f"{str(folder)[:60]}... can't be a folder ({error.strerror}): name another one"
+        ) from error
+    if no_folder:
+        raise RunError(f"{folder} is no folder: name another one with --out")
+    if broken:
+        raise RunError(
+            f"{folder} is a link to nothing ({os.readlink(folder)}): name another folder with --out"
+        )
     existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK | os.X_OK):
         raise RunError(f"{folder} can't be written: make it writable, or work in another folder")

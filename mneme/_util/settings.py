@@ -90,10 +90,16 @@ def from_mapping(cls: type[T], values: Mapping[str, Any], section: str) -> T:
         if key not in known:
             name = _dotted(section, key)
             raise ConfigError(f"unknown setting {one_line(name)}: {suggest(key, known)}", name)
-    try:
-        return cls(**values)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+    values = dict(values)
+    while True:
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+        whole = first["input"]
+        if first["type"] != "int_type" or not isinstance(whole, float) or not whole.is_integer():
+            break
+        values[str(first["loc"][0])] = int(whole)  # 1e4, as people write ten thousand
     key = str(first["loc"][0]) if first["loc"] else ""
     if first["type"] in ("value_error", "assertion_error"):  # the section's own checks
         raise ConfigError(f"[{section}] {first['ctx']['error']}", section)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 
+import typer
 from rich.markup import escape
 
 from mneme._util.errors import MnemeError
@@ -21,8 +22,10 @@ from mneme.cli import (  # noqa: F401 - each registers its commands on `app`
     make,
     outcomes,
     scenarios,
+    upkeep,
 )
 from mneme.cli.common import FIRST, app, err
+from mneme.cli.repeated import check_repeated
 
 __all__ = ["app", "main"]
 
@@ -33,6 +36,7 @@ def main() -> None:
     # compiled loops need between two products.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     try:
+        check_repeated(typer.main.get_command(app), sys.argv[1:])
         code = app(standalone_mode=False)
     except MnemeError as error:
         if FIRST:
@@ -48,6 +52,9 @@ def main() -> None:
             _stopped()
         if not hasattr(error, "format_message"):
             raise
+        if type(error).__name__ == "NoArgsIsHelpError":  # a group of commands alone: its help
+            error.show()  # type: ignore[attr-defined]
+            sys.exit(2)
         _say(f"{error.format_message()} (see mneme --help)")
         sys.exit(getattr(error, "exit_code", 2))
     if code == 130:  # Typer turns Ctrl-C into this exit code

@@ -13,7 +13,9 @@ from rich.table import Table
 
 from mneme._util.errors import UserError
 from mneme.cli.common import (
+    ANALYSE,
     DEMO,
+    LOOK,
     CorpusOption,
     OutOption,
     PortOption,
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from mneme.config import RunConfig
 
 
-@app.command()
+@app.command(rich_help_panel=ANALYSE)
 def demo(
     folder: OutOption = DEMO,
     quick: Annotated[
@@ -63,7 +65,7 @@ def demo(
         _serve_alone(folder, port, evidence=evidence)
 
 
-@app.command()
+@app.command(rich_help_panel=ANALYSE)
 def run(
     config: Annotated[Path | None, typer.Argument(help="A TOML settings file.")] = None,
     base: Annotated[
@@ -80,6 +82,15 @@ def run(
     layer: Annotated[
         int | None, typer.Option(help="Read after this layer. [default: chosen by a profile of all layers]")
     ] = None,
+    intended: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A category that the tuning was meant to change: told apart from side effects; may be repeated."
+        ),
+    ] = None,
+    preset: Annotated[
+        str, typer.Option(help="quick, default or thorough; files, flags and --set go over it.")
+    ] = "default",
     folder: OutOption = Path("runs/diff"),
     settings: SetOption = None,
     replace: ReplaceOption = False,
@@ -92,8 +103,10 @@ def run(
 ) -> None:
     """Compare a base model with its tuned version: every stage, from activations to the report."""
     from mneme.config import make_config, read_config
+    from mneme.config.presets import over
+    from mneme.config.presets import preset as settings_of
 
-    values = read_config(config) if config else {}
+    values = over(settings_of(preset), read_config(config) if config else {})
     given = {"base": base, "tuned": tuned, "corpus": corpus, "text_field": text_field}
     flags = {key: value for key, value in given.items() if value is not None}
     values |= flags
@@ -101,6 +114,9 @@ def run(
     if layer is not None:
         values["harvest"] = {**values.get("harvest", {}), "layer": layer}
         origins["harvest.layer"] = "--layer"
+    if intended:
+        values["effects"] = {**values.get("effects", {}), "intended": intended}
+        origins["effects.intended"] = "--intended"
     made = make_config(values, settings or [], file=config, origins=origins)
     if dry_run:
         _estimate(made, folder, replace)
@@ -109,7 +125,7 @@ def run(
     out.print(f"Look at it: [bold]mneme dashboard {escape(str(folder))}[/]")
 
 
-@app.command(name="import")
+@app.command(name="import", rich_help_panel=ANALYSE)
 def import_crosscoder(
     crosscoder: Annotated[str, typer.Argument(help="A trained crosscoder: file, folder or hub id.")],
     base: Annotated[str, typer.Option(help="The model before.")],
@@ -131,7 +147,7 @@ def import_crosscoder(
     run_stages(made, folder, replace=replace)
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def dashboard(
     path: Annotated[Path, typer.Argument(help="A run, or a folder of runs.")] = Path("runs"),
     port: PortOption = 8501,
@@ -151,7 +167,7 @@ def dashboard(
         raise UserError(f"{path} is neither a run nor a folder of runs: make one with `mneme demo`")
 
 
-@app.command()
+@app.command(rich_help_panel=ANALYSE)
 def report(
     run_folder: RunArgument,
     folder: Annotated[Path | None, typer.Option("--out", "-o", help="[default: RUN/report]")] = None,
@@ -168,7 +184,7 @@ def report(
         refresh_manifest(run_folder)
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def info(
     path: Annotated[str, typer.Argument(help="A run's folder, or a model.")],
     trust: TrustOption = False,

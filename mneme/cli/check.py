@@ -11,13 +11,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from mneme._util.errors import ConfigError
-from mneme.cli.common import RunArgument, app, out
+from mneme.cli.common import EVIDENCE, RunArgument, app, out
 
 if TYPE_CHECKING:
     from mneme.store.run import Run
 
 
-@app.command()
+@app.command(rich_help_panel=EVIDENCE)
 def null(
     run_folder: RunArgument,
     benign: Annotated[
@@ -79,7 +79,7 @@ _STABILITY = {
 }
 
 
-@app.command()
+@app.command(rich_help_panel=EVIDENCE)
 def stability(
     run_folder: RunArgument,
     seeds: Annotated[int, typer.Option(help="How many other seeds to train.")] = 3,
@@ -100,7 +100,7 @@ def stability(
     out.print(shown)
 
 
-@app.command()
+@app.command(rich_help_panel=EVIDENCE)
 def power(
     run_folder: RunArgument,
     retrain: Annotated[
@@ -145,7 +145,7 @@ def _print_retrained(run_folder: Path) -> None:
     out.print(shown)
 
 
-@app.command("read-out")
+@app.command("read-out", rich_help_panel=EVIDENCE)
 def read_out(
     run_folder: RunArgument,
     dictionary: Annotated[
@@ -170,7 +170,7 @@ def read_out(
             out.print(shown)
 
 
-@app.command()
+@app.command(rich_help_panel=EVIDENCE)
 def causal(
     run_folder: RunArgument,
     latents: Annotated[
@@ -187,7 +187,7 @@ def causal(
         int,
         typer.Option(min=0, help="Findings patched one by one on the same text, the first ones; 0: none."),
     ] = 5,
-    seed: Annotated[int, typer.Option(help="Of the controls.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the controls.")] = 0,
 ) -> None:
     """Do the latents found make the predictions differ? Their change is patched out, and in."""
     from mneme._util.console import RichProgress

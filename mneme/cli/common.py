@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     help="What else did fine-tuning change? Compare a language model before and after.",
-    no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
@@ -31,6 +30,8 @@ out = Console(quiet=not FIRST, emoji=False)  # a model named x:B: is no picture
 err = Console(stderr=True)
 
 DEMO = Path("runs/demo")
+ANALYSE, EVIDENCE, MEASURE, MAKE, LOOK = "Analyse", "Evidence", "Measure", "Make", "Look"
+"""Groups of commands in `mneme --help`."""
 
 RunArgument = Annotated[Path, typer.Argument(metavar="RUN", help="The run's folder, e.g. runs/demo.")]
 OutOption = Annotated[Path, typer.Option("--out", "-o", help="The run's folder.")]
@@ -57,6 +58,7 @@ CorpusOption = Annotated[str, typer.Option(help="Text: bundled, a file, a folder
 
 @app.callback(invoke_without_command=True)
 def _root(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
     verbose: Annotated[
         bool,
@@ -68,6 +70,9 @@ def _root(
     _tell(logging.DEBUG if verbose else logging.WARNING)
     if version:
         out.print(mneme.__version__, highlight=False)
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        out.print(context.get_help())
         raise typer.Exit
 
 
@@ -100,11 +105,26 @@ def run_stages(config: RunConfig, folder: Path, first: str | None = None, *, rep
 
     pair = f"[bold]{escape(config.base)}[/] → [bold]{escape(config.tuned)}[/]"
     out.print(f"{pair} in {escape(str(folder))}", highlight=False)
+    before = _finished(folder) if first is None else None
     made = run_pipeline(config, folder, RichProgress(out), first=first, replace=replace)
     if not FIRST:
         raise typer.Exit
+    if before is not None and before == _finished(folder):
+        out.print("nothing to do: every stage was made from these settings and inputs before")
     print_summary(made)
     return made
+
+
+def _finished(folder: Path) -> list[object] | None:
+    """What each finished stage of a run took and was made from; None where there is no run."""
+    from mneme._util.errors import MnemeError
+    from mneme.store.queries.quality import stage_rows
+    from mneme.store.run import open_run
+
+    try:
+        return list(stage_rows(open_run(folder)))
+    except MnemeError:  # told by what comes next
+        return None
 
 
 def print_summary(run: Run) -> None:

@@ -11,10 +11,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from mneme.cli.common import RunArgument, app, out
+from mneme.cli.common import EVIDENCE, RunArgument, app, out
 
 
-@app.command()
+@app.command(rich_help_panel=EVIDENCE)
 def evidence(
     run_folder: RunArgument,
     only: Annotated[

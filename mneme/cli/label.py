@@ -9,14 +9,14 @@ from rich.markup import escape
 from rich.table import Table
 
 from mneme._util.errors import UserError
-from mneme.cli.common import RunArgument, SetOption, app, out, run_stages
+from mneme.cli.common import ANALYSE, RunArgument, SetOption, app, out, run_stages
 
 if TYPE_CHECKING:
     from mneme.interpret.label_config import LabelConfig
     from mneme.store.run import Run
 
 
-@app.command()
+@app.command(rich_help_panel=ANALYSE)
 def label(
     run_folder: RunArgument,
     model: Annotated[

@@ -10,10 +10,10 @@ from rich.markup import escape
 from rich.table import Table
 
 from mneme._util.vocabulary import CHANGED
-from mneme.cli.common import RunArgument, app, out
+from mneme.cli.common import LOOK, RunArgument, app, out
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def probe(
     run_folder: RunArgument,
     text: Annotated[str, typer.Option(help="What both models read, at most 512 tokens.")],
@@ -38,7 +38,7 @@ def probe(
     out.print(shown)
 
 
-@app.command()
+@app.command(rich_help_panel=LOOK)
 def compare(
     run_folder: RunArgument,
     other: Annotated[Path, typer.Argument(metavar="OTHER", help="The second run's folder.")],

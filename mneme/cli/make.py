@@ -9,15 +9,15 @@ import typer
 from rich.markup import escape
 
 from mneme._util.errors import ConfigError
-from mneme.cli.common import SetOption, TrustOption, app, out
+from mneme.cli.common import MAKE, SetOption, TrustOption, app, out
 
 corpus_app = typer.Typer(no_args_is_help=True, help="Make text to compare on.")
-app.add_typer(corpus_app, name="corpus")
+app.add_typer(corpus_app, name="corpus", rich_help_panel=MAKE)
 
 Texts = list[str] | None
 
 
-@app.command()
+@app.command(rich_help_panel=MAKE)
 def organism(
     method: Annotated[str, typer.Argument(help="rmu, npo, gradient_ascent, ablate or finetune.")],
     folder: Annotated[Path, typer.Option("--out", "-o", help="Where the tuned model goes.")],
@@ -33,7 +33,7 @@ def organism(
     measure: Annotated[
         Path | None, typer.Option(help="MMLU's folder: measure what it did, into outcomes.csv.")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of everything random.")] = None,
     trust: TrustOption = False,
     settings: SetOption = None,
 ) -> None:
@@ -77,7 +77,7 @@ def corpus_sample(
         Path | None, typer.Option(help="A TOML file of areas and topics. [default: the bundled one]")
     ] = None,
     tokens: Annotated[int, typer.Option(min=1000, help="About how many tokens.")] = 108_000,
-    seed: Annotated[int, typer.Option(help="Seed of the sampling.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sampling.")] = 0,
     trust: TrustOption = False,
 ) -> None:
     """Let a model write the text to compare on: no data set needed."""

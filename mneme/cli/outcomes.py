@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from mneme.cli.common import RunArgument, app, out
+from mneme.cli.common import MEASURE, RunArgument, app, out
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 outcomes_app = typer.Typer(
     no_args_is_help=True, help="Bring outcomes that were measured elsewhere into a run."
 )
-app.add_typer(outcomes_app, name="outcomes")
+app.add_typer(outcomes_app, name="outcomes", rich_help_panel=MEASURE)
 
 EveryOption = Annotated[int, typer.Option(min=1, help="Take every Nth item of a category.")]
 FirstOption = Annotated[
@@ -29,7 +29,7 @@ FirstOption = Annotated[
 _ABREAST = 2  # metrics with their intervals that a terminal of 80 columns shows beside each other
 
 
-@app.command()
+@app.command(rich_help_panel=MEASURE)
 def measure(
     run_folder: RunArgument,
     benchmark: Annotated[
@@ -91,7 +91,7 @@ def import_outcomes(
     _say(frame, give_outcomes(run_folder, frame, RichProgress(out)), run_folder)
 
 
-@app.command()
+@app.command(rich_help_panel=MEASURE)
 def evaluate(
     run_folder: RunArgument,
     benchmark: Annotated[
@@ -172,7 +172,7 @@ def _say_kind(kind: str, frame: pd.DataFrame) -> None:
     """A table of the outcomes of one kind; of capabilities which count is told."""
     import pandas as pd
 
-    from mneme.effects.outcome_kinds import CAPABILITY, CHANCE_LEVEL, KINDS
+    from mneme.effects.outcome_kinds import CAPABILITY, CHANCE_LEVEL, KINDS, few_items
 
     shown = Table(
         *("category", "n", "base", "tuned", "change", "95 % interval", "accuracy"),
@@ -191,7 +191,11 @@ def _say_kind(kind: str, frame: pd.DataFrame) -> None:
             "–" if pd.isna(gained) else f"{100 * gained:+.1f} points",
         )
     out.print(shown)
-    out.print(escape(f"base, tuned and change in {frame['unit'].iloc[0]}."))
+    units = " or ".join(dict.fromkeys(frame["unit"].astype(str)))
+    paired = "independent draws" if (frame["source"] == "lm-eval results").all() else "paired by item"
+    out.print(escape(f"base, tuned and change in {units}: a rise is for the worse; {paired}."))
+    if few := few_items(frame):
+        out.print(escape(f"warning: {few}"), style="yellow", highlight=False, soft_wrap=True)
     if kind != CAPABILITY:
         return
     level = frame["chance_q"]

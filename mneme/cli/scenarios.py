@@ -10,14 +10,14 @@ import typer
 from rich.markup import escape
 
 from mneme._util.errors import ConfigError
-from mneme.cli.common import app, out
+from mneme.cli.common import EVIDENCE, app, out
 
 if TYPE_CHECKING:
     from mneme.scenarios.spec import Scenario
     from mneme.scenarios.suite import Suite
 
 scenarios_app = typer.Typer(no_args_is_help=True, help="Try mneme on known interventions; docs/protocol.md.")
-app.add_typer(scenarios_app, name="scenarios")
+app.add_typer(scenarios_app, name="scenarios", rich_help_panel=EVIDENCE)
 
 Data = Annotated[
     Path,

@@ -165,7 +165,9 @@ def _build(values: Mapping[str, Any]) -> RunConfig:
     known = {*_SOURCES, *SECTIONS}
     for key in values:
         if key not in known:
-            raise ConfigError(f"unknown setting {one_line(key)}: {suggest(key, known)}", key)
+            raise ConfigError(
+                f"unknown setting {one_line(key)}: {_full_name(key) or suggest(key, known)}", key
+            )
     for key in ("base", "tuned"):
         if not values.get(key):
             raise ConfigError(
@@ -177,8 +179,22 @@ def _build(values: Mapping[str, Any]) -> RunConfig:
         given = values.get(name, {})
         if not isinstance(given, Mapping):
             raise ConfigError(f"{name} must be a table: write [{name}] above its settings")
+        own = {f.name for f in dataclasses.fields(cls)}
+        for key in given:
+            if current_name(name, key) not in own and (full := _full_name(key)):
+                raise ConfigError(f"unknown setting {name}.{one_line(key)}: {full}", f"{name}.{key}")
         sections[name] = from_mapping(cls, given, name)
     return _with_absolute_paths(RunConfig(**vars(sources), **sections))
+
+
+def _full_name(key: str) -> str:
+    """`did you mean crosscoder.k?` for a setting named without its section or under another; else empty."""
+    found = [
+        f"{section}.{current}"
+        for section, cls in SECTIONS.items()
+        if (current := current_name(section, key)) in {f.name for f in dataclasses.fields(cls)}
+    ]
+    return f"did you mean {' or '.join(found)}?" if found else ""
 
 
 def _with_absolute_paths(config: RunConfig) -> RunConfig:

@@ -148,6 +148,6 @@ def _right(scores: dict[str, Any]) -> float | None:
 
 
 def _category(metadata: dict[str, Any], task: str, known: Collection[str]) -> str:
-    """What the metadata say where it is a category; else the task where that is one; else what the metadata say."""
+    """What the metadata say, a category where one of them is; without any, the task."""
     named = [str(metadata[key]).strip().casefold().replace(" ", "_") for key in _NAMED if metadata.get(key)]
-    return next((name for name in named if name in known), task if task in known or not named else named[0])
+    return next((name for name in named if name in known), named[0] if named else task)

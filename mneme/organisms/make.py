@@ -106,6 +106,10 @@ def make_organism(
     tensors = {
         name: model.get_parameter(name).detach().to("cpu", torch.bfloat16).contiguous() for name in names
     }
+    if bad := next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None):
+        raise ConfigError(
+            f"training left {bad} with values that are no numbers: lower learning_rate or steps"
+        )
     with replacing(folder / "delta.safetensors") as temporary:
         save_file(tensors, temporary, metadata={"format": "pt"})
     write_text(folder / "recipe.toml", recipe)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mneme._util.errors import FinishedRunError
+from mneme._util.files import check_place
 from mneme._util.notebook import shown
 from mneme._util.progress import Progress
 from mneme.config import make_config
@@ -73,6 +74,7 @@ def diff(
         made = make_config({**values, "corpus": str(corpus)})
         return run_pipeline(made, out, bars, replace=replace, pair=models)
     make_config(values)  # refused before the text is written
+    check_place(Path(out))
     kept, new = keep_text(corpus, Path(out), text_field)
     try:
         made = make_config({**values, "corpus": str(kept)})

@@ -29,6 +29,7 @@ from mneme._util.errors import FinishedRunError, MnemeError, RunError, UserError
 from mneme._util.files import translate_os_errors, write_text
 from mneme._util.memory import give_back_freed_memory, keep_freed_memory
 from mneme._util.progress import NULL_PROGRESS, Progress
+from mneme._util.ranks_started import started_ranks
 from mneme._util.versions import versions
 from mneme.config import RunConfig
 from mneme.run.context import RunContext
@@ -69,7 +70,7 @@ def run_pipeline(
     folder = Path(out)
     keep_freed_memory()
     team = None
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+    if started_ranks() > 1:
         if pair is not None:
             raise UserError(
                 "models in memory are compared in one process: save them, and give torchrun their folders"

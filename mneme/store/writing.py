@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mneme._util.errors import MnemeError, RunError
-from mneme._util.files import known_sha256, lock_file, translate_os_errors
+from mneme._util.files import check_place, known_sha256, lock_file, translate_os_errors
 from mneme._util.versions import versions
 from mneme.store.manifest import read_manifest, write_json
 from mneme.store.run import Run
@@ -24,6 +24,7 @@ def only_writer(folder: Path) -> Iterator[None]:
 
     Raises RunError when another process holds it or the folder can't be written.
     """
+    check_place(folder)
     with contextlib.ExitStack() as stack:
         with translate_os_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
