@@ -64,7 +64,7 @@ BAD = [
         "reads activations of width 8, these models have 16",
         "give",
     ),
-    ({}, ["load_crosscoder=FOLDER/nowhere"], "FOLDER/nowhere is no folder", "name"),
+    ({}, ["load_crosscoder=FOLDER/nowhere"], "FOLDER/nowhere is no file or folder", "name"),
     ({}, ["load_crosscoder=FOLDER"], "holds no crosscoder", "model.safetensors"),
     ({}, ["effects.outcomes=FOLDER/outcomes.csv"], "unknown category 'nowhere'", "known are"),
     ({}, ["effects.outcomes=FOLDER/nowhere.csv"], "no file at FOLDER/nowhere.csv", "check the path"),
