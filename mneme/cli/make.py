@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from mneme._util.errors import ConfigError
 from mneme.cli.common import MAKE, SetOption, TrustOption, app, out
+from mneme.corpus.styles import STYLES
 
 corpus_app = typer.Typer(no_args_is_help=True, help="Make text to compare on.")
 app.add_typer(corpus_app, name="corpus", rich_help_panel=MAKE)
@@ -73,24 +74,36 @@ def organism(
 def corpus_sample(
     file: Annotated[Path, typer.Option("--out", "-o", help="A .jsonl.zst file.")],
     model: Annotated[str, typer.Option(help="The model that writes.")] = "bundled:base",
-    topics: Annotated[
-        Path | None, typer.Option(help="A TOML file of areas and topics. [default: the bundled one]")
+    taxonomy: Annotated[
+        str, typer.Option(help="The categories to write for: default, mmlu, mmlu_pro, harm, or a TOML file.")
+    ] = "default",
+    styles: Annotated[
+        str, typer.Option(help="Styles of text, with commas: prose, questions, exam, dialogue.")
+    ] = ",".join(STYLES),
+    documents: Annotated[int, typer.Option(min=1, help="Documents per category, over all styles.")] = 16,
+    category: Annotated[
+        list[str] | None, typer.Option(help="Only these categories, for example those with too little text.")
     ] = None,
-    tokens: Annotated[int, typer.Option(min=1000, help="About how many tokens.")] = 108_000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the sampling.")] = 0,
     trust: TrustOption = False,
 ) -> None:
     """Let a model write the text to compare on: no data set needed."""
     from mneme._util.console import RichProgress
     from mneme.corpus.sample import SampleConfig, sample_corpus
-    from mneme.models import data_folder, load_model, load_tokenizer
+    from mneme.effects.categories import load_taxonomy
+    from mneme.effects.on_topic import OnTopic
+    from mneme.interpret.encoder import SentenceEncoder
+    from mneme.models import load_model, load_tokenizer
 
+    wanted = load_taxonomy(taxonomy)
+    wanted.check_names("--category", category or ())
     made = sample_corpus(
         load_model(model, trust_remote_code=trust),
         load_tokenizer(model, trust_remote_code=trust),
-        topics or data_folder() / "corpus" / "topics.toml",
+        [area for area in wanted.areas() if not category or area.key in category],
         file,
-        SampleConfig(n_tokens=tokens, seed=seed),
+        SampleConfig(n_documents=documents, styles=tuple(s.strip() for s in styles.split(",")), seed=seed),
+        OnTopic(SentenceEncoder(), wanted),
         RichProgress(out),
     )
     out.print(f"Made {escape(str(made))}: compare on it with [bold]--corpus {escape(str(made))}[/]")

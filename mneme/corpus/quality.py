@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 N_GRAM = 4  # words
 
@@ -17,7 +21,8 @@ _PLACEHOLDER = re.compile(
     r"\[[^\]\n]{0,40}\b(?:name|your|address|date|city|insert|e-?mail|phone|company)\b[^\]\n]{0,40}\]", re.I
 )
 _ABOUT_ITSELF = re.compile(
-    r"\b(?:as an ai|language model|ai assistant|smollm|hugging ?face|i(?:'m| am) sorry, (?:but )?i"
+    r"\b(?:as an ai|language model|ai assistant|smollm|hugging ?face|i(?:'m| am) sorry|chatbot|-(?:focused|powered) ai"
+    r"|i(?:'m| am) (?:here to help|designed to|not able to|unable to|not equipped)|an ai\b"
     r"|i (?:can't|cannot) (?:assist|help|provide|fulfill))\b",
     re.IGNORECASE,
 )
@@ -37,6 +42,16 @@ def clean(generation: str) -> str | None:
     if ends and ends[-1] >= 0.6 * len(text):
         text = text[: ends[-1]]
     return re.sub(r"\n{3,}", "\n\n", text).strip()
+
+
+def up_to(text: str, n: int, tokenizer: PreTrainedTokenizerBase) -> str | None:
+    """The text, or as many of its whole sentences (else lines) as fit into n tokens; None where none fits."""
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    if len(ids) <= n:
+        return text
+    head = tokenizer.decode(ids[:n], skip_special_tokens=True)
+    ends = [match.end() for match in _SENTENCE_END.finditer(head)] or [head.rfind("\n")]
+    return head[: ends[-1]].rstrip() if ends[-1] > 0 else None
 
 
 def is_degenerate(text: str, max_repetition: float) -> bool:

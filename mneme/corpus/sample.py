@@ -1,11 +1,11 @@
-"""A corpus without a data set: the base model writes it.
+"""A corpus without a data set: the base model writes it, for the categories of a taxonomy.
 
-mneme reads a pair on ordinary text that has nothing to do with the tuning data. Where no such text is at
-hand, the base model itself can write it: every area of a topics file is asked for in turn, in several forms
-of text (encyclopedia entry, letter, news report, ...), until each area holds its share of the tokens. So the
-corpus is balanced over areas, and no benchmark's text is in it.
+mneme reads a pair on ordinary text that has nothing to do with the tuning data. Where no such text is at hand,
+the base model itself can write it: every area (a category) is asked for in turn, in every style (styles.py),
+until each holds its share of documents. So the corpus is balanced over categories, each document's category is
+known, and no benchmark's text is in it.
 
-    topics.toml -> prompts -> batches of generations -> cleaned, filtered, deduplicated -> jsonl.zst
+    areas x styles -> prompts -> batches of generations -> read, filtered, deduplicated -> jsonl.zst
 
 Raw generations are appended to `OUT.partial` batch by batch; the filter is replayed over them at a restart,
 so a killed run goes on where it stood and ends with the same file.
@@ -17,42 +17,46 @@ import dataclasses
 import hashlib
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import torch
 import zstandard
-from transformers import LogitsProcessor, LogitsProcessorList, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mneme._util.errors import CorpusError
 from mneme._util.files import replacing, write_text
 from mneme._util.progress import NULL_PROGRESS, Progress
-from mneme.corpus.quality import Deduplicator, clean, is_degenerate
-from mneme.corpus.topics import FORMS, Area, load_topics
+from mneme.corpus.generate import generate
+from mneme.corpus.quality import Deduplicator, is_degenerate, up_to
+from mneme.corpus.styles import STYLES, Area, Prompt, prompt, read
+
+Fits = Callable[[Sequence[str], Sequence[str]], Sequence[bool]]
+"""Whether texts are about their areas: (texts, keys of areas) -> a truth value each."""
 
 
 @dataclasses.dataclass(frozen=True)
 class SampleConfig:
     """How a corpus is sampled."""
 
-    n_tokens: int = dataclasses.field(
-        default=108_000, metadata={"doc": "size of the corpus, in tokens of the model's tokenizer"}
+    n_documents: int = dataclasses.field(
+        default=16, metadata={"doc": "documents per area, over all styles in equal parts"}
     )
+    styles: tuple[str, ...] = dataclasses.field(
+        default=STYLES, metadata={"doc": "styles of text: prose, questions, exam, dialogue"}
+    )
+    min_tokens: int = dataclasses.field(default=55, metadata={"doc": "shortest document, in tokens"})
+    max_tokens: int = dataclasses.field(default=95, metadata={"doc": "longest document, in tokens"})
     seed: int = dataclasses.field(default=0, metadata={"doc": "seed of the sampling"})
     temperature: float = dataclasses.field(
-        default=0.8, metadata={"doc": "divides the logits; 1 = as trained"}
+        default=0.7, metadata={"doc": "divides the logits; 1 = as trained"}
     )
     top_p: float = dataclasses.field(default=0.95, metadata={"doc": "nucleus: share of probability kept"})
     top_k: int = dataclasses.field(
         default=200,
         metadata={"doc": "tokens the nucleus is looked for in (sorting them all is slow on a CPU)"},
     )
-    max_new_tokens: int = dataclasses.field(default=190, metadata={"doc": "longest document, in tokens"})
-    min_tokens: int = dataclasses.field(
-        default=40, metadata={"doc": "shorter documents are dropped, in tokens"}
-    )
-    batch: int = dataclasses.field(default=50, metadata={"doc": "documents generated at a time"})
+    batch: int = dataclasses.field(default=50, metadata={"doc": "pieces of text generated at a time"})
     max_repetition: float = dataclasses.field(
         default=0.2, metadata={"doc": "largest share of repeated word 4-grams in a document, in [0, 1]"}
     )
@@ -60,169 +64,162 @@ class SampleConfig:
         default=0.3,
         metadata={"doc": "largest Jaccard similarity of word 4-grams between documents, in [0, 1]"},
     )
-    max_rounds: int = dataclasses.field(
-        default=4, metadata={"doc": "times an area's topics are gone through before it is given up"}
+    max_prompts: int = dataclasses.field(
+        default=64, metadata={"doc": "prompts per area and style before it is given up"}
     )
-
-
-class Prompt(NamedTuple):
-    """What one document is asked for with."""
-
-    area: str
-    text: str
 
 
 def sample_corpus(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    topics: str | Path | Sequence[Area],
+    areas: Sequence[Area],
     out: str | Path,
     config: SampleConfig | None = None,
+    fits: Fits | None = None,
     progress: Progress = NULL_PROGRESS,
 ) -> Path:
-    """Let `model` write a corpus of about `config.n_tokens` tokens, balanced over the areas of `topics`.
+    """Let `model` write `config.n_documents` documents for each area, in each style its share.
 
-    Writes `out` (jsonl.zst, one {"text", "topic"} a line, topic = the area's key; in the order of the areas)
-    and returns its path. The same call after an interruption goes on; the result is the same for the same
-    model, settings and thread count.
+    Writes `out` (jsonl.zst, a document a line, in the order of areas and styles: {"text" or "messages", "topic",
+    "style"}, topic = the area's key) and returns its path. `fits` drops pieces that are not about their area. The
+    same call after an interruption goes on; the result is the same for the same model, settings and thread count.
 
-    Raises CorpusError when the topics can't be read or the model gives too little usable text.
+    Raises CorpusError when a style is unknown or the model gives less than half of the text.
     """
     config = config or SampleConfig()
+    if unknown := set(config.styles) - set(STYLES):
+        raise CorpusError(f"unknown style {', '.join(sorted(unknown))}: known are {', '.join(STYLES)}")
     out = Path(out)
-    areas = load_topics(topics) if isinstance(topics, str | Path) else list(topics)
-    collection = _Collection(areas, tokenizer, config)
+    collection = _Collection(list(areas), tokenizer, config, fits)
     partial = _Partial(out.with_name(out.name + ".partial"), _fingerprint(model, areas, config))
-    with progress.task("corpus", total=config.n_tokens, unit="tokens") as task:
+    with progress.task("corpus", total=collection.wanted, unit="documents") as task:
         batches = iter(partial.read())
         number = 0
         while prompts := collection.next_prompts():
             texts = next(batches, None)
             if texts is None:
-                texts = _generate(model, tokenizer, [p.text for p in prompts], config, number)
+                texts = generate(model, tokenizer, prompts, config, number)
                 partial.append(texts)
-            task.advance(sum(collection.add(p, text) for p, text in zip(prompts, texts, strict=True)))
+            task.advance(collection.add(prompts, texts))
             number += 1
     documents = collection.documents()
-    if sum(collection.tokens.values()) < config.n_tokens / 2:
+    if len(documents) < collection.wanted / 2:
         raise CorpusError(
-            f"the model gave only {sum(collection.tokens.values())} usable tokens of {config.n_tokens}:"
-            " use an instruction-tuned model, or raise max_rounds"
+            f"the model gave only {len(documents)} usable documents of {collection.wanted}:"
+            " use an instruction-tuned model, or raise max_prompts"
         )
     _write(out, documents)
     partial.path.unlink()
     return out
 
 
+@dataclasses.dataclass
+class _Cell:
+    """The documents of one area in one style: those kept, and pieces too short to be one."""
+
+    area: Area
+    style: str
+    wanted: int
+    asked: int = 0
+    kept: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    short: list[str] = dataclasses.field(default_factory=list)
+
+    @property
+    def missing(self) -> int:
+        return self.wanted - len(self.kept)
+
+
 class _Collection:
     """The documents kept so far, and what is asked for next."""
 
-    def __init__(self, areas: list[Area], tokenizer: PreTrainedTokenizerBase, config: SampleConfig) -> None:
-        self.areas, self.tokenizer, self.config = areas, tokenizer, config
-        self.tokens = {area.key: 0 for area in areas}
-        self.kept: dict[str, list[str]] = {area.key: [] for area in areas}
-        self._prompts = {area.key: _prompts(area, i, config.max_rounds) for i, area in enumerate(areas)}
+    def __init__(
+        self, areas: list[Area], tokenizer: PreTrainedTokenizerBase, config: SampleConfig, fits: Fits | None
+    ) -> None:
+        self.tokenizer, self.config, self.fits = tokenizer, config, fits
+        share, rest = divmod(config.n_documents, len(config.styles))
+        self.cells = {
+            (area.key, style): _Cell(area, style, share + (number < rest))
+            for area in areas
+            for number, style in enumerate(config.styles)
+        }
         self._duplicates = Deduplicator(config.max_similarity)
-        # Half a document short of its share an area is nearer to it than with one more.
-        self._enough = config.n_tokens / len(areas) - config.max_new_tokens * 0.4
+
+    @property
+    def wanted(self) -> int:
+        return sum(cell.wanted for cell in self.cells.values())
 
     def next_prompts(self) -> list[Prompt]:
-        """A batch of prompts, one an area at most, those with least first; empty at the end."""
-        if sum(self.tokens.values()) >= self.config.n_tokens:
+        """A batch of prompts in one style, for the areas that miss most; empty at the end."""
+        open_ = [c for c in self.cells.values() if c.missing > 0 and c.asked < self.config.max_prompts]
+        if not open_:
             return []
-        open_areas = [area for area in self.areas if self.tokens[area.key] < self._enough]
-        open_areas.sort(key=lambda area: self.tokens[area.key])
-        asked = (next(self._prompts[area.key], None) for area in open_areas)
-        found = [prompt for prompt in asked if prompt is not None]
-        for prompt in found[self.config.batch :]:
-            self._prompts[prompt.area] = _chain(prompt, self._prompts[prompt.area])
-        return found[: self.config.batch]
+        style = max(self.config.styles, key=lambda s: sum(c.missing for c in open_ if c.style == s))
+        cells = sorted((c for c in open_ if c.style == style), key=lambda c: (c.asked - len(c.kept), c.asked))
+        found = []
+        while len(found) < self.config.batch and cells:
+            for cell in cells[: self.config.batch - len(found)]:
+                found.append(prompt(style, cell.area, cell.asked))
+                cell.asked += 1
+            cells = [c for c in cells if c.asked < self.config.max_prompts][: self.config.batch // 4]
+        return found
 
-    def add(self, prompt: Prompt, generation: str) -> int:
-        """Keep a generation if it's good; the number of tokens it adds."""
-        text = clean(generation)
-        if text is None or is_degenerate(text, self.config.max_repetition):
-            return 0
-        n = len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
-        if n < self.config.min_tokens or not self._duplicates.is_new(text):
-            return 0
-        self.tokens[prompt.area] += n
-        self.kept[prompt.area].append(text)
-        return n
-
-    def documents(self) -> list[dict[str, str]]:
-        return [{"text": text, "topic": area.key} for area in self.areas for text in self.kept[area.key]]
-
-
-def _prompts(area: Area, offset: int, rounds: int) -> Iterator[Prompt]:
-    """All prompts of an area: each round, its topics meet the forms shifted by one."""
-    for number in range(rounds * len(area.topics)):
-        form = area.forms[(offset + number + number // len(area.topics)) % len(area.forms)]
-        topic = area.topics[number % len(area.topics)]
-        yield Prompt(area.key, FORMS[form].format(topic=topic, area=area.name))
-
-
-def _chain(first: Prompt, rest: Iterator[Prompt]) -> Iterator[Prompt]:
-    yield first
-    yield from rest
-
-
-@torch.inference_mode()
-def _generate(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: list[str],
-    config: SampleConfig,
-    number: int,
-) -> list[str]:
-    """One batch of generations, the prompt left out. Its random stream depends on the seed and its number."""
-    if tokenizer.chat_template is None:  # a model that never saw a chat: a heading invites the text
-        chats = [f"{prompt}\n\n" for prompt in prompts]
-    else:
-        chats = [
-            str(
-                tokenizer.apply_chat_template(
-                    [{"role": "user", "content": prompt}], tokenize=False, add_generation_prompt=True
-                )
-            )
-            for prompt in prompts
+    def add(self, prompts: Sequence[Prompt], generations: Sequence[str]) -> int:
+        """Keep what is good of a batch; the number of documents it adds."""
+        pieces = [read(p.style, text) for p, text in zip(prompts, generations, strict=True)]
+        good = [
+            (p, piece)
+            for p, piece in zip(prompts, pieces, strict=True)
+            if piece is not None and not is_degenerate(piece, self.config.max_repetition)
         ]
-    rows = [tokenizer(chat, add_special_tokens=False)["input_ids"] for chat in chats]
-    pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    longest = max(map(len, rows))  # T
-    ids = torch.tensor([[pad] * (longest - len(row)) + row for row in rows], device=model.device)  # (B, T)
-    mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows], device=model.device)
-    with torch.random.fork_rng():
-        torch.manual_seed(config.seed * 1_000_003 + number)
-        output = model.generate(  # type: ignore[operator]  # GenerationMixin is not among its declared bases
-            input_ids=ids,
-            attention_mask=mask,
-            do_sample=True,
-            temperature=1.0,
-            top_p=1.0,
-            top_k=0,
-            logits_processor=LogitsProcessorList([_Nucleus(config)]),
-            max_new_tokens=config.max_new_tokens,
-            pad_token_id=pad,
-        )
-    return tokenizer.batch_decode(output[:, longest:], skip_special_tokens=True)
+        if self.fits is not None and good:
+            about = self.fits([piece for _, piece in good], [p.area for p, _ in good])
+            good = [one for one, fit in zip(good, about, strict=True) if fit]
+        return sum(self._keep(p, piece) for p, piece in good)
 
+    def _keep(self, asked: Prompt, piece: str) -> bool:
+        cell = self.cells[asked.area, asked.style]
+        if cell.missing <= 0:
+            return False
+        if asked.style == "dialogue":
+            spare = self.config.max_tokens - self._length(asked.text)
+            answer = up_to(piece, spare, self.tokenizer)
+            whole = None if answer is None else f"{asked.text}\n{answer}"
+            document: dict[str, Any] = {
+                "messages": [
+                    {"role": "user", "content": asked.text},
+                    {"role": "assistant", "content": answer},
+                ]
+            }
+        else:
+            whole = self._whole(cell, piece)
+            document = {"text": whole}
+        if (
+            whole is None
+            or self._length(whole) < self.config.min_tokens
+            or not self._duplicates.is_new(whole)
+        ):
+            return False
+        cell.kept.append(document | {"topic": cell.area.key, "style": cell.style})
+        return True
 
-class _Nucleus(LogitsProcessor):
-    """Temperature and nucleus among the `top_k` likeliest tokens.
+    def _whole(self, cell: _Cell, piece: str) -> str | None:
+        """A document of a piece, cut or joined with an earlier one so that it is long enough; None: kept for later."""
+        cut = up_to(piece, self.config.max_tokens, self.tokenizer)
+        if cut is None or cell.style == "prose" or self._length(cut) >= self.config.min_tokens:
+            return cut if cell.style == "prose" or cut == piece else None
+        for other in cell.short:
+            joined = f"{other}\n\n{cut}"
+            if other != cut and self.config.min_tokens <= self._length(joined) <= self.config.max_tokens:
+                cell.short.remove(other)
+                return joined
+        cell.short.append(cut)
+        return None
 
-    transformers' own sorts the whole vocabulary for each token: on a CPU that takes longer than the model.
-    """
+    def _length(self, text: str) -> int:
+        return len(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def __init__(self, config: SampleConfig) -> None:
-        self.config = config
-
-    def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        """scores (B, V) -> (B, V), -inf outside the nucleus."""
-        top, index = torch.topk(scores / self.config.temperature, min(self.config.top_k, scores.shape[-1]))
-        probability = top.softmax(-1)
-        outside = probability.cumsum(-1) - probability >= self.config.top_p  # the likeliest always stays
-        return torch.full_like(scores, -torch.inf).scatter(-1, index, top.masked_fill(outside, -torch.inf))
+    def documents(self) -> list[dict[str, Any]]:
+        return [document for cell in self.cells.values() for document in cell.kept]
 
 
 class _Partial:
@@ -254,7 +251,7 @@ def _fingerprint(model: PreTrainedModel, areas: Sequence[Area], config: SampleCo
     return digest.hexdigest()
 
 
-def _write(out: Path, documents: list[dict[str, str]]) -> None:
+def _write(out: Path, documents: list[dict[str, Any]]) -> None:
     """jsonl.zst, whole or not at all."""
     buffer = io.StringIO()
     for document in documents:

@@ -9,6 +9,9 @@ membership 1 and those nearly as near have nearly as much, so that a category wi
 and school biology) keeps its text: effects are means over members. Shares divide a text among categories
 instead. Both are scaled by how much the nearest category is like the text at all. Nothing here has seen a
 benchmark.
+
+Where the corpus says that a document is about a category (its topic is the category's key), that is taken
+instead: `with_known_topics`.
 """
 
 from __future__ import annotations
@@ -77,6 +80,30 @@ def text_weights(
         found = soft_weights(encoder.embed([texts[i] for i in filled]) @ vectors.T, config)
         weights.membership[filled], weights.share[filled] = found
     return weights
+
+
+def with_known_topics(weights: Weights, topics: Sequence[str | None], keys: Sequence[str]) -> Weights:
+    """The weights (n, C) of n texts, with what their corpus says of them in place of what the encoder does.
+
+    topics: n, what each text is about: the key of a category, or None. A category that a topic names has that text
+    whole and no other with a known category; the rest of the categories keep the encoder's memberships, which a text
+    of a known category has beside it, and no share of it. Texts without a topic keep the encoder's weights.
+
+    Topics count only where all of them are keys: those of a corpus with topics of its own, of which some are called
+    like a category by chance, mean something else.
+    """
+    column = {key: number for number, key in enumerate(keys)}
+    if not all(topic in column for topic in topics if topic):
+        return weights
+    own = np.array([column.get(topic or "", -1) for topic in topics], dtype=np.int64)
+    known = np.flatnonzero(own >= 0)
+    if not len(known):
+        return weights
+    membership, share = weights.membership.copy(), weights.share.copy()
+    membership[np.ix_(known, np.unique(own[known]))] = 0
+    share[known] = 0
+    membership[known, own[known]] = share[known, own[known]] = 1
+    return Weights(membership, share)
 
 
 def latent_weights(

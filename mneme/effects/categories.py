@@ -9,12 +9,15 @@
     domain = "humanities"         # optional
     description = "Tax law: income tax, deductions, returns and audits."
     examples = ["filing a tax return late"]     # optional, help the sentence encoder
+    topics = ["income tax", "tax audits"]       # optional: what text is sampled about (`mneme corpus sample`)
+    forms = ["explanation", "letter"]           # optional: and in which forms of prose
 
 `data/categories` holds the ones that come with mneme: default, mmlu, mmlu_pro, harm.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,9 +27,10 @@ import pandas as pd
 from mneme._util.errors import ConfigError, first_line
 from mneme._util.reading import read_toml
 from mneme._util.settings import suggest
+from mneme.corpus.styles import FORMS, PROSE, Area
 from mneme.models.bundled import data_folder
 
-_FIELDS = ("name", "group", "domain", "description", "examples")
+_FIELDS = ("name", "group", "domain", "description", "examples", "topics", "forms")
 _HEADER = ("title", "include")
 
 
@@ -39,6 +43,8 @@ class Category(NamedTuple):
     domain: str
     description: str
     examples: tuple[str, ...] = ()
+    topics: tuple[str, ...] = ()
+    forms: tuple[str, ...] = ()
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -56,6 +62,13 @@ class Taxonomy(NamedTuple):
     def keys(self) -> list[str]:
         return [category.key for category in self.categories]
 
+    def areas(self) -> list[Area]:
+        """What text is sampled about; a category without topics: the parts of its description, and its examples."""
+        return [
+            Area(c.key, c.name, c.topics or _parts(c.description) + c.examples, c.forms or PROSE)
+            for c in self.categories
+        ]
+
     def check_names(self, setting: str, names: Iterable[str]) -> None:
         """Raises ConfigError for a name in `setting` that is no category, with the nearest one suggested."""
         for name in names:
@@ -70,6 +83,12 @@ class Taxonomy(NamedTuple):
             [(c.key, c.name, c.group, c.domain, c.description) for c in self.categories],
             columns=["category", "name", "grp", "domain", "description"],
         )
+
+
+def _parts(description: str) -> tuple[str, ...]:
+    """`Tax law: income tax, deductions and audits.` -> income tax, deductions, audits."""
+    listed = re.split(r",| and ", description.split(":", 1)[-1])
+    return tuple(part.strip(" .") for part in listed if part.strip(" ."))
 
 
 def bundled_taxonomies() -> dict[str, Path]:
@@ -141,14 +160,18 @@ def _category(file: Path, key: str, table: Any) -> Category:
             raise ConfigError(f"{file}: {name} of [{key}] must be text in quotes")
     if not table.get("description", "").strip():
         raise ConfigError(f"{file}: [{key}] has no description: write what belongs to it in one sentence")
-    examples = table.get("examples", [])
-    if not isinstance(examples, list) or not all(isinstance(e, str) and e.strip() for e in examples):
-        raise ConfigError(f"{file}: examples of [{key}] must be a list of texts")
+    lists = {name: table.get(name, []) for name in ("examples", "topics", "forms")}
+    for name, value in lists.items():
+        if not isinstance(value, list) or not all(isinstance(e, str) and e.strip() for e in value):
+            raise ConfigError(f"{file}: {name} of [{key}] must be a list of texts")
+    for form in lists["forms"]:
+        if form not in FORMS:
+            raise ConfigError(f"{file}: unknown form {form} of [{key}]: {suggest(form, FORMS)}")
     return Category(
         key,
         table.get("name", key.replace("_", " ").capitalize()),
         table.get("group", "other"),
         table.get("domain", "other"),
         table["description"].strip(),
-        tuple(examples),
+        *(tuple(value) for value in lists.values()),
     )

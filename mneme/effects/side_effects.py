@@ -21,6 +21,7 @@ from mneme.effects.assign import (
     latent_weights,
     long_form,
     text_weights,
+    with_known_topics,
 )
 from mneme.effects.baselines import baseline_frame, baseline_steps
 from mneme.effects.categories import Taxonomy, load_taxonomy
@@ -158,11 +159,14 @@ def assign_text(
     config: EffectsConfig,
     progress: Progress = NULL_PROGRESS,
 ) -> Assigned:
-    """Cut a cache's text into windows and assign them to the categories. Raises ConfigError for a bad taxonomy."""
+    """Cut a cache's text into windows and assign them to the categories: by topic where that is a category's key,
+    else by the sentence encoder. Raises ConfigError for a bad taxonomy."""
     taxonomy = load_taxonomy(config.taxonomy)
     vectors = category_vectors(encoder, taxonomy)
     windows = cut_windows(cache, decode, config.window)
-    weights = _embed_windows(encoder, vectors, windows.texts, config, progress)
+    by_encoder = _embed_windows(encoder, vectors, windows.texts, config, progress)
+    topics = [cache.topics[document] for document in windows.document]
+    weights = with_known_topics(by_encoder, topics, taxonomy.keys)
     return Assigned(taxonomy, vectors, windows, weights.membership, weights.share)
 
 

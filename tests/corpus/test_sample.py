@@ -1,9 +1,12 @@
-"""A corpus sampled from a model: balanced, clean, without near-copies, resumable."""
+"""A corpus sampled from a model: balanced over areas and styles, clean, without near-copies, resumable."""
 
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,22 +15,14 @@ from tiny_models import tiny_llama, tiny_tokenizer
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mneme._util.errors import CorpusError
-from mneme.corpus import sample
-from mneme.corpus.quality import Deduplicator, clean, is_degenerate
+from mneme.corpus import generate, sample
+from mneme.corpus.quality import Deduplicator, clean, is_degenerate, up_to
 from mneme.corpus.sample import SampleConfig, sample_corpus
-from mneme.corpus.topics import Area, load_topics
+from mneme.corpus.styles import Area, Prompt, prompt
 
-AREAS = [Area(key, key, ("one", "two", "three"), ("essay", "news")) for key in ("a", "b", "c")]
-# Random models write random bytes: few words, so the filters on words are wide open here.
-CONFIG = SampleConfig(
-    n_tokens=900,
-    max_new_tokens=24,
-    min_tokens=2,
-    batch=2,
-    max_repetition=1.0,
-    max_similarity=1.0,
-    max_rounds=40,
-)
+AREAS = [Area(key, key, ("one", "two", "three")) for key in ("a", "b", "c")]
+CONFIG = SampleConfig(n_documents=4, batch=5, min_tokens=60, max_tokens=400, max_similarity=0.5)
+WORDS = [f"w{number}" for number in range(400)]
 
 
 @pytest.fixture
@@ -42,28 +37,75 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 @pytest.fixture(autouse=True)
 def writes_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Random bytes become words, so that there are word 4-grams; the drawing stays the model's."""
-    real = sample._generate
+    """A tiny model writes random bytes: they become text in the style's form. The drawing stays the model's."""
+    real = sample.generate
 
-    def generate(*args: object) -> list[str]:
-        return [" ".join(f"w{byte}" for byte in text.encode()[:20]) for text in real(*args)]  # type: ignore[arg-type]
+    def words(text: str, n: int) -> str:
+        bytes_ = text.encode() or b" "
+        return " ".join(WORDS[(7 * bytes_[i % len(bytes_)] + i) % len(WORDS)] for i in range(n))
 
-    monkeypatch.setattr(sample, "_generate", generate)
+    def write(model: Any, tokenizer: Any, prompts: Sequence[Prompt], *rest: Any) -> list[str]:
+        drawn = real(model, tokenizer, prompts, *rest)
+        forms = {
+            "exam": lambda t: f" {words(t, 12)}?\nA. {t[0]} x\nB. y\nC. z\nD. u\nAnswer: C",
+            "questions": lambda t: f" {words(t, 8)}?\nAnswer: {words(t[::-1], 12)}.",
+        }
+        return [
+            forms.get(p.style, lambda t: words(t, 30) + ".")(t + "q")
+            for p, t in zip(prompts, drawn, strict=True)
+        ]
+
+    monkeypatch.setattr(sample, "generate", write)
 
 
-def read(path: Path) -> list[dict[str, str]]:
+def read(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in zstandard.decompress(path.read_bytes()).decode().splitlines()]
 
 
-def test_every_area_gets_its_share_and_the_total_is_near_what_was_asked(
+def text_of(document: dict[str, Any]) -> str:
+    return document.get("text") or "\n".join(m["content"] for m in document["messages"])
+
+
+def test_every_area_has_its_documents_in_each_style_and_in_the_lengths_asked_for(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
-    config = SampleConfig(**{**vars(CONFIG), "n_tokens": 2400})
-    documents = read(sample_corpus(model, tokenizer, AREAS, tmp_path / "c.jsonl.zst", config))
-    tokens = {area.key: 0 for area in AREAS}
-    for document in documents:
-        tokens[document["topic"]] += len(tokenizer(document["text"], add_special_tokens=False)["input_ids"])
-    assert all(700 < n < 900 for n in tokens.values()), tokens
+    documents = read(sample_corpus(model, tokenizer, AREAS, tmp_path / "c.jsonl.zst", CONFIG))
+    assert Counter((d["topic"], d["style"]) for d in documents) == {
+        (area.key, style): 1 for area in AREAS for style in CONFIG.styles
+    }
+    lengths = [len(tokenizer(text_of(d), add_special_tokens=False)["input_ids"]) for d in documents]
+    assert all(CONFIG.min_tokens <= n <= CONFIG.max_tokens + 1 for n in lengths), lengths
+    talk = next(d for d in documents if d["style"] == "dialogue")
+    assert [m["role"] for m in talk["messages"]] == ["user", "assistant"] and "text" not in talk
+
+
+def test_styles_share_the_documents_and_only_those_asked_for_are_written(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    config = SampleConfig(**{**vars(CONFIG), "n_documents": 3, "styles": ("prose", "dialogue")})
+    documents = read(sample_corpus(model, tokenizer, AREAS[:1], tmp_path / "c.jsonl.zst", config))
+    assert [d["style"] for d in documents] == ["prose", "prose", "dialogue"]
+
+
+def test_an_unknown_style_is_refused(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    config = SampleConfig(**{**vars(CONFIG), "styles": ("verse",)})
+    with pytest.raises(CorpusError, match="unknown style verse: known are prose, questions, exam, dialogue"):
+        sample_corpus(model, tokenizer, AREAS, tmp_path / "c.jsonl.zst", config)
+
+
+def test_text_that_is_not_about_its_area_is_asked_for_again(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    refused: list[str] = []
+
+    def fits(texts: Sequence[str], areas: Sequence[str]) -> list[bool]:
+        refused.extend(texts[:1])
+        return [False, *([True] * (len(texts) - 1))]
+
+    out = sample_corpus(model, tokenizer, AREAS, tmp_path / "c.jsonl.zst", CONFIG, fits)
+    assert refused and not set(refused) & {d.get("text") for d in read(out)}
 
 
 def test_the_same_seed_gives_the_same_corpus_and_another_seed_another(
@@ -84,22 +126,22 @@ def test_an_interrupted_sampling_goes_on_to_the_same_file(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     whole = sample_corpus(model, tokenizer, AREAS, tmp_path / "whole.jsonl.zst", CONFIG).read_bytes()
-    generate, calls = sample._generate, []
+    write, calls = sample.generate, []
 
-    def dies_at_the_third(*args: object) -> list[str]:
+    def dies_at_the_third(*args: Any) -> list[str]:
         calls.append(1)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return generate(*args)  # type: ignore[arg-type]
+        return write(*args)
 
     out = tmp_path / "cut.jsonl.zst"
-    monkeypatch.setattr(sample, "_generate", dies_at_the_third)
+    monkeypatch.setattr(sample, "generate", dies_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         sample_corpus(model, tokenizer, AREAS, out, CONFIG)
     assert not out.exists()
     partial = tmp_path / "cut.jsonl.zst.partial"
     partial.write_text(partial.read_text() + '["half a li')  # as kill -9 leaves it
-    monkeypatch.setattr(sample, "_generate", generate)
+    monkeypatch.setattr(sample, "generate", write)
     assert sample_corpus(model, tokenizer, AREAS, out, CONFIG).read_bytes() == whole
     assert not partial.exists()
 
@@ -115,16 +157,32 @@ def test_generations_of_other_settings_are_not_taken_over(
 def test_a_model_that_gives_nothing_usable_is_refused(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
 ) -> None:
-    strict = SampleConfig(**{**vars(CONFIG), "min_tokens": 1000, "max_rounds": 1})
-    with pytest.raises(CorpusError, match="usable tokens"):
+    strict = SampleConfig(**{**vars(CONFIG), "min_tokens": 10_000, "max_prompts": 3})
+    with pytest.raises(CorpusError, match="usable documents"):
         sample_corpus(model, tokenizer, AREAS, tmp_path / "c.jsonl.zst", strict)
-    assert not (tmp_path / "c.jsonl.zst").exists()
+
+
+def test_worked_examples_read_once_give_what_reading_them_each_time_gives(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = [prompt("exam", Area("a", "a" * n, ("one",)), 0) for n in (1, 9, 4)]
+    once = generate.generate(model, tokenizer, prompts, CONFIG, 5)
+    monkeypatch.setattr(generate, "_read_once", lambda *args: None)
+    assert once == generate.generate(model, tokenizer, prompts, CONFIG, 5)
+    assert len(set(once)) == 3
+
+
+def test_a_text_is_cut_at_a_sentence_else_at_a_line(tokenizer: PreTrainedTokenizerFast) -> None:
+    assert up_to("One. Two.", 100, tokenizer) == "One. Two."
+    assert up_to("One is here. Two is not yet over.", 20, tokenizer) == "One is here."
+    assert up_to("x = 1\ny = 2\nz = x + y", 14, tokenizer) == "x = 1\ny = 2"
+    assert up_to("no end in sight", 8, tokenizer) is None
 
 
 def test_the_nucleus_holds_the_likeliest_tokens_up_to_top_p() -> None:
     probability = torch.tensor([[0.5, 0.3, 0.15, 0.05]])
     config = SampleConfig(temperature=1.0, top_p=0.7, top_k=3)
-    kept = sample._Nucleus(config)(torch.zeros(1, 1), probability.log()).softmax(-1)
+    kept = generate._Nucleus(config)(torch.zeros(1, 1), probability.log()).softmax(-1)
     # Among the top 3 the shares are .526, .316, .158: two of them reach 0.7.
     assert torch.allclose(kept, torch.tensor([[0.5 / 0.8, 0.3 / 0.8, 0, 0]]))
 
@@ -159,26 +217,6 @@ def test_jaccard_similarity_is_that_of_the_sets_of_four_grams() -> None:
     far.is_new(first)
     assert not near.is_new(second)
     assert far.is_new(second)
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("", "holds no areas"),
-        ("[a]\nname = 'x'\n", "needs topics"),
-        ("[a]\ntopics = ['x']\nforms = ['limerick']\n", "limerick"),
-        ("not toml", "can't be read"),
-    ],
-)
-def test_a_bad_topics_file_is_refused(tmp_path: Path, content: str, message: str) -> None:
-    (tmp_path / "topics.toml").write_text(content)
-    with pytest.raises(CorpusError, match=message):
-        load_topics(tmp_path / "topics.toml")
-
-
-def test_a_missing_topics_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CorpusError, match="can't be read"):
-        load_topics(tmp_path / "none.toml")
 
 
 def test_a_kill_while_a_half_line_is_dropped_loses_no_text(

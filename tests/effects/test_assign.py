@@ -1,11 +1,21 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from effects_world import WordEncoder, decode
 from scipy.special import expit, softmax
 
-from mneme.effects.assign import category_vectors, latent_weights, soft_weights, text_weights
+from mneme.effects.assign import (
+    Weights,
+    category_vectors,
+    latent_weights,
+    soft_weights,
+    text_weights,
+    with_known_topics,
+)
 from mneme.effects.categories import load_taxonomy
 from mneme.effects.config import EffectsConfig
+from mneme.effects.side_effects import assign_text
 from mneme.effects.windows import cut_windows
 
 CONFIG = EffectsConfig(min_weight=0.0)
@@ -91,3 +101,38 @@ def test_plain_sentences_find_their_subject():
     vectors = category_vectors(encoder, taxonomy)
     weights = text_weights(encoder, vectors, list(sentences), EffectsConfig()).membership
     assert [taxonomy.keys[i] for i in weights.argmax(1)] == list(sentences.values())
+
+
+def test_what_the_corpus_says_of_a_text_comes_before_the_encoder():
+    rng = np.random.default_rng(3)
+    keys, topics = ["a", "b", "c", "d"], ["b", None, None, "d", "b", ""]
+    weights = Weights(*(rng.uniform(0, 1, (6, 4)).astype(np.float32) for _ in range(2)))
+    found = with_known_topics(weights, topics, keys)
+    for i, topic in enumerate(topics):
+        for j, key in enumerate(keys):
+            membership, share = weights.membership[i, j], weights.share[i, j]
+            if topic in keys:
+                share = float(key == topic)
+                if key in ("b", "d"):  # those that the corpus names
+                    membership = float(key == topic)
+            assert (found.membership[i, j], found.share[i, j]) == (membership, share)
+
+
+def test_topics_that_are_no_categories_change_nothing():
+    weights = Weights(np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32))
+    assert with_known_topics(weights, ["poems", None], ["a", "b"]) is weights
+    assert with_known_topics(weights, ["poems", "a"], ["a", "b"]) is weights  # a topic of another list, called alike
+    assert with_known_topics(weights, [None, None], ["a", "b"]) is weights
+
+
+def test_a_run_takes_the_categories_that_its_corpus_names(world, taxonomy_file):
+    keys = load_taxonomy(taxonomy_file).keys
+    cache = SimpleNamespace(
+        **{name: getattr(world.cache, name) for name in ("document", "position", "n_documents")}
+    )
+    cache.document_tokens = world.cache.document_tokens
+    cache.topics = [keys[d % 2] for d in range(cache.n_documents)]
+    assigned = assign_text(cache, decode, WordEncoder(), EffectsConfig(taxonomy=str(taxonomy_file)))
+    expected = np.eye(len(keys))[assigned.windows.document % 2]
+    assert np.array_equal(assigned.weights[:, :2], expected[:, :2])
+    assert np.array_equal(assigned.shares, expected)
