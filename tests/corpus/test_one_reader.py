@@ -22,7 +22,6 @@ from mneme._util.errors import ConfigError, CorpusError, OutcomesError, UserErro
 from mneme.config import read_config
 from mneme.corpus import load_corpus
 from mneme.corpus import opened as opened_module
-from mneme.corpus.topics import load_topics
 from mneme.effects.benchmark import load_benchmark, read_questions
 from mneme.effects.categories import load_taxonomy
 from mneme.effects.outcome_files import read_outcomes
@@ -181,7 +180,7 @@ class TestBounds:
         for name in ("pipe.jsonl", "zero.jsonl"):
             self.refused(tmp_path / name, reader=reader)
 
-    @pytest.mark.parametrize("reader", [read_config, load_topics, load_taxonomy, load_scenarios])
+    @pytest.mark.parametrize("reader", [read_config, load_taxonomy, load_scenarios])
     @pytest.mark.parametrize("value", ["9" * 5000, "[" * 5000, "{a=" * 5000])
     def test_toml(self, tmp_path: Path, reader: Any, value: str) -> None:
         self.refused(tmp_path / "a.toml", f"x = {value}".encode(), reader=reader)
@@ -255,10 +254,8 @@ class TestOtherReaders:
         assert read_texts(tmp_path / "a.jsonl")[0] == ["one\u2028two\nthree", "why?\nso", "User: hi"]
 
     @pytest.mark.parametrize("encoding", ENCODINGS)
-    def test_settings_categories_topics_and_scenarios(self, tmp_path: Path, encoding: str) -> None:
+    def test_settings_categories_and_scenarios(self, tmp_path: Path, encoding: str) -> None:
         file = tmp_path / "a.toml"
-        file.write_text('[law]\ntopics = ["x"]\n', encoding=encoding)
-        assert load_topics(file)[0].key == "law"
         file.write_text('[law]\ndescription = "Law."\n[art]\ndescription = "Art."\n', encoding=encoding)
         assert load_taxonomy(file).keys == ["law", "art"]
         file.write_text('base = "x"\n', encoding=encoding)

@@ -15,7 +15,7 @@ from tiny_models import tiny_llama, tiny_tokenizer
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from mneme._util.errors import CorpusError
-from mneme.corpus import generate, sample
+from mneme.corpus import generate, load_corpus, sample
 from mneme.corpus.quality import Deduplicator, clean, is_degenerate, up_to
 from mneme.corpus.sample import SampleConfig, sample_corpus
 from mneme.corpus.styles import Area, Prompt, prompt
@@ -235,3 +235,12 @@ def test_a_kill_while_a_half_line_is_dropped_loses_no_text(
         patch.setattr(Path, "write_text", killed)
         kept.read()
     assert kept.read() == [["a text"]]
+
+
+def test_a_sampled_file_is_a_corpus_whose_topics_are_the_areas(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, tmp_path: Path
+) -> None:
+    out = sample_corpus(model, tokenizer, AREAS, tmp_path / "c.jsonl.zst", CONFIG)
+    found = load_corpus(str(out)).documents
+    assert [d.topic for d in found] == [area.key for area in AREAS for _ in range(4)]
+    assert found[3].text.startswith("User: ")  # dialogue, laid out as conversations are

@@ -121,7 +121,9 @@ def test_what_the_corpus_says_of_a_text_comes_before_the_encoder():
 def test_topics_that_are_no_categories_change_nothing():
     weights = Weights(np.eye(2, dtype=np.float32), np.eye(2, dtype=np.float32))
     assert with_known_topics(weights, ["poems", None], ["a", "b"]) is weights
-    assert with_known_topics(weights, ["poems", "a"], ["a", "b"]) is weights  # a topic of another list, called alike
+    assert (
+        with_known_topics(weights, ["poems", "a"], ["a", "b"]) is weights
+    )  # a topic of another list, called alike
     assert with_known_topics(weights, [None, None], ["a", "b"]) is weights
 
 
