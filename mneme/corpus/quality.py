@@ -49,7 +49,7 @@ def up_to(text: str, n: int, tokenizer: PreTrainedTokenizerBase) -> str | None:
     ids = tokenizer(text, add_special_tokens=False)["input_ids"]
     if len(ids) <= n:
         return text
-    head = tokenizer.decode(ids[:n], skip_special_tokens=True)
+    head = str(tokenizer.decode(ids[:n], skip_special_tokens=True))
     ends = [match.end() for match in _SENTENCE_END.finditer(head)] or [head.rfind("\n")]
     return head[: ends[-1]].rstrip() if ends[-1] > 0 else None
 

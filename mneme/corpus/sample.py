@@ -155,7 +155,7 @@ class _Collection:
             return []
         style = max(self.config.styles, key=lambda s: sum(c.missing for c in open_ if c.style == s))
         cells = sorted((c for c in open_ if c.style == style), key=lambda c: (c.asked - len(c.kept), c.asked))
-        found = []
+        found: list[Prompt] = []
         while len(found) < self.config.batch and cells:
             for cell in cells[: self.config.batch - len(found)]:
                 found.append(prompt(style, cell.area, cell.asked))

@@ -40,7 +40,7 @@ from mneme.effects.predict import (
 )
 from mneme.effects.sums import sum_activations, sum_codes
 from mneme.effects.windows import Windows, cut_windows
-from mneme.harvest.protocols import Harvested, Texts
+from mneme.harvest.protocols import Harvested, TopicalTexts
 from mneme.interpret.scorers.text_fit import content
 
 _BATCH = 512  # windows embedded between two steps of the bar
@@ -153,7 +153,7 @@ class Assigned(NamedTuple):
 
 
 def assign_text(
-    cache: Texts,
+    cache: TopicalTexts,
     decode: Callable[[np.ndarray], str],
     encoder: Encoder,
     config: EffectsConfig,

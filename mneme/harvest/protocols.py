@@ -46,12 +46,15 @@ class Texts(Rows, Protocol):
 
     @property
     def n_documents(self) -> int: ...
-    @property
-    def topics(self) -> list[str | None]:
-        """What the corpus says each document is about."""
-
     def document_tokens(self, document: int) -> np.ndarray:
         """(T,) token ids, also of tokens whose activations were left out."""
+
+
+class TopicalTexts(Texts, Protocol):
+    """Documents, and what the corpus says they are about."""
+
+    @property
+    def topics(self) -> list[str | None]: ...
 
 
 class Activations(Rows, Source, Protocol):
