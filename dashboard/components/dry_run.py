@@ -16,7 +16,7 @@ _PATIENCE_S = 600.0
 
 
 class Answer(NamedTuple):
-    """Whether the run can be made, and in one line why not, or what it will take."""
+    """Whether the run can be made, and why not, or what it will take and what to know of the text."""
 
     fine: bool
     text: str
@@ -48,7 +48,7 @@ def dry_run(folder: Path, request: jobs.Request, *, patience_s: float = _PATIENC
                 False, f"Loading the models took more than {patience_s:.0f} s: nothing is known yet."
             )
     if done.returncode == 0:
-        return Answer(True, words.plain(_last_line(done.stdout), 500))
+        return Answer(True, words.plain(" ".join(line.strip() for line in done.stdout.splitlines()), 1000))
     return Answer(False, words.plain(_last_line(done.stderr).removeprefix("error: "), 500))
 
 

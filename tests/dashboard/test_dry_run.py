@@ -46,7 +46,7 @@ def test_the_page_says_what_the_dry_run_says_and_leaves_nothing_behind(
     fine, text = dry_run.dry_run(tmp_path, request)
     assert not fine and text.startswith("layer 1 can't show the change") and "--layer 2 to 3" in text
     fine, text = dry_run.dry_run(tmp_path, request._replace(layer=None))
-    assert fine and "tokens of 1 document; on disk" in text
+    assert fine and "tokens of 1 document; on disk" in text and "documents are the unit of evidence" in text
     fine, text = dry_run.dry_run(tmp_path, request, patience_s=0.01)
     assert not fine and "more than 0 s" in text
     assert sorted(tmp_path.rglob("*")) == before

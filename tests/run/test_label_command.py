@@ -34,7 +34,8 @@ def test_explainers_compared_are_printed_kept_and_reported(
     assert run.rows("SELECT method, n_asked, n_labelled FROM label_comparison ORDER BY rowid") == [
         ("llm:A", 3, 3), ("llm:B", 3, 0), ("offline", 3, 3),
     ]  # fmt: skip
-    assert asked == 6 and run.rows("SELECT count(*) FROM label_failures WHERE method = 'llm:B'") == [(3,)]
+    assert asked == 6 + len(run.findings())  # three latents per model, and the first model names the findings
+    assert run.rows("SELECT count(*) FROM label_failures WHERE method = 'llm:B'") == [(3,)]
     assert "llm:A and offline: cosine" in out and "3 without a label by llm:B: the reply is not JSON" in out
     assert "made-up" in run.rows("SELECT label FROM labels WHERE method = 'llm:A'")[0][0]
     assert "explain.txt" in json.loads((run.path / "manifest.json").read_text())["prompts"]

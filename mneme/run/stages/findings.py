@@ -39,13 +39,13 @@ def findings_stage(context: RunContext) -> StageResult:
 
 
 def _explained(context: RunContext, contexts: pd.DataFrame, lens: pd.DataFrame) -> list[pd.DataFrame]:
-    """What the run's labelling models call the findings, within a budget like that of the latents' labels."""
+    """What the run's first labelling model calls the findings, within a budget like that of the latents' labels."""
     from mneme.interpret.explainers.explain import explain_all
     from mneme.interpret.explainers.names import explainer_names
     from mneme.interpret.explainers.prompt import make_prompts
 
     config = context.config.labels
-    if not (names := explainer_names(config)):
+    if not (names := explainer_names(config)[:1]):
         return []
     top = lens[lens["direction"] == "top"]
     numbers = sorted(contexts["latent"].unique().tolist())
