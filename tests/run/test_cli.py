@@ -124,7 +124,8 @@ def test_nan_activations_are_refused(cli: Any, pair_folder: Path, text_file: Pat
 def test_bad_input_is_told_before_the_work(
     cli: Any, pair_folder: Path, text_file: Path, tmp_path: Path, flags: list[str], message: str
 ) -> None:
-    words = ["--base", pair_folder / "base", "--tuned", pair_folder / "tuned", "--corpus", text_file]
+    words = ["--base", pair_folder / "base", "--tuned", pair_folder / "tuned"]
+    words += [] if "--corpus" in flags else ["--corpus", text_file]
     refused(cli("run", *words, "--out", tmp_path / "run", *TINY, *flags), message)
     assert not (tmp_path / "run" / "activations" / "index.json").exists()
 
