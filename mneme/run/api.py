@@ -77,7 +77,7 @@ def diff(
     check_place(Path(out))
     kept, new = keep_text(corpus, Path(out), text_field)
     try:
-        made = make_config({**values, "corpus": str(kept)})
+        made = make_config({**values, "corpus": kept.name})
         run = run_pipeline(made, out, bars, replace=replace, pair=models)
     except FinishedRunError:
         if new:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from functools import cached_property
 from pathlib import Path
@@ -42,9 +43,11 @@ class RunContext:
     @cached_property
     def corpus(self) -> Corpus:
         from mneme.corpus import load_corpus
+        from mneme.run.kept_text import where
 
+        source = self.config.corpus
         corpus = load_corpus(
-            self.config.corpus,
+            where(source, self.folder) if isinstance(source, str) else source,
             field=self.config.text_field,
             tokenizers=(lambda: self.tokenizer, self._tuned_tokenizer),
         )
@@ -52,7 +55,7 @@ class RunContext:
             with self.progress.task("text", total=None) as task:
                 for note in corpus.notes:
                     task.note(note)
-        return corpus
+        return dataclasses.replace(corpus, source=source) if isinstance(source, str) else corpus
 
     def _tuned_tokenizer(self) -> PreTrainedTokenizerBase | None:
         from mneme.models import load_tokenizer

@@ -1,10 +1,11 @@
-"""Text that a Python program holds, kept as a file in the run: run.toml names it, so that the run can be made again."""
+"""Text that a Python program holds, kept as a file in the run, whose run.toml has its name: it can be made again."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,12 @@ def keep_text(source: Any, folder: Path, field: str | None = None) -> tuple[Path
     with replacing(file) as temporary, zstandard.open(temporary, "wb") as out:
         out.write(data)
     return file, True
+
+
+def where(source: str, folder: Path) -> str:
+    """Where a corpus lies that run.toml names: a text that the run keeps is in the run, wherever that was moved."""
+    file = folder / source
+    return str(file) if fnmatch(source, _NAME.format("*")) and file.exists() else source
 
 
 def forget_other_texts(kept: Path) -> None:

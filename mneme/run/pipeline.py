@@ -89,7 +89,7 @@ def run_pipeline(
             with translate_os_errors(folder):
                 if not isinstance(config.corpus, str):  # the texts themselves
                     kept, _ = keep_text(config.corpus, folder)
-                    config = dataclasses.replace(config, corpus=str(kept))
+                    config = dataclasses.replace(config, corpus=kept.name)
                 context = RunContext(config, folder, BothProgress(progress, status), pair)
                 _run_stages(context, team, first, replace)
         except FinishedRunError as error:

@@ -182,7 +182,8 @@ def outcomes(run: Run) -> pd.DataFrame:
     frame = pd.DataFrame({"category": keys, "base": 1.0, "tuned": [1 + i / 10 for i in range(len(keys))]})
     others = ("ci_low", "ci_high", "accuracy_base", "accuracy_tuned", "accuracy_low", "accuracy_high")
     frame = frame.assign(change=frame.tuned - frame.base, answer_base=None, answer_tuned=None, n=5)
-    return frame.assign(**dict.fromkeys(others, None), source="test", unit="nats")
+    named = {"source": "test", "unit": "nats", "kind": "nll", "benchmark": "test"}
+    return frame.assign(**dict.fromkeys(others, None), **named)
 
 
 def test_the_manifest_is_true_after_every_command(run: Run, cli: Any) -> None:

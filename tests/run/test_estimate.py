@@ -45,7 +45,7 @@ def test_sizes_on_disk_are_foretold(settings: dict[str, Any], whole_run: Run, tm
 def test_the_estimate_is_one_line_first_on_the_console_and_in_the_progress_file(
     settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def stop(*_: Any) -> None:
+    def stop(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("mneme.harvest.harvest", stop)
