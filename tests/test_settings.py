@@ -42,7 +42,7 @@ def test_values_are_taken_and_whole_numbers_serve_as_numbers() -> None:
         ({"on": 1}, "true or false"),
         ({"names": "x"}, "must be a list"),
         ({"names": ["x", 3]}, "s.names must be a string, not 3"),
-        ({"layer": 2.0}, "s.layer must be a whole number, not 2.0"),
+        ({"layer": 2.5}, "s.layer must be a whole number, not 2.5"),
         ({"rate": -1}, "s.rate must be at least 0, not -1"),
         ({"rate": 1000}, "s.rate must be below 1,000, not 1000"),
         ({"rate": float("nan")}, "s.rate must be a finite number, not nan"),

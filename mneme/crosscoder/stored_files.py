@@ -83,7 +83,7 @@ def _weights_in(folder: Path) -> Path:
         if found:
             names = ", ".join(sorted(str(p.relative_to(folder)) for p in found)[:5])
             raise CrosscoderError(
-                f"{folder} holds {len(found)} crosscoders ({names}): name the file you mean"
+                f"{folder} holds {len(found)} files of weights ({names}): name the crosscoder's"
             )
     raise CrosscoderError(
         f"{folder} holds no crosscoder that mneme can read: it needs config.json and model.safetensors"

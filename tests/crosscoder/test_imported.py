@@ -248,7 +248,7 @@ def test_the_file_that_is_named_is_the_one_that_is_read(tmp_path: Path) -> None:
 def test_of_several_none_is_guessed(tmp_path: Path, names: tuple[str, str]) -> None:
     for name in names:
         relu_file(tmp_path / name, exact())
-    with pytest.raises(CrosscoderError, match=r"holds 2 crosscoders .*: name the file you mean"):
+    with pytest.raises(CrosscoderError, match=r"holds 2 files of weights .*: name the crosscoder's"):
         read(tmp_path)
     read(tmp_path / names[1])
 

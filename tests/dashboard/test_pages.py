@@ -156,7 +156,13 @@ def test_hostile_text_is_shown_escaped(monkeypatch: pytest.MonkeyPatch, runs: Pa
         for block in app.html:
             if block.value in scripts:  # word for word as with a harmless run
                 continue
-            assert "<script" not in block.value and "<img" not in block.value and "<svg" not in block.value
+            # a finding's curve is an image of numbers alone, in letters that can't end its attribute
+            text = re.sub(
+                r'<img src="data:image/svg\+xml;base64,[A-Za-z0-9+/=]*" style="[^"<>]*" alt="Displacement',
+                "",
+                block.value,
+            )
+            assert "<script" not in text and "<img" not in text and "<svg" not in text
         for block in [*app.markdown, *app.caption]:
             assert "](javascript:" not in block.value
             assert "![pixel]" not in block.value

@@ -65,7 +65,7 @@ BAD = [
         "give",
     ),
     ({}, ["load_crosscoder=FOLDER/nowhere"], "FOLDER/nowhere is no file or folder", "name"),
-    ({}, ["load_crosscoder=FOLDER"], "holds no crosscoder", "model.safetensors"),
+    ({}, ["load_crosscoder=FOLDER"], "files of weights", "name the crosscoder's"),
     ({}, ["effects.outcomes=FOLDER/outcomes.csv"], "unknown category 'nowhere'", "known are"),
     ({}, ["effects.outcomes=FOLDER/nowhere.csv"], "no file at FOLDER/nowhere.csv", "check the path"),
     ({}, ["effects.taxonomy=nowhere"], "unknown taxonomy 'nowhere'", ".toml"),
@@ -174,7 +174,7 @@ def test_a_run_whose_activations_are_there_loads_no_model_to_be_checked(
         run_pipeline(make_config(many), tmp_path / "run", replace=True)
     assert Run(tmp_path / "run").info()["k"] == "4", "what is there stays"
     other = {**settings, "load_crosscoder": str(tmp_path / "nowhere")}
-    with pytest.raises(UserError, match="is no folder"):
+    with pytest.raises(UserError, match="is no file or folder"):
         run_pipeline(make_config(other), tmp_path / "run", replace=True)
 
 
