@@ -158,6 +158,11 @@ def read_config(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"{path} can't be read: name a TOML settings file") from error
     except ValueError as error:
         raise ConfigError(f"{path} is not TOML: {first_line(error)}") from error
+    beside = Path(path).absolute().parent / str(values.get("corpus"))
+    if (
+        beside.is_file() and not Path(str(values["corpus"])).is_file()
+    ):  # the text that a run keeps (run/kept_text.py)
+        values["corpus"] = str(beside)
     return _at_home(values)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mneme._util.progress import Progress
 from mneme.config import RunConfig
+from mneme.run.kept_text import as_named, where
 from mneme.store.run import Run
 
 if TYPE_CHECKING:
@@ -35,15 +36,16 @@ class RunContext:
         self, config: RunConfig, folder: Path, progress: Progress, pair: ModelPair | None = None
     ) -> None:
         """pair: models in memory, where the settings name no others (mneme/models/memory.py)."""
+        config = dataclasses.replace(config, corpus=as_named(config.corpus, folder))
         self.config, self.folder, self.progress = config, folder, progress
         self.run = Run(folder)
+        self._given = pair is not None
         if pair is not None:
             self.pair = pair
 
     @cached_property
     def corpus(self) -> Corpus:
         from mneme.corpus import load_corpus
-        from mneme.run.kept_text import where
 
         source = self.config.corpus
         corpus = load_corpus(
@@ -60,7 +62,7 @@ class RunContext:
     def _tuned_tokenizer(self) -> PreTrainedTokenizerBase | None:
         from mneme.models import load_tokenizer
 
-        if self.remote or "pair" in self.__dict__:  # the pair's tokenizer is all there is
+        if self.remote or self._given:  # the pair's tokenizer is all there is
             return None
         return load_tokenizer(self.config.tuned, trust_remote_code=self.config.models.trust_remote_code)
 
@@ -124,7 +126,7 @@ class RunContext:
         from mneme.models import load_tokenizer
         from mneme.models.load import load_tokenizer_of
 
-        if self.remote or "pair" in self.__dict__:
+        if self.remote or self._given:
             return self.pair.tokenizer
         if self.in_memory:
             return load_tokenizer_of(self.folder / TOKENIZER)
@@ -140,7 +142,7 @@ class RunContext:
             return Path(self.config.effects.outcomes)
         if found_outcomes(own := own_outcomes(self.folder)):
             return own
-        if self.remote or self.in_memory:
+        if self.remote or self._given:
             return None
         beside = resolve(self.config.tuned).folder / "outcomes.csv"
         return beside if found_outcomes(beside) else None
@@ -174,7 +176,7 @@ class RunContext:
         """What the whole run depends on besides settings: the two models' files and the text."""
         from mneme.models.identity import model_identity
 
-        if self.remote or "pair" in self.__dict__:
+        if self.remote or self._given:
             parts = [self.pair.fingerprint, self.corpus.fingerprint]
             return hashlib.sha256("\n".join(parts).encode()).hexdigest()
         base, tuned = self.config.base, self.config.tuned

@@ -10,8 +10,9 @@ from mneme._util.errors import ConfigError, RunError
 from mneme._util.files import known_sha256
 from mneme._util.progress import Progress
 from mneme._util.settings import differing, stable_repr
-from mneme.config import RunConfig, make_config, read_config
+from mneme.config import RunConfig, make_config
 from mneme.run.context import RunContext
+from mneme.run.kept_text import settings_in
 from mneme.store.run import Run, open_run
 from mneme.store.seals import SETTINGS, check_seals, sealed_settings
 
@@ -49,7 +50,7 @@ def settings_of(run: Run) -> RunConfig:
     Raises RunError where it gives others than the run's tables were made with.
     """
     file = run.path / SETTINGS
-    now = make_config(read_config(file))
+    now = settings_in(run.path)
     if (text := sealed_settings(run)) is None:
         return now
     try:
@@ -71,7 +72,7 @@ def tell_findings(run: Run) -> None:
     from mneme.store.queries.evidence import verdict_facts
 
     if run.finished("effects") is not None:
-        config = make_config(read_config(run.path / "run.toml"))
+        config = settings_in(run.path)
         facts = verdict_facts(run, config.effects, config.harvest.behaviour_share)
         with run.stage_writer() as writer:
             writer.set_info(**facts)

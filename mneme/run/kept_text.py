@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
@@ -12,6 +13,7 @@ from typing import Any
 import zstandard
 
 from mneme._util.files import replacing
+from mneme.config import RunConfig, make_config, read_config
 from mneme.corpus.chat import plain_chat
 from mneme.corpus.fields import document_of
 from mneme.corpus.held import rows_of
@@ -39,6 +41,21 @@ def where(source: str, folder: Path) -> str:
     """Where a corpus lies that run.toml names: a text that the run keeps is in the run, wherever that was moved."""
     file = folder / source
     return str(file) if fnmatch(source, _NAME.format("*")) and file.exists() else source
+
+
+def as_named(source: Any, folder: Path) -> Any:
+    """A corpus as the run in `folder` names it: the text that it keeps by the file's name."""
+    if not isinstance(source, str):
+        return source
+    file = Path(source)
+    kept = fnmatch(file.name, _NAME.format("*")) and file.parent.resolve() == folder.resolve()
+    return file.name if kept else source
+
+
+def settings_in(folder: Path) -> RunConfig:
+    """The settings in a run's run.toml. Raises ConfigError."""
+    made = make_config(read_config(folder / "run.toml"))
+    return dataclasses.replace(made, corpus=as_named(made.corpus, folder))
 
 
 def forget_other_texts(kept: Path) -> None:

@@ -12,7 +12,8 @@ from typing import NamedTuple
 
 from mneme._util.errors import ConfigError, FinishedRunError
 from mneme._util.settings import Difference, as_table, differing
-from mneme.config import RunConfig, make_config, read_config
+from mneme.config import RunConfig
+from mneme.run.kept_text import settings_in
 from mneme.store.manifest import read_manifest
 from mneme.store.run import Run
 
@@ -63,7 +64,7 @@ def made_from(run: Run) -> str | None:
 def changed_settings(run: Run, config: RunConfig) -> list[Difference]:
     """Settings of the run beside those of `config`; all of them where the run's own can't be read."""
     try:
-        there = make_config(read_config(run.path / "run.toml")).flat()
+        there = settings_in(run.path).flat()
     except ConfigError:  # lost, damaged, or of a version that had other settings
         there = {}
     return differing(there, config.flat())

@@ -30,6 +30,7 @@ COMMANDS = {
     "stability": "stability RUN --seeds 1",
     "causal": "causal RUN --limit 2 --contexts 2 --tokens 300",
     "causal of one": "causal RUN --latents 3 --contexts 2 --tokens 0",
+    "read-out": "read-out RUN",
     "evidence": "evidence RUN --only layers,nulls,seeds",
     "evidence, all parts": "evidence RUN --list",
     "probe": "probe RUN --text a_king_on_a_mat",
@@ -50,6 +51,13 @@ APART = {
     "import": "it makes a run as `run` does, of a crosscoder from elsewhere: the run `dead` is made so",
     "organism": "it makes a model, of a model and text",
     "corpus sample": "it makes text, of a model",
+    "list": "it tells of a folder of runs: tests/run/test_commands_told.py",
+    "clean": "it deletes what runs no longer need: tests/run/test_commands_told.py",
+    "doctor": "it looks at the machine: tests/run/test_commands_told.py",
+    "scenarios run": "it makes organisms and runs: tests/scenarios",
+    "scenarios draw": "it reads a list of scenarios: tests/scenarios",
+    "scenarios register": "it makes organisms and runs: tests/scenarios",
+    "scenarios measure": "it measures scenarios' runs: tests/scenarios",
 }
 """Commands that are not in COMMANDS, and why."""
 

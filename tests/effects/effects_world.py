@@ -86,6 +86,7 @@ class World(SimpleNamespace):
             n=n,
             width=WIDTH,
             n_documents=n_documents,
+            topics=[None] * n_documents,
             document=document.astype(np.int32),
             position=position.astype(np.int32),
             document_tokens=lambda d: tokens[d],
