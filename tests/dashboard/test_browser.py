@@ -98,6 +98,7 @@ def test_a_box_on_the_overview_lists_its_latents(
 def click_point(page: Any, plot: int, trace: str, point: int) -> Any:
     """Click a point of a plot; its custom data. trace: which one, in JavaScript's words for an array's element."""
     page.wait_for_function("n => document.querySelectorAll('.js-plotly-plot .nsewdrag').length > n", arg=plot)
+    page.locator(".js-plotly-plot").nth(plot).scroll_into_view_if_needed()
     x, y, data = page.evaluate(
         """([plot, choose, point]) => {
             const host = document.querySelectorAll('.js-plotly-plot')[plot], layout = host._fullLayout
