@@ -140,14 +140,14 @@ def test_back_goes_through_what_was_done(server: str, page: Any, runs: Path) -> 
         views.append(page.url)
     table = page.locator("[data-testid=stDataFrame] canvas").first.bounding_box()
     page.mouse.click(table["x"] + 18, table["y"] + 50)
-    page.wait_for_url("**/latent?**latent=**verdict=suppressed**", timeout=15_000)
+    page.wait_for_url("**/latent?**latent=**verdict=suppressed**")
     settle(page)
     for view in reversed(views):
         page.go_back()
-        page.wait_for_url(view, timeout=15_000)
+        page.wait_for_url(view)
         verdicts = tuple(parse_qs(urlsplit(view).query).get("verdict", []))
         count = queries.count(open_run(runs / "whole"), LatentFilter(verdicts=verdicts))
-        page.get_by_text(f"{count} latents", exact=True).wait_for(timeout=15_000)
+        page.get_by_text(f"{count} latents", exact=True).wait_for()
         settle(page)
         assert page.url == view
     page.go_back()
