@@ -142,7 +142,7 @@ class RunContext:
             return Path(self.config.effects.outcomes)
         if found_outcomes(own := own_outcomes(self.folder)):
             return own
-        if self.remote or self._given:
+        if self.remote or self.in_memory:
             return None
         beside = resolve(self.config.tuned).folder / "outcomes.csv"
         return beside if found_outcomes(beside) else None
