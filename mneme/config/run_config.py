@@ -20,6 +20,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -158,11 +159,12 @@ def read_config(path: str | Path) -> dict[str, Any]:
         raise ConfigError(f"{path} can't be read: name a TOML settings file") from error
     except ValueError as error:
         raise ConfigError(f"{path} is not TOML: {first_line(error)}") from error
-    beside = Path(path).absolute().parent / str(values.get("corpus"))
-    if (
-        beside.is_file() and not Path(str(values["corpus"])).is_file()
+    corpus = values.get("corpus")
+    if isinstance(corpus, str) and fnmatch(
+        corpus, "text-*.jsonl.zst"
     ):  # the text that a run keeps (run/kept_text.py)
-        values["corpus"] = str(beside)
+        beside = Path(path).absolute().parent / corpus
+        values["corpus"] = str(beside) if beside.is_file() else corpus
     return _at_home(values)
 
 
