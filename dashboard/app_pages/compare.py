@@ -7,7 +7,7 @@ import streamlit as st
 
 from dashboard.components import charts, compared, curves, narrow, state, theme, words
 from mneme._util.errors import MnemeError
-from mneme._util.vocabulary import CHANGED
+from mneme._util.vocabulary import CHANGED, LATENT_SIGNS
 from mneme.compare.cache import CompareFile
 from mneme.store.queries import compare as queries
 from mneme.store.queries import quality
@@ -219,12 +219,12 @@ with st.container(horizontal=True, gap="small"):
 left, right = narrow.stacking("compare_latents").columns([1.4, 1.5], gap="large")
 with left:
     st.markdown("**Verdicts of those found in both**", help="Rows: run A. Columns: run B.")
-    order = [v for v in theme.VERDICT_SIGN if v in set(agreed["verdict"]) | set(agreed["verdict_other"])]
+    order = [v for v in LATENT_SIGNS if v in set(agreed["verdict"]) | set(agreed["verdict_other"])]
     crossed = pd.crosstab(agreed["verdict"], agreed["verdict_other"]).reindex(
         index=order, columns=order, fill_value=0
     )
-    crossed.index = pd.Index([f"{theme.VERDICT_SIGN[v]} {v}" for v in order], name="A \\ B")
-    crossed.columns = pd.Index([f"{theme.VERDICT_SIGN[v]} {v}" for v in order])
+    crossed.index = pd.Index([f"{LATENT_SIGNS[v]} {v}" for v in order], name="A \\ B")
+    crossed.columns = pd.Index([f"{LATENT_SIGNS[v]} {v}" for v in order])
     if agreed.empty:
         st.caption("No latent is found in both runs.")
     else:

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from dashboard.components import filters, latent_cards, narrow, patching, review, state, theme, words
+from mneme._util.vocabulary import LATENT_SIGNS
 from mneme.attribution.reasons import REASONS
 from mneme.store.queries import latent as queries
 from mneme.store.queries import latents as list_queries
@@ -79,7 +80,7 @@ with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         width="content",
     )
     st.badge(
-        f"{theme.VERDICT_SIGN[verdict]} {verdict}" + (f": {words.plain(reason, 40)}" if reason else ""),
+        f"{LATENT_SIGNS[verdict]} {verdict}" + (f": {words.plain(reason, 40)}" if reason else ""),
         color=theme.VERDICT_BADGE[verdict],
         help=f"Uncertain: {REASONS[reason]}." if reason in REASONS else theme.HELP["verdict"],
     )

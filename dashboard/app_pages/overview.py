@@ -3,7 +3,7 @@
 import streamlit as st
 
 from dashboard.components import charts, findings, narrow, plots, review, state, tables, theme, words
-from mneme._util.vocabulary import CHANGED
+from mneme._util.vocabulary import CHANGED, LATENT_SIGNS
 from mneme.store.queries import effects as effect_queries
 from mneme.store.queries import findings as finding_queries
 from mneme.store.queries import latents as latent_queries
@@ -32,7 +32,7 @@ else:
 
 cells = [
     (
-        f"{theme.VERDICT_SIGN[verdict]} {verdict.capitalize()}",
+        f"{LATENT_SIGNS[verdict]} {verdict.capitalize()}",
         words.count(counts[verdict]),
         f"{words.percent(counts[verdict] / max(1, live))} of live",
         theme.HELP["verdict"],

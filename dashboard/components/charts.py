@@ -14,6 +14,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard.components import theme, words
+from mneme._util.vocabulary import LATENT_SIGNS
 
 MAX_POINTS = 30_000
 MAX_SHAPES = 500
@@ -75,7 +76,7 @@ def norm_histogram(counts: pd.DataFrame, boxes: Box, *, bins: int = 50, height: 
         fig.add_bar(
             x=middle,
             y=np.where(height_of > 0, height_of, np.nan).astype(np.float32),
-            name=f"{theme.VERDICT_SIGN[verdict]} {verdict}",
+            name=f"{LATENT_SIGNS[verdict]} {verdict}",
             marker={"color": theme.VERDICT_COLOUR[verdict], "line": {"width": 0}},
             opacity=0.75,
             hovertemplate=f"%{{y:,}} {verdict}<br>delta norm %{{x:.2f}}<extra></extra>",
@@ -103,7 +104,7 @@ def verdict_scatter(
     """`points`: latent, x, y, verdict. `density` (bins, bins): counts behind them, within `bounds`."""
     groups = [
         (
-            f"{theme.VERDICT_SIGN[v]} {v}",
+            f"{LATENT_SIGNS[v]} {v}",
             theme.VERDICT_COLOUR[v],
             theme.VERDICT_MARKER[v],
             points["verdict"] == v,

@@ -3,7 +3,8 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard.components import state, tables, theme, words
+from dashboard.components import state, tables, words
+from mneme._util.vocabulary import LATENT_SIGNS
 
 
 def matched(rows: pd.DataFrame, kind: str) -> None:
@@ -15,7 +16,7 @@ def matched(rows: pd.DataFrame, kind: str) -> None:
         if (row := tables.picked("compare_latents", len(numbers))) is not None:
             state.open_latent(numbers[row][0])
 
-    sign = theme.VERDICT_SIGN
+    sign = LATENT_SIGNS
     st.dataframe(
         rows.assign(
             a=[f"{sign.get(v, '')} {v}" for v in rows["verdict"]],

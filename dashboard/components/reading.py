@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from dashboard.components import theme, tokens, words
-from mneme._util.vocabulary import CHANGED
+from dashboard.components import tokens, words
+from mneme._util.vocabulary import CHANGED, LATENT_SIGNS
 from mneme.store.queries import latent as queries
 from mneme.store.run import Run
 
@@ -106,7 +106,7 @@ def strips(
 
 def sign(verdict: object) -> str:
     """A verdict with its sign."""
-    return f"{theme.VERDICT_SIGN.get(str(verdict), '')} {verdict}" if not words.missing(verdict) else "–"
+    return f"{LATENT_SIGNS.get(str(verdict), '')} {verdict}" if not words.missing(verdict) else "–"
 
 
 def mean(values: Sequence[float | None]) -> float | None:

@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.components import review, state, theme, words
+from mneme._util.vocabulary import LATENT_SIGNS
 
 _COLUMNS = {
     "latent": st.column_config.NumberColumn("latent", format="%d", width=64),
@@ -85,7 +86,7 @@ def latent_table(
         after = columns.index("verdict") + 1
         columns = [*columns[:after], "reason", *columns[after:]]
         shown["reason"] = [words.plain(why, 40) for why in shown["reason"]]
-    shown["verdict"] = [f"{theme.VERDICT_SIGN.get(v, '')} {v}" for v in shown["verdict"]]
+    shown["verdict"] = [f"{LATENT_SIGNS.get(v, '')} {v}" for v in shown["verdict"]]
     for text in {"label", "category"} & set(shown.columns):
         shown[text] = [words.plain(t, 90) for t in shown[text]]
     if "unreliable" in shown:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from mneme._util.vocabulary import LATENT_SIGNS
 from mneme.attribution.reasons import REASONS
 
 VERDICT_COLOUR = {
@@ -18,14 +19,6 @@ VERDICT_COLOUR = {
     "unchanged": "#8c9299",
     "uncertain": "#b89b3c",
     "dead": "#b9bec4",
-}
-VERDICT_SIGN = {
-    "amplified": "▲",
-    "suppressed": "▼",
-    "redirected": "↻",
-    "unchanged": "●",
-    "uncertain": "◆",
-    "dead": "✕",
 }
 VERDICT_MARKER = {
     "amplified": "triangle-up",
@@ -110,7 +103,7 @@ def legend(counts: dict[str, int] | None = None) -> str:
     """The verdicts' signs and colours, with counts of latents, as one line of HTML."""
     shown = ("amplified", "suppressed", "redirected", "uncertain", "unchanged")
     number = {v: f" {counts[v]:,}" if counts else "" for v in shown}
-    return _legend({v + number[v]: (VERDICT_SIGN[v], VERDICT_COLOUR[v]) for v in shown})
+    return _legend({v + number[v]: (LATENT_SIGNS[v], VERDICT_COLOUR[v]) for v in shown})
 
 
 def effect_legend() -> str:

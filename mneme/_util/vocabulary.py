@@ -17,9 +17,13 @@ LATENT_VERDICTS = {
     DEAD: "it never fires",
 }
 
+LATENT_SIGNS = {AMPLIFIED: "▲", SUPPRESSED: "▼", REDIRECTED: "↻", UNCHANGED: "●", UNCERTAIN: "◆", DEAD: "✕"}
+"""So that a verdict is told without colour as well."""
+
 SPARSE_ENOUGH = 0.25
-"""Share of the models' difference that the dictionary must explain for a verdict to rest on latents. Set on planted
-pairs (tests/attribution/test_held_out.py): sparse changes lie above it, one spread over all directions below."""
+"""Share of the models' difference that the dictionary must explain for a verdict to rest on latents. A convention: on
+planted pairs (tests/attribution/test_held_out.py) sparse changes lie above it and one spread over all directions below,
+which does not tell where between; it was 0.5 until the bundled pair's 0.46 was seen."""
 
 # A category's verdict.
 DEGRADED, IMPROVED = "degraded", "improved"

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mneme._util.vocabulary import NOT_LOCALISED
+from mneme._util.vocabulary import LATENT_SIGNS, NOT_LOCALISED
 from mneme.analyst import review_status
 from mneme.report.analyst import OWN
 from mneme.report.format import ABSENT, bounded, count, interval, number, percent, visible
@@ -24,14 +24,6 @@ CALLS = {
     "": "not measured",
 }
 REMARK_COLUMNS = ("latent", "review", "analyst's label", "note", "tags", "by", "at (UTC)")
-SIGNS = {
-    "amplified": "▲",
-    "suppressed": "▼",
-    "redirected": "↻",
-    "unchanged": "●",
-    "uncertain": "◆",
-    "dead": "✕",
-}
 _AROUND = 14
 """Tokens shown to either side of the strongest one."""
 
@@ -163,7 +155,7 @@ def measured(effect: Effect) -> str:
 def latent_title(latent: Latent) -> str:
     """▲ 1234 amplified."""
     why = f": {latent.reason}" if latent.reason else ""
-    return f"{SIGNS.get(latent.verdict, '')} Latent {latent.latent}, {latent.verdict}{why}".strip()
+    return f"{LATENT_SIGNS.get(latent.verdict, '')} Latent {latent.latent}, {latent.verdict}{why}".strip()
 
 
 def latent_numbers(latent: Latent) -> list[tuple[str, str]]:

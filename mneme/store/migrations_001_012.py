@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import duckdb
 
 from mneme.store.initial import INITIAL
@@ -189,3 +191,19 @@ def m012_verdicts(db: duckdb.DuckDBPyConnection) -> None:
         DELETE FROM run_info WHERE key IN ('verdict_sentence', 'side_effect')
         """
     )
+
+
+FIRST_MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
+    m001_initial,
+    m002_labels_stage,
+    m003_label_scores,
+    m004_outcome_units,
+    m005_label_comparison,
+    m006_beta_intervals,
+    m007_effect_parts,
+    m008_causal,
+    m009_effect_reasons,
+    m010_null_reach,
+    m011_power,
+    m012_verdicts,
+]

@@ -10,20 +10,7 @@ from collections.abc import Callable
 
 import duckdb
 
-from mneme.store.migrations_001_012 import (
-    m001_initial,
-    m002_labels_stage,
-    m003_label_scores,
-    m004_outcome_units,
-    m005_label_comparison,
-    m006_beta_intervals,
-    m007_effect_parts,
-    m008_causal,
-    m009_effect_reasons,
-    m010_null_reach,
-    m011_power,
-    m012_verdicts,
-)
+from mneme.store.migrations_001_012 import FIRST_MIGRATIONS
 
 
 def m013_artefacts(db: duckdb.DuckDBPyConnection) -> None:
@@ -231,18 +218,7 @@ def m024_read_outs(db: duckdb.DuckDBPyConnection) -> None:
 
 
 MIGRATIONS: list[Callable[[duckdb.DuckDBPyConnection], None]] = [
-    m001_initial,
-    m002_labels_stage,
-    m003_label_scores,
-    m004_outcome_units,
-    m005_label_comparison,
-    m006_beta_intervals,
-    m007_effect_parts,
-    m008_causal,
-    m009_effect_reasons,
-    m010_null_reach,
-    m011_power,
-    m012_verdicts,
+    *FIRST_MIGRATIONS,
     m013_artefacts,
     m014_uncertain_reasons,
     m015_text_needed,
