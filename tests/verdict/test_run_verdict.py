@@ -17,7 +17,8 @@ from mneme._util.vocabulary import (
     SIDE_EFFECTS,
     TOO_LITTLE,
 )
-from mneme.verdict.run_verdict import Evidence, run_verdict
+from mneme.verdict.evidence import Evidence
+from mneme.verdict.run_verdict import run_verdict
 
 N = 10
 CALM = (0.01, -0.005, 0.02)

@@ -10,7 +10,8 @@ from mneme.store.queries.outcomes import PRIMARY_OUTCOMES
 from mneme.store.queries.quality import null_rate
 from mneme.store.run import Run
 from mneme.verdict.calls import with_calls
-from mneme.verdict.run_verdict import Evidence, run_verdict
+from mneme.verdict.evidence import Evidence
+from mneme.verdict.run_verdict import run_verdict
 
 
 def verdict_facts(run: Run, config: EffectsConfig, behaviour_share: float) -> dict[str, str]:
