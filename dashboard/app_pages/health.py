@@ -33,7 +33,7 @@ else:
             with column.container(border=True, height="stretch", gap="xsmall"):
                 unit = words.plain(item["unit"], 80)
                 # A share is shown as a percentage, with what it is a share of below.
-                share, of = unit.startswith("share"), unit.removeprefix("share").strip()
+                share, of = unit.startswith("share"), unit.removeprefix("share").strip(" ,")
                 value = words.percent(item["value"]) if share else words.number(item["value"])
                 st.markdown(words.markdown(item["title"] or item["metric"], 70))
                 st.markdown(f"#### {value}" + ("" if share else f" {words.markdown(unit)}"))
