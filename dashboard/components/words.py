@@ -53,7 +53,7 @@ def plotly(text: object, limit: int = 80) -> str:
 def threshold(text: object, *, share: bool) -> str:
     """warn > 0.1, fail > 0.15; for a share in the percent its value is shown in: warn > 10 %, fail > 15 %."""
     told = plain(text, 60)
-    return re.sub(r"\d+(\.\d+)?", lambda found: f"{100 * float(found[0]):g} %", told) if share else told
+    return re.sub(r"\d+(\.\d+)?", lambda found: f"{100 * float(found[0]):.3g} %", told) if share else told
 
 
 def number_of(n: int, noun: str) -> str:
